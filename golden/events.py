@@ -1,0 +1,130 @@
+"""The event port: what a record holds, and how it is packed.
+
+Two lanes, each at most one record a clock. Lane `slot` has one record a metadata slot; lane `engine` has everything else.
+Both draw from one 32-bit sequence number (modulo 2^32); where both lanes commit in one clock the slot comes first. All
+state that the golden model follows changes exactly at a record, in this order.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from golden.config import EMA_BITS
+
+__all__ = ["SEQUENCE_BITS", "Lane", "EngineKind", "ErrorKind", "RefusalKind", "record_fields", "pack", "unpack", "width"]
+
+SEQUENCE_BITS = 32
+
+
+class Lane(IntEnum):
+    SLOT = 0
+    ENGINE = 1
+
+
+class EngineKind(IntEnum):
+    """Kinds of lane `engine`; after each the fields that it uses (the others are 0)."""
+
+    #: the step counter moved: aux = new step
+    STEP = 0
+    #: a CSR write took effect: frame = 0, key = byte address, aux = value written
+    CSR_WRITE = 1
+    #: a miss was opened for head, block: aux = bit 0 for a write
+    MISS_OPEN = 2
+    #: its last waiting request was replayed, or answered otherwise: head, block
+    MISS_CLOSE = 3
+    #: head, block leaves frame: key = its eviction key, aux = `Requester` head << 8 | waived << 1 | for a write
+    VICTIM = 4
+    #: head, block is served through bypass slot `frame`: key = its own eviction key
+    BYPASS = 5
+    #: page command to flash: head, block, frame, aux = tag
+    PAGE_READ = 6
+    PAGE_WRITE = 7
+    #: its completion: head, block, frame, aux = tag << 1 | failed
+    PAGE_READ_DONE = 8
+    PAGE_WRITE_DONE = 9
+    #: refused: key = `RefusalKind`, head, block, aux = the value refused
+    REFUSAL = 10
+    #: a sticky error: key = `ErrorKind`, aux = detail
+    ERROR = 11
+
+
+class RefusalKind(IntEnum):
+    """Why a command was refused."""
+
+    PIN_CAP = 0
+    PIN_QUOTA = 1
+    PIN_RANGE = 2
+    QUOTA_RANGE = 3
+    QUOTA_SUM = 4
+    POOL_SIZE = 5
+
+
+class ErrorKind(IntEnum):
+    """Sticky errors; also the bit number in the CSR `ERROR`."""
+
+    STEP_EXHAUSTED = 0
+    AXI_READ = 1
+    AXI_WRITE = 2
+    PAGE_READ = 3
+    PAGE_WRITE = 4
+    FLASH_UNWRITABLE = 5
+    REFUSED_COMMAND = 6
+
+
+def record_fields(config, lane):
+    """((field, bits), ...) of a record, lowest bits first; `key` is two's complement."""
+    where = (("head", config.head_bits), ("block", config.block_bits))
+    if lane == Lane.SLOT:
+        return (
+            ("sequence", SEQUENCE_BITS), ("kind", 4), ("outcome", 5), ("touch", 1), ("rwd", 1), ("tag", 16), *where,
+            ("line", config.line_bits), ("value", 16), ("step", config.step_bits), ("ema", EMA_BITS),
+            ("frame", config.frame_bits), ("state_before", 3), ("flags_before", 5), ("state_after", 3),
+            ("flags_after", 5),
+        )  # fmt: skip
+    return (
+        ("sequence", SEQUENCE_BITS), ("kind", 6), *where, ("frame", config.frame_bits), ("key", config.key_bits),
+        ("aux", 32),
+    )  # fmt: skip
+
+
+def width(config, lane):
+    """Bits of a record."""
+    return sum(bits for _, bits in record_fields(config, lane))
+
+
+def pack(config, lane, **values):
+    """A record as an integer; fields that are not given are 0. Raises ValueError for a value that does not fit."""
+    record, shift = 0, 0
+    for name, bits in record_fields(config, lane):
+        value = int(values.pop(name, 0))
+        if not -(1 << bits - 1) <= value < 1 << bits or (value < 0 and name != "key"):
+            raise ValueError(f"{lane.name.lower()} record: {name} must fit {bits} bits, not {value}")
+        record |= (value & (1 << bits) - 1) << shift
+        shift += bits
+    if values:
+        raise ValueError(f"{lane.name.lower()} record has no field {', '.join(values)}")
+    return record
+
+
+@dataclass(frozen=True)
+class _Unpacker:
+    """Shift, mask and name of each field, worked out once: unpacking is the checker's inner loop."""
+
+    fields: tuple
+
+
+_UNPACKERS = {}
+
+
+def unpack(config, lane, record):
+    """The fields of a packed record as a dict, `key` as a signed number."""
+    unpacker = _UNPACKERS.get((config, lane))
+    if unpacker is None:
+        fields, shift = [], 0
+        for name, bits in record_fields(config, lane):
+            fields.append((name, shift, (1 << bits) - 1))
+            shift += bits
+        unpacker = _UNPACKERS[config, lane] = _Unpacker(tuple(fields))
+    values = {name: record >> shift & mask for name, shift, mask in unpacker.fields}
+    if lane == Lane.ENGINE and values["key"] >> config.key_bits - 1:
+        values["key"] -= 1 << config.key_bits
+    return values

@@ -1,0 +1,160 @@
+"""CXL.mem messages that the endpoint understands: fields, encodings and which combinations are served.
+
+Fields and encodings: CXL 3.0 section 3.3 (tables 3-29 to 3-50 by the numbering of 3.1). Named fields only; how they are
+packed into flit slots is the link layer's matter.
+"""
+
+from enum import IntEnum
+
+__all__ = [
+    "ADDRESS_BITS", "BISnpOpcode", "BIRspOpcode", "DRSOpcode", "DevLoad", "MetaField", "MetaValue", "NDROpcode",
+    "ReqOpcode", "RwDOpcode", "SnpType", "Served", "FIELDS", "serve_req", "serve_rwd",
+]  # fmt: skip
+
+#: host physical address bits carried by a message: Address[51:6]
+ADDRESS_BITS = 46
+
+
+class ReqOpcode(IntEnum):
+    MEM_INV = 0
+    MEM_RD = 1
+    MEM_RD_DATA = 2
+    MEM_RD_FWD = 3
+    MEM_WR_FWD = 4
+    MEM_SPEC_RD = 8
+    MEM_INV_NT = 9
+    MEM_CLN_EVCT = 10
+
+
+class RwDOpcode(IntEnum):
+    MEM_WR = 1
+    MEM_WR_PTL = 2
+    BI_CONFLICT = 4
+
+
+class NDROpcode(IntEnum):
+    CMP = 0
+    CMP_S = 1
+    CMP_E = 2
+    BI_CONFLICT_ACK = 4
+
+
+class DRSOpcode(IntEnum):
+    MEM_DATA = 0
+    MEM_DATA_NXM = 1
+
+
+class BISnpOpcode(IntEnum):
+    CUR = 0
+    DATA = 1
+    INV = 2
+    CUR_BLK = 4
+    DATA_BLK = 5
+    INV_BLK = 6
+
+
+class BIRspOpcode(IntEnum):
+    I = 0  # noqa: E741 -- the specification's letter
+    S = 1
+    E = 2
+    I_BLK = 4
+    S_BLK = 5
+    E_BLK = 6
+
+
+class MetaField(IntEnum):
+    META0_STATE = 0
+    NO_OP = 3
+
+
+class MetaValue(IntEnum):
+    INVALID = 0
+    ANY = 2
+    SHARED = 3
+
+
+class SnpType(IntEnum):
+    NO_OP = 0
+    SNP_DATA = 1
+    SNP_CUR = 2
+    SNP_INV = 3
+
+
+class DevLoad(IntEnum):
+    LIGHT = 0
+    OPTIMAL = 1
+    MODERATE = 2
+    SEVERE = 3
+
+
+_REQ = (
+    ("opcode", 4), ("snp_type", 3), ("meta_field", 2), ("meta_value", 2), ("tag", 16), ("address", ADDRESS_BITS),
+    ("ld_id", 4), ("tc", 2),
+)  # fmt: skip
+_NDR = (("opcode", 3), ("meta_field", 2), ("meta_value", 2), ("tag", 16), ("ld_id", 4), ("dev_load", 2))
+
+#: channel -> ((field, bits), ...), first field in the lowest bits; the valid bit is the stream's
+FIELDS = {
+    "req": _REQ,
+    "rwd": (*_REQ, ("poison", 1), ("be_present", 1), ("be", 64), ("data", 512)),
+    "ndr": _NDR,
+    "drs": (*_NDR, ("poison", 1), ("data", 512)),
+}
+
+
+class Served(IntEnum):
+    """What the front end does with a message that lies in a region."""
+
+    READ = 0
+    WRITE = 1
+    #: completed without touching data: nothing is cached by a host yet, so there is nothing to flush or forget
+    COMPLETE = 2
+    #: may be dropped, and is: no response
+    DROP = 3
+    #: legal CXL, but asks for a cacheable copy: no response, counted
+    CACHEABLE = 4
+    #: not legal for HDM-DB memory: no response, counted
+    ILLEGAL = 5
+    #: answered with BI-ConflictAck
+    CONFLICT = 6
+
+
+def serve_req(opcode, meta_field, meta_value, snp_type):
+    """How a Req is served (CXL 3.0 tables 3-39 and 3-42, less the rows that let a host cache the line)."""
+    no_op, meta0 = meta_field == MetaField.NO_OP, meta_field == MetaField.META0_STATE
+    if opcode == ReqOpcode.MEM_RD:
+        if no_op and snp_type in (SnpType.SNP_CUR, SnpType.SNP_INV):
+            return Served.READ
+        if meta0 and (meta_value, snp_type) in (
+            (MetaValue.ANY, SnpType.SNP_INV),
+            (MetaValue.SHARED, SnpType.SNP_DATA),
+        ):
+            return Served.CACHEABLE
+    elif opcode == ReqOpcode.MEM_RD_DATA:
+        if no_op and snp_type == SnpType.SNP_DATA:
+            return Served.CACHEABLE
+    elif opcode in (ReqOpcode.MEM_INV, ReqOpcode.MEM_INV_NT):
+        if meta0 and snp_type == SnpType.SNP_INV:
+            if meta_value == MetaValue.INVALID:
+                return Served.COMPLETE
+            if meta_value == MetaValue.ANY:
+                return Served.CACHEABLE
+    elif opcode == ReqOpcode.MEM_CLN_EVCT:
+        if meta0 and meta_value == MetaValue.INVALID and snp_type == SnpType.NO_OP:
+            return Served.COMPLETE
+    elif opcode == ReqOpcode.MEM_SPEC_RD:
+        return Served.DROP
+    return Served.ILLEGAL
+
+
+def serve_rwd(opcode, meta_field, meta_value, snp_type):
+    """How an RwD is served. A write-back (SnpType No-Op) is served as a write that owns nothing, Meta0 I."""
+    if opcode == RwDOpcode.BI_CONFLICT:
+        return Served.CONFLICT
+    if opcode in (RwDOpcode.MEM_WR, RwDOpcode.MEM_WR_PTL) and meta_field == MetaField.META0_STATE:
+        if snp_type == SnpType.SNP_INV and meta_value == MetaValue.INVALID:
+            return Served.WRITE
+        if opcode == RwDOpcode.MEM_WR and snp_type == SnpType.NO_OP:
+            if meta_value in (MetaValue.INVALID, MetaValue.ANY):
+                return Served.WRITE
+    return Served.ILLEGAL

@@ -1,0 +1,283 @@
+"""The metadata table: one entry a block, and what each slot of the pipeline does to it.
+
+`commit` is the whole meaning of the metadata pipeline: one slot, one entry, the step counter and the policy registers
+in; the new entry, what came of the slot and what the datapath has to do out. `hw/metadata.py` computes the same in one
+slot a clock.
+"""
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+from golden.config import EMA_BITS
+from golden.policy import ScoreSource
+from golden.score import decay, increment
+
+__all__ = ["State", "Entry", "entry_fields", "FLAGS", "SlotKind", "Outcome", "DataKind", "Slot", "Commit", "commit"]
+
+
+class State(IntEnum):
+    """Where a block is."""
+
+    #: never written
+    ABSENT = 0
+    #: in a frame
+    WARM = 1
+    #: only in flash
+    COLD = 2
+    #: has a frame that its page is being read into
+    PROMOTING = 3
+    #: in a frame it is about to lose
+    DEMOTING = 4
+
+
+#: flag bits of an entry in the order of the layout, and of the flags field of an event record
+FLAGS = ("dirty", "pinned", "announced", "touched", "prefetched")
+
+
+def entry_fields(config):
+    """((field, bits), ...) of a metadata entry, lowest bits first; 64 bits in all."""
+    return (
+        ("ema", EMA_BITS), ("step", config.step_bits), ("frame", config.frame_bits), ("state", 3),
+        *((flag, 1) for flag in FLAGS),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One block. `ema` is UQ0.20; `step` is the step of the last event (hint or touch) and dates `announced`, `touched`.
+
+    `announced` and `touched` say something only while `step` is the current step.
+    """
+
+    ema: int = 0
+    step: int = 0
+    frame: int = 0
+    state: State = State.ABSENT
+    dirty: bool = False
+    pinned: bool = False
+    announced: bool = False
+    touched: bool = False
+    prefetched: bool = False
+
+    @property
+    def flags(self):
+        """The five flags as an integer, `dirty` lowest."""
+        return sum(int(getattr(self, flag)) << bit for bit, flag in enumerate(FLAGS))
+
+    @property
+    def resident(self):
+        """Whether the frame holds the block's current data."""
+        return self.state in (State.WARM, State.DEMOTING)
+
+    def protected(self, now):
+        """Announced for this step and not yet touched: kept unless nothing else is left."""
+        return self.step == now and self.announced and not self.touched
+
+
+class SlotKind(IntEnum):
+    """What a slot of the metadata pipeline is."""
+
+    #: a MemRd, a MemWr or MemWrPtl to a block
+    READ = 0
+    WRITE = 1
+    #: one block of a hint line
+    HINT = 2
+    #: a READ or WRITE that missed, again, after the miss was resolved
+    REPLAY_READ = 3
+    REPLAY_WRITE = 4
+    #: a missed READ served from a bypass slot, named by `frame`
+    BYPASS_READ = 5
+    #: a message that concerns no block: `outcome` says why; also the end of every hint line
+    ANSWER = 6
+    #: cold -> promoting into `frame`
+    PROMOTE = 7
+    #: absent -> warm in `frame`
+    ALLOCATE = 8
+    #: promoting -> warm
+    FILL = 9
+    #: warm -> demoting
+    DEMOTE = 10
+    #: demoting -> cold, and the frame is free
+    EVICT = 11
+    #: demoting -> warm: the page could not be written
+    RESTORE = 12
+    PIN = 13
+    UNPIN = 14
+
+
+class Outcome(IntEnum):
+    """What came of a slot."""
+
+    #: engine slot, hint: done
+    DONE = 0
+    #: found the block in a frame
+    HIT = 1
+    #: found it cold or promoting: handed to the miss table
+    MISS = 2
+    #: write of an absent block: handed to the miss table, which allocates
+    FIRST_WRITE = 3
+    #: read of an absent block: zeros
+    ZEROS = 4
+    #: a second hint in one step; an engine slot that the entry's state has overtaken
+    IGNORED = 5
+    #: the rest are the `outcome` of an ANSWER slot, given by the front end
+    NXM = 8
+    COMPLETED = 9
+    DROPPED = 10
+    CACHEABLE = 11
+    ILLEGAL = 12
+    CONFLICT = 13
+    HINT_DONE = 16
+    HINT_STALE = 17
+    HINT_MALFORMED = 18
+    HINT_EXHAUSTED = 19
+    #: an access to the hint window that is not a MemWr: reads give zeros, the rest is completed and dropped
+    WINDOW = 20
+    #: a write that needs a frame while flash cannot be written: completed and dropped
+    UNWRITABLE = 21
+
+
+class DataKind(IntEnum):
+    """What the datapath does for a slot."""
+
+    #: nothing: the slot is of an engine, or went to the miss table
+    NONE = 0
+    #: read the line: NDR Cmp and DRS MemData
+    READ = 1
+    #: write the line from the write slot: NDR Cmp
+    WRITE = 2
+    #: NDR Cmp and DRS MemData of zeros
+    ZEROS = 3
+    #: DRS MemData-NXM of all ones
+    NXM = 4
+    #: NDR Cmp
+    COMPLETE = 5
+    #: NDR BI-ConflictAck
+    ACK = 6
+    #: no response: only the read or write slot is freed
+    DISCARD = 7
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One slot: `rwd` says whether the message came as RwD (else Req); `value` is a hint's score or a header's step."""
+
+    kind: SlotKind
+    rwd: bool = False
+    tag: int = 0
+    head: int = 0
+    block: int = 0
+    line: int = 0
+    value: int = 0
+    frame: int = 0
+    outcome: Outcome = Outcome.DONE
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What `commit` returns. `touch`: this was the block's first demand access of the step."""
+
+    entry: Entry
+    outcome: Outcome
+    data: DataKind
+    touch: bool = False
+    #: a hint or a touch: the entry's key may have changed
+    event: bool = False
+
+
+def _to_now(entry, now, lam):
+    """The entry brought to the current step."""
+    if entry.step == now:
+        return entry
+    return replace(
+        entry, ema=decay(entry.ema, now - entry.step, lam), step=now, announced=False, touched=False
+    )
+
+
+def _scored(entry, alpha, value):
+    return replace(entry, ema=min((1 << EMA_BITS) - 1, entry.ema + increment(alpha, value)))
+
+
+def _answer_data(outcome, rwd, read):
+    if outcome == Outcome.CONFLICT:
+        return DataKind.ACK
+    if outcome in (Outcome.DROPPED, Outcome.CACHEABLE, Outcome.ILLEGAL):
+        return DataKind.DISCARD
+    if read and outcome == Outcome.NXM:
+        return DataKind.NXM
+    if read and outcome == Outcome.WINDOW:
+        return DataKind.ZEROS
+    return DataKind.COMPLETE
+
+
+def commit(entry, slot, now, policy):
+    """Apply `slot` to `entry` at step `now`.
+
+    `policy` has `alpha` (UQ0.16), `lam` (UQ4.20), `score` (`ScoreSource`). An ANSWER slot of a read has `value` bit 0
+    set; every other field of an entry that a rule below does not name stays as it is. Engine slots do not bring the
+    entry to now: they are no events, and `lru` ranks by the step of the last event.
+    """
+    kind = slot.kind
+    if kind == SlotKind.ANSWER:
+        read = not slot.rwd and bool(slot.value & 1)
+        return Commit(entry, slot.outcome, _answer_data(slot.outcome, slot.rwd, read))
+
+    if kind == SlotKind.HINT:
+        fresh = _to_now(entry, now, policy.lam)
+        if fresh.announced:
+            return Commit(entry, Outcome.IGNORED, DataKind.NONE)
+        if policy.score == ScoreSource.MASS:
+            fresh = _scored(fresh, policy.alpha, slot.value)
+        elif policy.score == ScoreSource.ANNOUNCED:
+            fresh = _scored(fresh, policy.alpha, 0xFFFF)
+        return Commit(replace(fresh, announced=True), Outcome.DONE, DataKind.NONE, event=True)
+
+    if kind in (SlotKind.READ, SlotKind.WRITE):
+        write = kind == SlotKind.WRITE
+        if entry.state == State.ABSENT and not write:
+            return Commit(entry, Outcome.ZEROS, DataKind.ZEROS)
+        touch = entry.step != now or not entry.touched
+        after = entry
+        if touch:
+            after = _to_now(entry, now, policy.lam)
+            first = entry.state == State.ABSENT
+            # The first write counts as announced: under score source `announced` it is scored unless a hint was.
+            if policy.score == ScoreSource.ACCESS or (
+                first and policy.score == ScoreSource.ANNOUNCED and not after.announced
+            ):
+                after = _scored(after, policy.alpha, 0xFFFF)
+                after = replace(after, announced=after.announced or first)
+            after = replace(after, touched=True)
+        if entry.state == State.ABSENT:
+            # Its second and later writes arrive here too while the miss table still allocates the frame.
+            return Commit(after, Outcome.FIRST_WRITE, DataKind.NONE, touch, touch)
+        if entry.resident:
+            after = replace(after, state=State.WARM, dirty=entry.dirty or write, prefetched=False)
+            return Commit(after, Outcome.HIT, DataKind.WRITE if write else DataKind.READ, touch, touch)
+        return Commit(after, Outcome.MISS, DataKind.NONE, touch, touch)
+
+    if kind in (SlotKind.REPLAY_READ, SlotKind.REPLAY_WRITE):
+        write = kind == SlotKind.REPLAY_WRITE
+        if entry.resident:
+            after = replace(entry, state=State.WARM, dirty=entry.dirty or write)
+            return Commit(after, Outcome.HIT, DataKind.WRITE if write else DataKind.READ)
+        return Commit(entry, Outcome.MISS, DataKind.NONE)
+
+    if kind == SlotKind.BYPASS_READ:
+        return Commit(entry, Outcome.DONE, DataKind.READ)
+
+    if kind in (SlotKind.PIN, SlotKind.UNPIN):
+        return Commit(replace(entry, pinned=kind == SlotKind.PIN), Outcome.DONE, DataKind.NONE)
+
+    expects, becomes = {
+        SlotKind.PROMOTE: (State.COLD, dict(state=State.PROMOTING, frame=slot.frame)),
+        # dirty: flash has no page of it yet
+        SlotKind.ALLOCATE: (State.ABSENT, dict(state=State.WARM, frame=slot.frame, dirty=True)),
+        SlotKind.FILL: (State.PROMOTING, dict(state=State.WARM)),
+        SlotKind.DEMOTE: (State.WARM, dict(state=State.DEMOTING)),
+        SlotKind.EVICT: (State.DEMOTING, dict(state=State.COLD, dirty=False)),
+        SlotKind.RESTORE: (State.DEMOTING, dict(state=State.WARM)),
+    }[kind]
+    if entry.state != expects:
+        return Commit(entry, Outcome.IGNORED, DataKind.NONE)
+    return Commit(replace(entry, **becomes), Outcome.DONE, DataKind.NONE)

@@ -1,0 +1,1 @@
+"""The Amaranth blocks: `hw/x.py` implements what `golden/x.py` specifies."""

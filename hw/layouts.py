@@ -1,0 +1,176 @@
+"""Every payload layout and bundle of the RTL. Fields and their order come from `golden/`, so that both sides agree."""
+
+from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden import events, messages, metadata, policy
+
+__all__ = [
+    "layout", "message", "entry", "slot", "commit", "data_op", "record", "policy_layout", "region_layout", "SidecarKind",
+    "sidecar_op", "page_command", "page_done", "victim_request", "victim_answer", "Domain", "pin_command", "pin_answer",
+    "engine_note", "Hold", "TableRead", "LINE_BITS",
+]  # fmt: skip
+
+LINE_BITS = 512
+
+
+def layout(fields):
+    """An Amaranth struct layout of ((field, shape), ...), the first field in the lowest bits."""
+    return data.StructLayout(dict(fields))
+
+
+def message(channel):
+    """A CXL.mem message: `req`, `rwd`, `ndr` or `drs`."""
+    return layout(messages.FIELDS[channel])
+
+
+def entry(config):
+    """A metadata entry, 64 bits."""
+    return layout(metadata.entry_fields(config))
+
+
+def id_bits(config):
+    """Width of a read slot's or write slot's number."""
+    return (max(config.read_slots, config.write_slots) - 1).bit_length()
+
+
+def slot(config):
+    """A slot of the metadata pipeline (`golden.metadata.Slot`); `id` numbers the read slot or, with `rwd`, the write slot."""
+    return layout(
+        (
+            ("kind", 4), ("rwd", 1), ("id", id_bits(config)), ("tag", 16), ("head", config.head_bits),
+            ("block", config.block_bits), ("line", config.line_bits), ("value", 16), ("frame", config.frame_bits),
+            ("outcome", 5),
+        )
+    )  # fmt: skip
+
+
+def commit(config):
+    """What the pipeline shows of each slot in the clock in which it commits; nobody can hold it back."""
+    return layout(
+        (
+            ("valid", 1), ("slot", slot(config)), ("before", entry(config)), ("after", entry(config)), ("outcome", 5),
+            ("touch", 1), ("event", 1),
+        )
+    )  # fmt: skip
+
+
+def data_op(config):
+    """Work for the datapath (`golden.metadata.DataKind`)."""
+    return layout(
+        (
+            ("kind", 3), ("rwd", 1), ("id", id_bits(config)), ("frame", config.frame_bits), ("line", config.line_bits),
+        )
+    )  # fmt: skip
+
+
+def record(config, lane):
+    """A record of the event port."""
+    return layout(events.record_fields(config, lane))
+
+
+def engine_note(config):
+    """A record of lane `engine` before it has its sequence number."""
+    return layout(events.record_fields(config, events.Lane.ENGINE)[1:])
+
+
+def policy_layout():
+    """The policy registers."""
+    return layout(policy.policy_fields())
+
+
+def region_layout(config):
+    """One region: `base` in lines (HPA >> 6), `heads` that it holds, the endpoint-wide number of its first head."""
+    return layout(
+        (
+            ("base", messages.ADDRESS_BITS), ("heads", config.heads.bit_length()), ("first_head", config.head_bits),
+            ("enabled", 1),
+        )
+    )  # fmt: skip
+
+
+class SidecarKind(enum.Enum, shape=2):
+    """What an engine asks of a frame's sidecar line."""
+
+    #: no line written, none poisoned
+    CLEAR = 0
+    #: every line written and poisoned
+    POISON = 1
+    #: write it back if it changed, and forget it
+    FLUSH = 2
+
+
+def sidecar_op(config):
+    return layout((("kind", SidecarKind), ("frame", config.frame_bits)))
+
+
+def page_tag_bits(config):
+    """Width of a page command's tag: {write, number of the miss or demotion slot}."""
+    return 1 + (max(config.miss_slots, config.demotion_slots) - 1).bit_length()
+
+
+def page_command(config):
+    """To the flash controller: move page `page` (a block index) to frame `frame` of DDR5, or with `write` back."""
+    return layout(
+        (
+            ("write", 1), ("tag", page_tag_bits(config)), ("page", config.index_bits), ("frame", config.frame_bits),
+        )
+    )  # fmt: skip
+
+
+def page_done(config):
+    """From the flash controller: command `tag` ended; `failed`: the frame (or page) holds nothing to rely on."""
+    return layout((("tag", page_tag_bits(config)), ("failed", 1)))
+
+
+class Domain(enum.Enum, shape=2):
+    """Among which heads a victim is sought."""
+
+    #: the requester's head alone (it is at its maximum quota)
+    OWN = 0
+    #: heads above their minimum quota, and the requester's
+    SHARED = 1
+    #: every head, protection and quotas waived (a write that has no other way)
+    ANY = 2
+
+
+def victim_request(config):
+    """Question to the victim engine; `head`, `block` is the block that needs a frame."""
+    return layout((("head", config.head_bits), ("block", config.block_bits), ("domain", Domain)))
+
+
+def victim_answer(config):
+    """`own_key`: key of the block that needs a frame. The rest describes the victim, if `found`."""
+    return layout(
+        (
+            ("found", 1), ("waived", 1), ("head", config.head_bits), ("block", config.block_bits),
+            ("frame", config.frame_bits), ("key", config.key_bits), ("own_key", config.key_bits),
+        )
+    )  # fmt: skip
+
+
+def pin_command(config):
+    return layout((("pin", 1), ("head", 16), ("block", 16)))
+
+
+def pin_answer():
+    """`reason` is a `golden.events.RefusalKind`."""
+    return layout((("refused", 1), ("reason", 3)))
+
+
+class Hold(wiring.Signature):
+    """Asking for the pipeline to stand still. `request` until done; `granted` once no slot is in flight."""
+
+    def __init__(self):
+        super().__init__({"request": Out(1), "granted": In(1)})
+
+
+class TableRead(wiring.Signature):
+    """A read port of the metadata table: `entry` is the entry of `index` of the clock before, where `enable` was set."""
+
+    def __init__(self, config):
+        super().__init__({"enable": Out(1), "index": Out(config.index_bits), "entry": In(entry(config))})
+
+
+def slot_stream(config):
+    return stream.Signature(slot(config))
