@@ -45,6 +45,10 @@ class EngineKind(IntEnum):
     REFUSAL = 10
     #: a sticky error: key = `ErrorKind`, aux = detail
     ERROR = 11
+    #: quotas of head: key = maximum, aux = minimum
+    QUOTA = 12
+    #: pool size: aux = frames
+    POOL = 13
 
 
 class RefusalKind(IntEnum):

@@ -7,8 +7,8 @@ from golden import events, messages, metadata, policy
 
 __all__ = [
     "layout", "message", "entry", "slot", "commit", "data_op", "record", "policy_layout", "region_layout", "SidecarKind",
-    "sidecar_op", "page_command", "page_done", "victim_request", "victim_answer", "Domain", "pin_command", "pin_answer",
-    "engine_note", "Hold", "TableRead", "LINE_BITS",
+    "sidecar_op", "page_command", "page_done", "victim_request", "victim_answer", "Domain", "CommandKind", "command",
+    "command_answer", "engine_note", "Hold", "TableRead", "LINE_BITS",
 ]  # fmt: skip
 
 LINE_BITS = 512
@@ -149,12 +149,24 @@ def victim_answer(config):
     )  # fmt: skip
 
 
-def pin_command(config):
-    return layout((("pin", 1), ("head", 16), ("block", 16)))
+class CommandKind(enum.Enum, shape=2):
+    """What the CSR block asks of the allocator."""
+
+    PIN = 0
+    UNPIN = 1
+    #: quotas of `head`: `minimum`, `maximum`
+    QUOTA = 2
+    #: pool size: `maximum`
+    POOL = 3
 
 
-def pin_answer():
-    """`reason` is a `golden.events.RefusalKind`."""
+def command(config):
+    """A command of the CSR block; `head` and `block` as the host wrote them, so that the allocator can refuse them."""
+    return layout((("kind", CommandKind), ("head", 16), ("block", 16), ("minimum", 32), ("maximum", 32)))
+
+
+def command_answer():
+    """`reason` is a `golden.events.RefusalKind`, where `refused`."""
     return layout((("refused", 1), ("reason", 3)))
 
 
