@@ -1,0 +1,58 @@
+# `make sim` and `make test` do all of their own set-up; `make help` lists the rest.
+SIM ?= verilator
+PRESET ?= small
+WORKLOAD ?= attention-a
+SEED ?= 1
+# Icarus simulates some hundred clocks a second: so many steps keep `SIM=icarus make sim` below ten minutes.
+ICARUS_STEPS ?= 24
+ARGS ?=
+
+PYTHON := .venv/bin/python
+SIM_OUT = $(or $(OUT),out)
+VERILOG_OUT = $(or $(OUT),out/verilog-$(PRESET))
+RUN = $(PYTHON) -m sim run --workload $(WORKLOAD) --preset $(PRESET) --simulator $(SIM) --seed $(SEED) --out $(SIM_OUT)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup sim test verilog lint bench mutants clean
+
+help:
+	@echo "make sim      run WORKLOAD through the RTL at PRESET on SIM, checked event by event; results in OUT"
+	@echo "make test     the regression"
+	@echo "make verilog  synthesizable Verilog and manifest.json of PRESET in OUT"
+	@echo "make lint     ruff check and ruff format --check"
+	@echo "make bench    the measured numbers of the README (long)"
+	@echo "make mutants  break the RTL on purpose, one mutation at a time: each must fail (long)"
+	@echo "make clean    remove build products and results; .venv stays"
+	@echo "variables: SIM=verilator|icarus|golden ($(SIM)) PRESET=tiny|small ($(PRESET)) WORKLOAD= ($(WORKLOAD))"
+	@echo "           OUT= SEED= ($(SEED)) ARGS= (more options of: python -m sim run --help)"
+
+setup:
+	@scripts/setup.sh
+
+sim: setup
+ifeq ($(SIM),icarus)
+	@echo "Icarus is some hundred times slower than Verilator: the run is cut to $(ICARUS_STEPS) steps (ICARUS_STEPS=)"
+	@$(RUN) --steps $(ICARUS_STEPS) $(ARGS)
+else
+	@$(RUN) $(ARGS)
+endif
+
+test: setup
+	@$(PYTHON) -m pytest -n auto $(ARGS)
+
+verilog: setup
+	@$(PYTHON) -m hw.verilog --preset $(PRESET) --out $(VERILOG_OUT)
+
+lint: setup
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+
+bench: setup
+	@$(PYTHON) -m sim bench $(ARGS)
+
+mutants: setup
+	@$(PYTHON) -m tests.mutants $(ARGS)
+
+clean:
+	rm -rf build out .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
