@@ -1,0 +1,102 @@
+"""The settings of a run: what the command line asks for, checked, and what follows from it for the registers."""
+
+import math
+from dataclasses import dataclass
+
+from golden.config import LINES_PER_BLOCK
+from golden.policy import Policy, Priority, ScoreSource, alpha_code, lambda_of
+
+__all__ = ["ANNOUNCE", "POOLS", "PRIORITIES", "SCORES", "SettingsError", "Settings"]
+
+PRIORITIES = tuple(p.name.lower() for p in Priority)
+SCORES = tuple(s.name.lower() for s in ScoreSource)
+POOLS = ("shared", "per-head")
+ANNOUNCE = ("layer", "step", "none")
+#: beyond it lambda, UQ4.20, overflows
+ALPHA_MAX = 0.9999
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used: names the option, the value and the rule."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run. `steps` None: all of the workload's."""
+
+    priority: str = "decayed"
+    pool: str = "shared"
+    announce: str = "layer"
+    score: str = "mass"
+    alpha: float = 0.2
+    gain: float = 8.0
+    coverage: float = 0.95
+    bypass: bool = True
+    protect: bool = True
+    frames_share: float = 0.25
+    #: lines of a block that one block read fetches
+    lines_per_read: int = 4
+    steps: int | None = None
+    seed: int = 1
+
+    def __post_init__(self):
+        def require(option, ok, rule):
+            if not ok:
+                value = getattr(self, option)
+                raise SettingsError(f"--{option.replace('_', '-')} {value}: must be {rule}")
+
+        for option, choices in (("priority", PRIORITIES), ("pool", POOLS), ("announce", ANNOUNCE), ("score", SCORES)):
+            require(option, getattr(self, option) in choices, f"one of {', '.join(choices)}")
+        require("alpha", 0 < self.alpha <= ALPHA_MAX, f"above 0 and at most {ALPHA_MAX}")
+        require("gain", math.isfinite(self.gain) and self.gain > 0, "a number above 0")
+        require("coverage", 0 < self.coverage <= 1, "above 0 and at most 1")
+        require("frames_share", 0 < self.frames_share <= 1, "above 0 and at most 1")
+        require("lines_per_read", 1 <= self.lines_per_read <= LINES_PER_BLOCK, f"1 to {LINES_PER_BLOCK}")
+        require("steps", self.steps is None or self.steps >= 1, "at least 1")
+        require("seed", 0 <= self.seed < 1 << 32, "0 to 2^32 - 1")
+
+    def policy(self):
+        """The policy registers."""
+        return Policy(
+            priority=Priority[self.priority.upper()],
+            score=ScoreSource[self.score.upper()],
+            alpha=alpha_code(self.alpha),
+            lam=lambda_of(self.alpha),
+            protect=self.protect,
+            bypass=self.bypass,
+        )
+
+    def run_steps(self, workload):
+        """Steps of `workload` that the run takes."""
+        if self.steps is not None and self.steps > workload.steps:
+            raise SettingsError(f"--steps {self.steps}: workload {workload.name} has {workload.steps}")
+        return self.steps or workload.steps
+
+    def frames_per_head(self, workload):
+        return max(2, math.floor(self.frames_share * workload.blocks))
+
+    def frames(self, workload, config):
+        """Frames of the run's pool; raises `SettingsError` where the preset cannot work with so few."""
+        frames = self.frames_per_head(workload) * workload.heads
+        if not config.pool_frames_min <= frames <= config.pool_frames_max:
+            raise SettingsError(
+                f"--frames-share {self.frames_share} of {workload.heads} x {workload.blocks} blocks is {frames} frames: "
+                f"preset {config.name!r} needs {config.pool_frames_min} to {config.pool_frames_max}"
+            )
+        return frames
+
+    def quotas(self, workload, config):
+        """[(minimum, maximum)] frames of each of the preset's heads."""
+        if self.pool == "shared":
+            return [(0, config.blocks_per_head)] * config.heads
+        share = self.frames_per_head(workload)
+        return [(share, share) if head < workload.heads else (0, 0) for head in range(config.heads)]
+
+    def as_dict(self, steps):
+        """As `results.json` records them."""
+        return {
+            "priority": self.priority, "pool": self.pool, "announce": self.announce, "score": self.score,
+            "alpha": self.alpha, "gain": self.gain, "coverage": self.coverage, "bypass": self.bypass,
+            "protect": self.protect, "frames_share": self.frames_share, "lines_per_read": self.lines_per_read,
+            "steps": steps,
+        }  # fmt: skip

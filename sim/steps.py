@@ -1,0 +1,45 @@
+"""What a workload is made of: steps, layers, hints and accesses; and the error that refuses a workload."""
+
+from dataclasses import dataclass
+
+__all__ = ["MASS_SUM_MAX", "Access", "Hint", "Layer", "Step", "WorkloadError"]
+
+#: most attention mass a head may have in a step: 1, and what float16 rounding adds
+MASS_SUM_MAX = 1.01
+
+
+class WorkloadError(ValueError):
+    """A workload that cannot be used: names the file, the place, the value and the rule."""
+
+
+@dataclass(frozen=True)
+class Hint:
+    """One block that a head will read in this step; `existing` blocks share the head's mass of 1."""
+
+    head: int
+    block: int
+    mass: float
+    existing: int
+
+
+@dataclass(frozen=True)
+class Access:
+    """`token` is None: the block is read; else the token's K and V rows are written into the block."""
+
+    head: int
+    block: int
+    token: int | None = None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one layer does in a step: hints first, then accesses in this order."""
+
+    hints: tuple
+    accesses: tuple
+
+
+@dataclass(frozen=True)
+class Step:
+    number: int
+    layers: tuple
