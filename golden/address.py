@@ -22,7 +22,7 @@ class Target(IntEnum):
 
 @dataclass(frozen=True)
 class Region:
-    """One address region. `base` is a byte address (64-byte aligned); heads `first_head ..` of the endpoint lie in it."""
+    """One address region: `base`, a byte address (64-byte aligned), and the heads `first_head ..` that lie in it."""
 
     base: int
     heads: int

@@ -76,6 +76,11 @@ class Config:
         require("heads", 1 <= self.heads <= 4096, "1 to 4096")
         require("blocks_per_head", _is_power_of_two(self.blocks_per_head), "a power of two")
         require("blocks_per_head", 2 <= self.blocks_per_head <= 65536, "2 to 65536 (a hint names a block in 16 bits)")
+        require(
+            "heads",
+            self.heads <= self.blocks_per_head * LINES_PER_BLOCK,
+            f"at most {self.blocks_per_head * LINES_PER_BLOCK}, the lines of a head (the hint window has a line a head)",
+        )
         require("step_bits", 17 <= self.step_bits <= 32, "17 to 32 (a hint header carries 16 bits)")
         require("lanes", self.lanes in (1, 2, 4), "1, 2 or 4")
         require("regions", 1 <= self.regions <= 8, "1 to 8")
@@ -94,14 +99,14 @@ class Config:
         require("demotion_slots", _is_power_of_two(self.demotion_slots), "a power of two")
         require("sidecar_cache_lines", _is_power_of_two(self.sidecar_cache_lines), "a power of two")
         require("data_queue_depth", self.data_queue_depth >= 2, "at least 2")
-        require("event_fifo_depth", self.event_fifo_depth >= 12, "at least 12 (the slots in flight)")
+        require("event_fifo_depth", self.event_fifo_depth >= 16, "at least 16 (twice the slots in flight)")
         require(
             "step_bits",
             self.frame_bits >= 1 and (1 << self.frame_bits) >= self.frames,
             f"small enough to leave frame bits for {self.frames} frames in {ENTRY_BITS} bits",
         )
 
-    # Derived parameters ------------------------------------------------------------------------------------------
+    # Derived parameters
 
     @property
     def blocks(self):

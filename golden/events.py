@@ -1,7 +1,7 @@
 """The event port: what a record holds, and how it is packed.
 
-Two lanes, each at most one record a clock. Lane `slot` has one record a metadata slot; lane `engine` has everything else.
-Both draw from one 32-bit sequence number (modulo 2^32); where both lanes commit in one clock the slot comes first. All
+Two lanes, each at most one record a clock. Lane `slot` has one record a metadata slot; lane `engine` has all else. Both
+draw from one 32-bit sequence number (modulo 2^32); where both lanes commit in one clock the slot comes first. All
 state that the golden model follows changes exactly at a record, in this order.
 """
 
@@ -10,7 +10,17 @@ from enum import IntEnum
 
 from golden.config import EMA_BITS
 
-__all__ = ["SEQUENCE_BITS", "Lane", "EngineKind", "ErrorKind", "RefusalKind", "record_fields", "pack", "unpack", "width"]
+__all__ = [
+    "SEQUENCE_BITS",
+    "Lane",
+    "EngineKind",
+    "ErrorKind",
+    "RefusalKind",
+    "record_fields",
+    "pack",
+    "unpack",
+    "width",
+]
 
 SEQUENCE_BITS = 32
 
@@ -75,7 +85,12 @@ class ErrorKind(IntEnum):
 
 
 def record_fields(config, lane):
-    """((field, bits), ...) of a record, lowest bits first; `key` is two's complement."""
+    """((field, bits), ...) of a record, lowest bits first; `key` is two's complement.
+
+    A slot record: `kind`, `rwd`, `tag`, `head`, `block`, `line`, `value` as in the slot; `outcome` and `touch` of its
+    commit; `step` the current step; `ema` after it; `frame` the slot's for PROMOTE, ALLOCATE and BYPASS_READ, else the
+    entry's; state and flags of the entry before and after. An ANSWER concerns no entry: `ema` and all behind it are 0.
+    """
     where = (("head", config.head_bits), ("block", config.block_bits))
     if lane == Lane.SLOT:
         return (

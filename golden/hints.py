@@ -1,6 +1,7 @@
 """Hint lines: the host announces which blocks of a head a step will read, with their attention mass.
 
-Layout of the 64 bytes, from bit 0: header {step 16, count 4, flags 12 (zero)}, then up to 15 x {block 16, score UQ0.16}.
+Layout of the 64 bytes, from bit 0: header {step 16, count 4, flags 12 (zero)}, then up to 15 x {block 16, score 16}; a
+score is UQ0.16.
 """
 
 from enum import IntEnum

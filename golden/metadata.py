@@ -44,7 +44,7 @@ def entry_fields(config):
 
 @dataclass(frozen=True)
 class Entry:
-    """One block. `ema` is UQ0.20; `step` is the step of the last event (hint or touch) and dates `announced`, `touched`.
+    """One block. `ema` is UQ0.20; `step` is the step of the last event (hint or touch).
 
     `announced` and `touched` say something only while `step` is the current step.
     """
@@ -189,9 +189,7 @@ def _to_now(entry, now, lam):
     """The entry brought to the current step."""
     if entry.step == now:
         return entry
-    return replace(
-        entry, ema=decay(entry.ema, now - entry.step, lam), step=now, announced=False, touched=False
-    )
+    return replace(entry, ema=decay(entry.ema, now - entry.step, lam), step=now, announced=False, touched=False)
 
 
 def _scored(entry, alpha, value):
@@ -270,13 +268,13 @@ def commit(entry, slot, now, policy):
         return Commit(replace(entry, pinned=kind == SlotKind.PIN), Outcome.DONE, DataKind.NONE)
 
     expects, becomes = {
-        SlotKind.PROMOTE: (State.COLD, dict(state=State.PROMOTING, frame=slot.frame)),
+        SlotKind.PROMOTE: (State.COLD, {"state": State.PROMOTING, "frame": slot.frame}),
         # dirty: flash has no page of it yet
-        SlotKind.ALLOCATE: (State.ABSENT, dict(state=State.WARM, frame=slot.frame, dirty=True)),
-        SlotKind.FILL: (State.PROMOTING, dict(state=State.WARM)),
-        SlotKind.DEMOTE: (State.WARM, dict(state=State.DEMOTING)),
-        SlotKind.EVICT: (State.DEMOTING, dict(state=State.COLD, dirty=False)),
-        SlotKind.RESTORE: (State.DEMOTING, dict(state=State.WARM)),
+        SlotKind.ALLOCATE: (State.ABSENT, {"state": State.WARM, "frame": slot.frame, "dirty": True}),
+        SlotKind.FILL: (State.PROMOTING, {"state": State.WARM}),
+        SlotKind.DEMOTE: (State.WARM, {"state": State.DEMOTING}),
+        SlotKind.EVICT: (State.DEMOTING, {"state": State.COLD, "dirty": False}),
+        SlotKind.RESTORE: (State.DEMOTING, {"state": State.WARM}),
     }[kind]
     if entry.state != expects:
         return Commit(entry, Outcome.IGNORED, DataKind.NONE)

@@ -1,4 +1,4 @@
-"""AXI4 and AXI4-Lite signatures with the standard signal names, so that the Verilog ports read `mem__araddr` and so on."""
+"""AXI4 and AXI4-Lite signatures with the standard signal names: the Verilog ports read `mem__araddr` and so on."""
 
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out

@@ -6,8 +6,8 @@ from amaranth.lib.wiring import In, Out
 from golden import events, messages, metadata, policy
 
 __all__ = [
-    "layout", "message", "entry", "slot", "commit", "data_op", "record", "policy_layout", "region_layout", "SidecarKind",
-    "sidecar_op", "page_command", "page_done", "victim_request", "victim_answer", "Domain", "CommandKind", "command",
+    "layout", "message", "entry", "slot", "commit", "data_op", "record", "policy_layout", "region_layout",
+    "SidecarKind", "sidecar_op", "page_command", "page_done", "victim_request", "victim_answer", "Domain", "CommandKind", "command",
     "command_answer", "engine_note", "Hold", "TableRead", "LINE_BITS",
 ]  # fmt: skip
 
@@ -35,7 +35,7 @@ def id_bits(config):
 
 
 def slot(config):
-    """A slot of the metadata pipeline (`golden.metadata.Slot`); `id` numbers the read slot or, with `rwd`, the write slot."""
+    """A slot of the metadata pipeline (`golden.metadata.Slot`); `id` is a read slot or, with `rwd`, a write slot."""
     return layout(
         (
             ("kind", 4), ("rwd", 1), ("id", id_bits(config)), ("tag", 16), ("head", config.head_bits),
@@ -178,7 +178,7 @@ class Hold(wiring.Signature):
 
 
 class TableRead(wiring.Signature):
-    """A read port of the metadata table: `entry` is the entry of `index` of the clock before, where `enable` was set."""
+    """A read port of the metadata table: `entry` is that of the `index` of the last clock with `enable`."""
 
     def __init__(self, config):
         super().__init__({"enable": Out(1), "index": Out(config.index_bits), "entry": In(entry(config))})

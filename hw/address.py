@@ -1,0 +1,104 @@
+"""Address decoding, two clocks deep: host physical address -> region -> head, block, line (`golden/address.py`)."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.address import Target
+from golden.config import LINES_PER_BLOCK
+from golden.messages import ADDRESS_BITS
+from hw import layouts
+
+__all__ = ["AddressDecoder", "decoded_layout"]
+
+
+def decoded_layout(config, channel):
+    """A message with the place that its address names."""
+    return layouts.layout(
+        (
+            ("message", layouts.message(channel)), ("target", 2), ("head", config.head_bits),
+            ("block", config.block_bits), ("line", config.line_bits),
+        )
+    )  # fmt: skip
+
+
+class AddressDecoder(wiring.Component):
+    """Decodes the address of each message of `channel`: two clocks, one message a clock.
+
+    The first clock subtracts the base of every region, the second compares with their sizes and slices the offset of
+    the lowest-numbered region that holds the address.
+
+    Members
+    -------
+    messages : In(stream), decoded : Out(stream)
+    regions : In(array of regions)
+        Changes only while no message is on its way that the change concerns; the CSR block holds the pipeline for it.
+    """
+
+    def __init__(self, *, config, channel):
+        self._config = config
+        super().__init__(
+            {
+                "messages": In(stream.Signature(layouts.message(channel))),
+                "decoded": Out(stream.Signature(decoded_layout(config, channel))),
+                "regions": In(data.ArrayLayout(layouts.region_layout(config), config.regions)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        line_bits = (LINES_PER_BLOCK - 1).bit_length()
+        block_end = line_bits + config.block_bits
+        head_count_bits = config.heads.bit_length()
+
+        held = Signal.like(self.messages.payload)
+        held_valid = Signal()
+        held_ready = Signal()
+        m.d.comb += [
+            held_ready.eq(~self.decoded.valid | self.decoded.ready),
+            self.messages.ready.eq(~held_valid | held_ready),
+        ]
+        offsets = []
+        for number in range(config.regions):
+            #: with a borrow on top: the address lies below the base
+            offset = Signal(ADDRESS_BITS + 1, name=f"offset{number}")
+            offsets.append(offset)
+            with m.If(self.messages.ready):
+                m.d.sync += offset.eq(self.messages.payload.address - self.regions[number].base)
+        with m.If(self.messages.ready):
+            m.d.sync += [held_valid.eq(self.messages.valid), held.eq(self.messages.payload)]
+
+        target = Signal(2)
+        head = Signal(config.head_bits)
+        chosen = Signal(ADDRESS_BITS)
+        m.d.comb += target.eq(Target.NXM)
+        for number in reversed(range(config.regions)):
+            region, offset = self.regions[number], offsets[number]
+            local_head = offset[block_end:ADDRESS_BITS]
+            window = Signal(head_count_bits, name=f"window{number}")
+            inside = Signal(name=f"inside{number}")
+            m.d.comb += [
+                inside.eq(region.enabled & ~offset[ADDRESS_BITS]),
+                # Behind the last block lies the hint window, a line a head: the slice above a block is then `heads`.
+                window.eq(offset[:head_count_bits]),
+            ]
+            with m.If(inside & (local_head < region.heads)):
+                m.d.comb += [
+                    target.eq(Target.BLOCK),
+                    head.eq(region.first_head + local_head),
+                    chosen.eq(offset),
+                ]
+            with m.Elif(inside & (local_head == region.heads) & (offset[:block_end] < region.heads)):
+                m.d.comb += [target.eq(Target.HINT), head.eq(region.first_head + window), chosen.eq(0)]
+
+        with m.If(held_ready):
+            m.d.sync += [
+                self.decoded.valid.eq(held_valid),
+                self.decoded.payload.message.eq(held),
+                self.decoded.payload.target.eq(target),
+                self.decoded.payload.head.eq(head),
+                self.decoded.payload.block.eq(Mux(target == Target.BLOCK, chosen[line_bits:block_end], 0)),
+                self.decoded.payload.line.eq(Mux(target == Target.BLOCK, chosen[:line_bits], 0)),
+            ]
+        return m

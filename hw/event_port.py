@@ -1,0 +1,81 @@
+"""The event port: gives each record its sequence number and buffers both lanes."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.events import SEQUENCE_BITS, Lane
+from hw import layouts
+
+__all__ = ["EventPort"]
+
+
+class EventPort(wiring.Component):
+    """Two lanes of records with one sequence number (`golden/events.py`).
+
+    A record appears at its output two clocks after it was taken; one a clock and lane. In a clock in which both lanes
+    take one, the slot's number is the lower.
+
+    Members
+    -------
+    slot_valid, slot : In
+        A committed slot; cannot be refused, so the pipeline issues only while `slot_room`.
+    slot_room : Out(1)
+        Room for the records of all slots that can be in flight, `pipeline_depth`, and one more.
+    notes : In(stream)
+        Engine records before they have a number.
+    slot_record, engine_record : Out(stream)
+        The lanes.
+    stalled : Out(1)
+        A lane has a record and is not taken.
+    """
+
+    def __init__(self, *, config, pipeline_depth):
+        if config.event_fifo_depth <= pipeline_depth + 1:
+            raise ValueError(f"event_fifo_depth must be above {pipeline_depth + 1}, not {config.event_fifo_depth!r}")
+        self._config, self._pipeline_depth = config, pipeline_depth
+        super().__init__(
+            {
+                "slot_valid": In(1),
+                "slot": In(layouts.record(config, Lane.SLOT)),
+                "slot_room": Out(1),
+                "notes": In(stream.Signature(layouts.engine_note(config))),
+                "slot_record": Out(stream.Signature(layouts.record(config, Lane.SLOT))),
+                "engine_record": Out(stream.Signature(layouts.record(config, Lane.ENGINE))),
+                "stalled": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        depth = self._config.event_fifo_depth
+        m.submodules.slots = slots = fifo.SyncFIFOBuffered(width=self.slot.shape().size, depth=depth)
+        m.submodules.engines = engines = fifo.SyncFIFOBuffered(
+            width=self.engine_record.payload.shape().size, depth=depth
+        )
+        sequence = Signal(SEQUENCE_BITS)
+        take_note = self.notes.valid & self.notes.ready
+
+        numbered_slot = Signal.like(self.slot)
+        numbered_note = Signal.like(self.engine_record.payload)
+        m.d.comb += [
+            numbered_slot.eq(self.slot),
+            numbered_slot.sequence.eq(sequence),
+            slots.w_data.eq(numbered_slot),
+            slots.w_en.eq(self.slot_valid),
+            self.slot_room.eq(slots.level < depth - self._pipeline_depth - 1),
+            numbered_note.sequence.eq(sequence + self.slot_valid),
+            engines.w_data.eq(numbered_note),
+            engines.w_en.eq(take_note),
+            self.notes.ready.eq(engines.w_rdy),
+        ]
+        for name, _ in self.notes.payload.shape():
+            m.d.comb += getattr(numbered_note, name).eq(getattr(self.notes.payload, name))
+        m.d.sync += sequence.eq(sequence + self.slot_valid + Mux(take_note, 1, 0))
+
+        for lane, queue in ((self.slot_record, slots), (self.engine_record, engines)):
+            m.d.comb += [lane.payload.eq(queue.r_data), lane.valid.eq(queue.r_rdy), queue.r_en.eq(lane.ready)]
+        m.d.comb += self.stalled.eq(
+            (self.slot_record.valid & ~self.slot_record.ready) | (self.engine_record.valid & ~self.engine_record.ready)
+        )
+        return m

@@ -1,0 +1,180 @@
+"""The front end turns each message into the slot that golden/frontend.py says, in order, and hint lines into theirs."""
+
+import random
+
+import pytest
+from amaranth.sim import Simulator
+
+from golden.address import Region, encode, hint_address
+from golden.config import preset
+from golden.events import EngineKind
+from golden.frontend import slot_of_req, slot_of_rwd
+from golden.hints import HeaderCheck, check_header, pack_hint, unpack_hint
+from golden.messages import MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
+from golden.metadata import Outcome, Slot, SlotKind
+from hw.frontend import FrontEnd
+
+CONFIG = preset("tiny")
+REGIONS = (Region(base=0x4000_0000, heads=3, first_head=1), Region(base=0x100_0000, heads=1, first_head=0))
+
+
+class Bench:
+    """Drives a front end; `slots` collects ("req" | "rwd", slot fields), `notes` the engine notes."""
+
+    def __init__(self, seed, stall=0.3):
+        self.random = random.Random(seed)
+        self.stall = stall
+        self.dut = FrontEnd(config=CONFIG)
+        self.slots = {"req": [], "rwd": []}
+        self.notes = []
+        self.expected_slots = {"req": [], "rwd": []}
+
+    def run(self, messages, clocks):
+        """Send `messages` {"req": [...], "rwd": [...]} and run for `clocks`."""
+        dut, rng = self.dut, self.random
+
+        async def bench(ctx):
+            for region, values in zip(dut.regions, REGIONS, strict=True):
+                ctx.set(region.base, values.base // 64)
+                ctx.set(region.heads, values.heads)
+                ctx.set(region.first_head, values.first_head)
+                ctx.set(region.enabled, values.enabled)
+            ctx.set(dut.leap_cap, 256)
+            queues = {name: list(items) for name, items in messages.items()}
+            pending = {"req": False, "rwd": False}
+            held_for = 0
+            for _ in range(clocks):
+                for name, stream in (("req", dut.req), ("rwd", dut.rwd)):
+                    if queues[name] and (pending[name] or rng.random() > self.stall):
+                        for field, value in queues[name][0].items():
+                            ctx.set(getattr(stream.payload, field), value)
+                        ctx.set(stream.valid, 1)
+                        pending[name] = True
+                    else:
+                        ctx.set(stream.valid, 0)
+                for out in (dut.req_slots, dut.rwd_slots, dut.notes):
+                    ctx.set(out.ready, rng.random() > self.stall)
+                for ids in (dut.read_slots, dut.write_slots):
+                    ctx.set(ids.valid, rng.random() > self.stall)
+                held_for = held_for + 1 if ctx.get(dut.hold.request) else 0
+                ctx.set(dut.hold.granted, held_for > 5)
+                for name, out in (("req", dut.req_slots), ("rwd", dut.rwd_slots)):
+                    if ctx.get(out.valid) and ctx.get(out.ready):
+                        payload = ctx.get(out.payload)
+                        self.slots[name].append({f: int(payload[f]) for f, _ in out.payload.shape()})
+                if ctx.get(dut.notes.valid) and ctx.get(dut.notes.ready):
+                    assert ctx.get(dut.hold.granted) or ctx.get(dut.notes.payload.kind) == EngineKind.ERROR
+                    payload = ctx.get(dut.notes.payload)
+                    self.notes.append((int(payload["kind"]), int(payload["aux"])))
+                for name, stream in (("req", dut.req), ("rwd", dut.rwd)):
+                    if ctx.get(stream.valid) and ctx.get(stream.ready):
+                        queues[name].pop(0)
+                        pending[name] = False
+                await ctx.tick()
+            self.left = queues
+
+        simulator = Simulator(dut)
+        simulator.add_clock(1e-9)
+        simulator.add_testbench(bench)
+        simulator.run()
+
+
+def random_message(rng, channel):
+    opcodes = list(ReqOpcode) + [12] if channel == "req" else list(RwDOpcode) + [7]
+    message = {
+        "opcode": rng.choice(opcodes),
+        "snp_type": rng.choice(list(SnpType)),
+        "meta_field": rng.choice(list(MetaField)),
+        "meta_value": rng.choice([*MetaValue, 1]),
+        "tag": rng.getrandbits(16),
+        "ld_id": rng.getrandbits(4),
+    }
+    region = rng.choice(REGIONS)
+    head = region.first_head + rng.randrange(region.heads)
+    place = rng.random()
+    if place < 0.7:
+        address = encode(CONFIG, region, head, rng.randrange(CONFIG.blocks_per_head), rng.randrange(128))
+    elif place < 0.85:
+        address = hint_address(CONFIG, region, head)
+    else:
+        edges = [r.base // 64 - 1 for r in REGIONS] + [hint_address(CONFIG, r, r.first_head + r.heads) for r in REGIONS]
+        address = rng.choice([*edges, rng.getrandbits(46), 0])
+    message["address"] = address
+    if channel == "rwd":
+        message |= {"data": 0, "poison": rng.getrandbits(1), "be": rng.getrandbits(64)}
+    return message
+
+
+def as_slot(fields):
+    """A slot's fields as a golden Slot; the slot number is the slot tables' matter."""
+    return Slot(
+        kind=SlotKind(fields["kind"]), rwd=bool(fields["rwd"]), tag=fields["tag"], head=fields["head"],
+        block=fields["block"], line=fields["line"], value=fields["value"], outcome=Outcome(fields["outcome"]),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_each_message_becomes_the_slot_the_golden_front_end_says(seed):
+    rng = random.Random(seed)
+    reqs = [random_message(rng, "req") for _ in range(600)]
+    rwds = []
+    while len(rwds) < 600:
+        message = random_message(rng, "rwd")
+        if slot_of_rwd(CONFIG, REGIONS, message) is not None:
+            rwds.append(message)
+    bench = Bench(seed)
+    bench.run({"req": reqs, "rwd": rwds}, clocks=3000)
+    assert not any(bench.left.values())
+    assert [as_slot(s) for s in bench.slots["req"]] == [slot_of_req(CONFIG, REGIONS, m) for m in reqs]
+    assert [as_slot(s) for s in bench.slots["rwd"]] == [slot_of_rwd(CONFIG, REGIONS, m) for m in rwds]
+
+
+def hint_message(region, head, line, tag, poison=0):
+    return {
+        "opcode": RwDOpcode.MEM_WR, "snp_type": SnpType.SNP_INV, "meta_field": MetaField.META0_STATE,
+        "meta_value": MetaValue.INVALID, "tag": tag, "address": hint_address(CONFIG, region, head),
+        "data": line, "poison": poison,
+    }  # fmt: skip
+
+
+def test_hint_lines_become_their_blocks_and_an_answer_and_move_the_step():
+    rng = random.Random(3)
+    now, loaded = 0, False
+    messages, expected, notes = [], [], []
+    for tag in range(200):
+        region = rng.choice(REGIONS)
+        head = region.first_head + rng.randrange(region.heads)
+        leap = rng.choice([0, 0, 1, 2, 256, 257, 40000])
+        entries = [(rng.randrange(CONFIG.blocks_per_head), rng.getrandbits(16)) for _ in range(rng.randrange(16))]
+        if entries and rng.random() < 0.15:
+            entries[-1] = (rng.choice([CONFIG.blocks_per_head, 65535]), 1)
+        line = pack_hint(now + leap, entries, flags=rng.choice([0] * 9 + [1 << rng.randrange(12)]))
+        poison = rng.random() < 0.05
+        check, after = check_header(CONFIG, line, now, loaded, 256)
+        if poison:
+            check, after = HeaderCheck.MALFORMED, now
+        if check == HeaderCheck.ADVANCE:
+            loaded = True
+            notes.append((EngineKind.STEP, after))
+        now = after
+        served = check in (HeaderCheck.CURRENT, HeaderCheck.ADVANCE)
+        if served:
+            for block, score in entries:
+                expected.append(Slot(SlotKind.HINT, rwd=True, tag=tag, head=head, block=block, value=score))
+        outcome = {
+            HeaderCheck.STALE: Outcome.HINT_STALE, HeaderCheck.MALFORMED: Outcome.HINT_MALFORMED,
+        }.get(check, Outcome.HINT_DONE)  # fmt: skip
+        step16 = unpack_hint(line)[0]
+        expected.append(Slot(SlotKind.ANSWER, rwd=True, tag=tag, head=head, value=step16, outcome=outcome))
+        messages.append(hint_message(region, head, line, tag, poison))
+    bench = Bench(3)
+    bench.run({"req": [], "rwd": messages}, clocks=9000)
+    assert not any(bench.left.values())
+    assert [as_slot(s) for s in bench.slots["rwd"]] == expected
+    assert bench.notes == notes
+
+
+def test_a_step_counter_near_its_end_refuses_to_advance():
+    now = (1 << CONFIG.step_bits) - (1 << 16) - 3
+    assert check_header(CONFIG, pack_hint(now + 2, []), now, True, 256) == (HeaderCheck.ADVANCE, now + 2)
+    assert check_header(CONFIG, pack_hint(now + 3, []), now, True, 256) == (HeaderCheck.EXHAUSTED, now)
