@@ -2,9 +2,9 @@
 
 A touch is the first demand access to a block in a step. The first touch of a block is its first write: neither hit nor
 miss, but it takes a frame. `lru` and `lfu` evict the block touched longest ago, or least often since the beginning
-(ties: longest ago). `belady` evicts the block whose next touch is farthest (Belady, IBM Systems Journal 5(2), 1966), and so is
-the best that a policy without bypass can do; `belady_bypass` admits no block whose own next touch is farther still.
-All run in O(n log n).
+(ties: longest ago). `belady` evicts the block whose next touch is farthest (Belady, IBM Systems Journal 5(2), 1966),
+and so is the best that a policy without bypass can do; `belady_bypass` admits no block whose own next touch is farther
+still. All run in O(n log n).
 """
 
 from collections import Counter, OrderedDict, defaultdict

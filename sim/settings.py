@@ -80,7 +80,7 @@ class Settings:
         frames = self.frames_per_head(workload) * workload.heads
         if not config.pool_frames_min <= frames <= config.pool_frames_max:
             raise SettingsError(
-                f"--frames-share {self.frames_share} of {workload.heads} x {workload.blocks} blocks is {frames} frames: "
+                f"--frames-share {self.frames_share} of {workload.heads} x {workload.blocks} blocks: {frames} frames: "
                 f"preset {config.name!r} needs {config.pool_frames_min} to {config.pool_frames_max}"
             )
         return frames

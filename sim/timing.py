@@ -27,5 +27,5 @@ class Timing:
 
 
 #: Presets below `llama70b`. DDR5: an idle DDR5-6400 bank conflict, RP + RCD + CL of 46 clocks each and a burst of 8 at
-#: 0.312 ns are 45.5 ns. Flash: 25 us scaled down fiftyfold, so that short runs see as many misses in flight as long ones.
+#: 0.312 ns are 45.5 ns. Flash: 25 us, the read time of the real part, scaled down fiftyfold.
 SCALED_TIMING = Timing(clock_ns=1, ddr_clocks=45, flash_read_clocks=500, flash_program_clocks=500, scaled=True)

@@ -1,0 +1,95 @@
+"""What a run's event records say about it: touches, evictions, page moves, errors.
+
+Fed with unpacked records in commit order, the same ones that the golden endpoint checks.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from golden.events import EngineKind, ErrorKind, Lane
+from golden.metadata import Outcome, SlotKind
+
+__all__ = ["Statistics"]
+
+#: slots that end a message of the host without another slot of the same message before them
+MESSAGES = (SlotKind.READ, SlotKind.WRITE, SlotKind.ANSWER)
+
+
+@dataclass
+class Statistics:
+    """Counts so far. `touches` has the (head, block) of every touch in commit order."""
+
+    slots: int = 0
+    notes: int = 0
+    requests: int = 0
+    outcomes: Counter = field(default_factory=Counter)
+    engine: Counter = field(default_factory=Counter)
+    errors: Counter = field(default_factory=Counter)
+    touches: list = field(default_factory=list)
+    touch_outcomes: Counter = field(default_factory=Counter)
+    step: int = 0
+
+    def record(self, lane, fields):
+        """Count one record."""
+        if lane == Lane.SLOT:
+            self._slot(fields)
+        else:
+            self._note(fields)
+
+    def _slot(self, fields):
+        self.slots += 1
+        kind, outcome = fields["kind"], fields["outcome"]
+        self.requests += kind in MESSAGES
+        self.outcomes[outcome] += 1
+        if fields["touch"]:
+            self.touches.append((fields["head"], fields["block"]))
+            self.touch_outcomes[outcome] += 1
+
+    def _note(self, fields):
+        self.notes += 1
+        kind = fields["kind"]
+        self.engine[kind] += 1
+        if kind == EngineKind.STEP:
+            self.step = fields["aux"]
+        elif kind == EngineKind.ERROR:
+            self.errors[ErrorKind(fields["key"]).name.lower()] += 1
+        elif kind == EngineKind.REFUSAL:
+            self.errors["refusal"] += 1
+
+    @property
+    def events(self):
+        return self.slots + self.notes
+
+    @property
+    def hits(self):
+        return self.touch_outcomes[Outcome.HIT]
+
+    @property
+    def misses(self):
+        return self.touch_outcomes[Outcome.MISS]
+
+    @property
+    def first_writes(self):
+        return self.touch_outcomes[Outcome.FIRST_WRITE]
+
+    @property
+    def hit_rate(self):
+        """Of the touches that are hit or miss; None before the first."""
+        demand = self.hits + self.misses
+        return self.hits / demand if demand else None
+
+    @property
+    def evictions(self):
+        return self.engine[EngineKind.VICTIM]
+
+    @property
+    def bypasses(self):
+        return self.engine[EngineKind.BYPASS]
+
+    @property
+    def pages_read(self):
+        return self.engine[EngineKind.PAGE_READ]
+
+    @property
+    def pages_written(self):
+        return self.engine[EngineKind.PAGE_WRITE]
