@@ -79,7 +79,7 @@ class Config:
         require(
             "heads",
             self.heads <= self.blocks_per_head * LINES_PER_BLOCK,
-            f"at most {self.blocks_per_head * LINES_PER_BLOCK}, the lines of a head (the hint window has a line a head)",
+            f"at most {self.blocks_per_head * LINES_PER_BLOCK}, the lines of a head (hint window: a line a head)",
         )
         require("step_bits", 17 <= self.step_bits <= 32, "17 to 32 (a hint header carries 16 bits)")
         require("lanes", self.lanes in (1, 2, 4), "1, 2 or 4")

@@ -6,10 +6,33 @@ from amaranth.lib.wiring import In, Out
 from golden import events, messages, metadata, policy
 
 __all__ = [
-    "layout", "message", "entry", "slot", "commit", "data_op", "record", "policy_layout", "region_layout",
-    "SidecarKind", "sidecar_op", "page_command", "page_done", "victim_request", "victim_answer", "Domain", "CommandKind", "command",
-    "command_answer", "engine_note", "Hold", "TableRead", "LINE_BITS",
-]  # fmt: skip
+    "CommandKind",
+    "Domain",
+    "Hold",
+    "LINE_BITS",
+    "SidecarKind",
+    "TableRead",
+    "command",
+    "command_answer",
+    "commit",
+    "data_op",
+    "engine_note",
+    "entry",
+    "id_bits",
+    "layout",
+    "message",
+    "page_command",
+    "page_done",
+    "page_tag_bits",
+    "policy_layout",
+    "record",
+    "region_layout",
+    "sidecar_op",
+    "slot",
+    "slot_stream",
+    "victim_answer",
+    "victim_request",
+]
 
 LINE_BITS = 512
 

@@ -3,7 +3,6 @@
 import random
 
 import pytest
-from amaranth.sim import Simulator
 
 from golden.address import Region, encode, hint_address
 from golden.config import preset
@@ -13,6 +12,7 @@ from golden.hints import HeaderCheck, check_header, pack_hint, unpack_hint
 from golden.messages import MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
 from golden.metadata import Outcome, Slot, SlotKind
 from hw.frontend import FrontEnd
+from tests.simulation import fields_of, set_payload, simulate
 
 CONFIG = preset("tiny")
 REGIONS = (Region(base=0x4000_0000, heads=3, first_head=1), Region(base=0x100_0000, heads=1, first_head=0))
@@ -46,8 +46,7 @@ class Bench:
             for _ in range(clocks):
                 for name, stream in (("req", dut.req), ("rwd", dut.rwd)):
                     if queues[name] and (pending[name] or rng.random() > self.stall):
-                        for field, value in queues[name][0].items():
-                            ctx.set(getattr(stream.payload, field), value)
+                        set_payload(ctx, stream.payload, queues[name][0])
                         ctx.set(stream.valid, 1)
                         pending[name] = True
                     else:
@@ -60,8 +59,7 @@ class Bench:
                 ctx.set(dut.hold.granted, held_for > 5)
                 for name, out in (("req", dut.req_slots), ("rwd", dut.rwd_slots)):
                     if ctx.get(out.valid) and ctx.get(out.ready):
-                        payload = ctx.get(out.payload)
-                        self.slots[name].append({f: int(payload[f]) for f, _ in out.payload.shape()})
+                        self.slots[name].append(fields_of(ctx.get(out.payload)))
                 if ctx.get(dut.notes.valid) and ctx.get(dut.notes.ready):
                     assert ctx.get(dut.hold.granted) or ctx.get(dut.notes.payload.kind) == EngineKind.ERROR
                     payload = ctx.get(dut.notes.payload)
@@ -73,10 +71,7 @@ class Bench:
                 await ctx.tick()
             self.left = queues
 
-        simulator = Simulator(dut)
-        simulator.add_clock(1e-9)
-        simulator.add_testbench(bench)
-        simulator.run()
+        simulate(dut, bench)
 
 
 def random_message(rng, channel):

