@@ -19,9 +19,10 @@ def test_one_holder_at_a_time_and_only_when_idle():
         in_flight = 0
         for _ in range(6000):
             for number, hold in enumerate(dut.holds):
+                # A holder that is done lets go for at least a clock.
+                ctx.set(hold.request, work[number] > 0)
                 if not work[number] and rng.random() < 0.5:
                     work[number] = rng.randrange(1, 6)
-                ctx.set(hold.request, work[number] > 0)
             external, engine = ctx.get(dut.hold_external), ctx.get(dut.hold_engine)
             # A slot may issue in this clock only where it is not held; each stays in flight for some clocks.
             if not external and rng.random() < 0.7:
