@@ -1,0 +1,130 @@
+"""The host's traffic: what is hinted, written and read, in which order, and what is waited for."""
+
+import numpy as np
+import pytest
+
+from golden.address import Target, decode
+from golden.config import preset
+from golden.csr import reset_regions
+from golden.hints import HeaderCheck, check_header, unpack_hint
+from sim.settings import Settings
+from sim.traffic import FIRST_STEP, lines_of_read, lines_of_row, traffic
+from sim.workload import load
+from tb.stimulus import Op
+
+LEAP_CAP = 256
+
+
+@pytest.fixture(scope="module")
+def small():
+    return preset("small")
+
+
+def played(workload, config, steps=20, **settings):
+    """[(what, ...)] of the run: hint (head, step, blocks), write or read (head, block, line, data), or a fence."""
+    region = reset_regions(config)[0]
+    for operation in traffic(workload, Settings(**settings), steps, config=config, region=region, leap_cap=LEAP_CAP):
+        if operation.channel is None:
+            yield operation.op, None
+            continue
+        where = decode(config, [region], operation.address)
+        if where.target == Target.HINT:
+            header, flags, entries = unpack_hint(operation.data)
+            assert flags == 0 and operation.op == Op.WRITE
+            yield "hint", (where.head, header, tuple(block for block, _ in entries))
+        else:
+            assert where.target == Target.BLOCK
+            yield operation.op, (where.head, where.block, where.line, operation.data)
+
+
+def test_a_layer_hints_then_waits_then_reads_what_it_hinted(small):
+    announced, hinting = {}, True
+    for what, about in played(load("attention-a"), small, steps=40):
+        if what == "hint":
+            head, header, blocks = about
+            if not hinting:
+                announced, hinting = {}, True
+            announced.setdefault(head, set()).update(blocks)
+        elif what == Op.FENCE_WRITES:
+            hinting = False
+        elif what == Op.READ:
+            assert not hinting, "read before the hints were completed"
+            head, block, _, _ = about
+            assert block in announced[head]
+
+
+def test_tokens_are_written_and_awaited_before_the_newest_block_is_read(small):
+    operations = list(played(load("attention-a"), small, steps=3))
+    rows = [i for i, (what, about) in enumerate(operations) if what == Op.WRITE and about[0] == 7]
+    assert len(rows) == 3 * 8
+    for first in range(0, len(rows), 8):
+        token = first // 8
+        assert rows[first : first + 8] == list(range(rows[first], rows[first] + 8))
+        lines = [operations[i][1][2] for i in rows[first : first + 8]]
+        assert lines == [*lines_of_row(token, 0), *lines_of_row(token, 1)]
+        assert operations[rows[first] + 8][0] == Op.FENCE_WRITES
+        assert operations[rows[first] + 9] == (Op.READ, (7, 0, lines_of_read(4, token)[0], 0))
+
+
+def test_rows_hold_the_values_of_the_trace_and_padding_from_the_seed(small):
+    workload = load("attention-a")
+
+    def rows(seed):
+        return [about for what, about in played(workload, small, steps=2, seed=seed) if what == Op.WRITE]
+
+    head, block, line, data = next(about for about in rows(1) if about[0] == 6 and about[2] == 64 + 4)
+    values = np.frombuffer(data.to_bytes(64, "little"), np.float16)
+    assert (values[:8] == workload.kv[1, 1, 2, 1]).all()
+    assert rows(1) == rows(1)
+    assert rows(1) != rows(2)
+
+
+@pytest.mark.parametrize("announce", ["layer", "step", "none"])
+def test_every_step_is_announced_by_a_header_that_the_endpoint_accepts(small, announce):
+    now, loaded, steps = 0, False, []
+    region = reset_regions(small)[0]
+    settings = Settings(announce=announce)
+    first_of_step = None
+    for operation in traffic(load("attention-a"), settings, 5, config=small, region=region, leap_cap=LEAP_CAP):
+        if operation.op == Op.WRITE and decode(small, [region], operation.address).target == Target.HINT:
+            check, now = check_header(small, operation.data, now, loaded, LEAP_CAP)
+            loaded = True
+            assert check in (HeaderCheck.CURRENT, HeaderCheck.ADVANCE)
+            if check == HeaderCheck.ADVANCE:
+                steps.append(now)
+                first_of_step = True
+        elif operation.channel:
+            assert first_of_step
+    assert steps == [FIRST_STEP + t for t in range(5)]
+
+
+def test_announced_by_step_all_heads_are_hinted_before_the_first_read(small):
+    hinted = set()
+    for what, about in played(load("attention-a"), small, steps=1, announce="step"):
+        if what == "hint":
+            hinted.add(about[0])
+        elif what == Op.READ:
+            assert hinted == set(range(20))
+
+
+def test_without_announcements_a_step_has_one_empty_hint(small):
+    hints = [about for what, about in played(load("attention-a"), small, steps=4, announce="none") if what == "hint"]
+    assert hints == [(0, FIRST_STEP + t, ()) for t in range(4)]
+
+
+def test_steps_far_apart_are_reached_in_legal_leaps(small, tmp_path):
+    path = tmp_path / "far.csv"
+    path.write_text("step,op,layer,kv_head,block,score\n0,append,0,0,0,\n1000,read,0,0,0,\n")
+    headers = [about[1] for what, about in played(load(str(path)), small, steps=2) if what == "hint"]
+    assert headers == [1, 257, 513, 769, 1001]
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 100, 128])
+def test_lines_of_a_read_are_distinct_and_move_over_the_whole_block(count):
+    seen = set()
+    for step in range(128):
+        lines = lines_of_read(count, step)
+        assert len(set(lines)) == count and max(lines) < 128
+        seen.update(lines)
+    if 128 % count == 0:
+        assert seen == set(range(128))
