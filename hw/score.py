@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.config import EMA_BITS, Config
+from golden.config import EMA_BITS
 from golden.fixed import FACTOR_BITS, FRACTION_BITS
 from golden.policy import ALPHA_BITS, LAMBDA_BITS, Priority
 from golden.score import AGE_BITS, RATE, RATE_BITS
@@ -18,11 +18,6 @@ __all__ = ["Decay", "Increment", "Key"]
 
 #: how a step difference is split between two multipliers: ECP5 multiplies 18 x 18, 18 x 24 in two
 LOW_BITS = 18
-
-
-def _require_config(config):
-    if not isinstance(config, Config):
-        raise TypeError(f"config must be a golden.config.Config, not {config!r}")
 
 
 def _delayed(m, value, clocks, name):
@@ -47,7 +42,6 @@ class Decay(wiring.Component):
     """
 
     def __init__(self, *, config):
-        _require_config(config)
         self.config = config
         super().__init__(
             {
@@ -139,7 +133,6 @@ class Key(wiring.Component):
     """
 
     def __init__(self, *, config):
-        _require_config(config)
         self.config = config
         super().__init__(
             {
