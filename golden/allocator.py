@@ -1,0 +1,209 @@
+"""Frames: who holds how many, which one is free, and what a missed block gets.
+
+`Allocator.decide` is the flow "Obtaining a frame" of hw/README.md as a function of the current state; whoever wants a
+frame asks again after every step of it.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from enum import IntEnum
+
+from golden.events import RefusalKind
+from golden.metadata import SlotKind
+from golden.mismatch import Mismatch
+from golden.tracker import holds_frame
+from golden.victim import Domain, Victim
+
+__all__ = ["Action", "Decision", "Allocator", "BypassSlot", "BypassSlots"]
+
+#: frames of a head that pins must leave evictable
+UNPINNED_FRAMES_MIN = 2
+
+
+class Action(IntEnum):
+    """What a missed block gets next."""
+
+    #: `frame`, now
+    FRAME = 0
+    #: `victim` is demoted first
+    VICTIM = 1
+    #: a bypass slot, since its own key is below the key of `victim`
+    BYPASS = 2
+    #: nothing, until a demotion ends or the state changes otherwise
+    WAIT = 3
+
+
+@dataclass(frozen=True)
+class Decision:
+    action: Action
+    frame: int | None = None
+    victim: Victim | None = None
+
+
+class Allocator:
+    """Frames of the pool, quotas and pins. Reset: minimum 0 and maximum `pool_frames_max` for every head, no pins."""
+
+    def __init__(self, config, pool_frames=None):
+        self._config = config
+        self.pool_frames = config.pool_frames_max if pool_frames is None else pool_frames
+        self.held = [0] * config.heads
+        self.total_held = 0
+        self.minimum = [0] * config.heads
+        self.maximum = [config.pool_frames_max] * config.heads
+        self.pins = [0] * config.heads
+        self._returned = deque()
+        self._never_used = 0
+
+    # Frames --------------------------------------------------------------------------------------------------------
+
+    @property
+    def free_frames(self):
+        """Frames that nobody has, spare and reserve included."""
+        return len(self._returned) + self._config.bypass_base - self._never_used
+
+    @property
+    def next_frame(self):
+        """The free frame that is given out next: the longest-free returned one, else the lowest never used; or None."""
+        if self._returned:
+            return self._returned[0]
+        return self._never_used if self._never_used < self._config.bypass_base else None
+
+    def observe(self, head, kind, before, after):
+        """Follow a committed slot: `before` and `after` are the entries around it."""
+        if before.state != after.state:
+            change = holds_frame(after.state) - holds_frame(before.state)
+            self.held[head] += change
+            self.total_held += change
+            if kind in (SlotKind.PROMOTE, SlotKind.ALLOCATE):
+                self._take(after.frame)
+            elif kind == SlotKind.EVICT:
+                self._returned.append(before.frame)
+        self.pins[head] += after.pinned - before.pinned
+
+    def _take(self, frame):
+        if frame != self.next_frame:
+            raise Mismatch("frame", self.next_frame, frame)
+        if self._returned:
+            self._returned.popleft()
+        else:
+            self._never_used += 1
+
+    # What a missed block gets ----------------------------------------------------------------------------------------
+
+    def domain(self, head):
+        """Where a victim has to be sought before `head` may hold one frame more, or None if it may."""
+        if self.held[head] >= self.maximum[head]:
+            return Domain.OWN
+        if self.total_held >= self.pool_frames:
+            return Domain.SHARED
+        return None
+
+    def heads_of(self, domain, head):
+        """The heads whose blocks may leave for a block of `head`."""
+        if domain == Domain.OWN:
+            return (head,)
+        heads = range(self._config.heads)
+        if domain == Domain.SHARED:
+            return [other for other in heads if self.held[other] > self.minimum[other] or other == head]
+        return heads
+
+    def decide(self, head, *, write, bypass_below, find, demoting):
+        """What a missed block of `head` gets next.
+
+        `write`: a write waits for it. `bypass_below`: a victim with a key above this number is spared by reading past
+        the pool, or None. `find(domain)` is the victim of a domain or None; `demoting`: a demotion is in progress, and
+        will free a frame.
+        """
+        domain = self.domain(head)
+        if domain is None:
+            if self.free_frames > (0 if write else self._config.reserve_frames):
+                return Decision(Action.FRAME, frame=self.next_frame)
+            if demoting:
+                return Decision(Action.WAIT)
+            domain = Domain.SHARED
+        victim = find(domain)
+        if victim is None and write:
+            if self.free_frames:
+                return Decision(Action.FRAME, frame=self.next_frame)
+            victim = find(Domain.ANY)
+        if victim is None:
+            return Decision(Action.WAIT)
+        if not write and bypass_below is not None and bypass_below < victim.key:
+            return Decision(Action.BYPASS, victim=victim)
+        return Decision(Action.VICTIM, victim=victim)
+
+    # Commands ---------------------------------------------------------------------------------------------------------
+
+    def pin_refusal(self, head, block):
+        """Why a pin of one more block is refused, or None."""
+        if head >= self._config.heads or block >= self._config.blocks_per_head:
+            return RefusalKind.PIN_RANGE
+        if sum(self.pins) >= self._config.pin_cap:
+            return RefusalKind.PIN_CAP
+        if self.pins[head] >= self.maximum[head] - UNPINNED_FRAMES_MIN:
+            return RefusalKind.PIN_QUOTA
+        return None
+
+    def quota_refusal(self, head, minimum, maximum):
+        """Why quotas are refused, or None. A maximum must leave the pinned blocks of the head their room."""
+        if head >= self._config.heads or not minimum <= maximum <= self._config.pool_frames_max:
+            return RefusalKind.QUOTA_RANGE
+        if maximum < UNPINNED_FRAMES_MIN + self.pins[head]:
+            return RefusalKind.QUOTA_RANGE
+        if sum(self.minimum) - self.minimum[head] + minimum > self.pool_frames:
+            return RefusalKind.QUOTA_SUM
+        return None
+
+    def pool_refusal(self, frames):
+        """Why a pool size is refused, or None."""
+        config = self._config
+        if not config.pool_frames_min <= frames <= config.pool_frames_max or frames < sum(self.minimum):
+            return RefusalKind.POOL_SIZE
+        return None
+
+    def set_quotas(self, head, minimum, maximum):
+        self.minimum[head], self.maximum[head] = minimum, maximum
+
+
+@dataclass(slots=True)
+class BypassSlot:
+    """A frame beside the pool. `where`: the (head, block) in it, if any; `step`: when that was decided."""
+
+    frame: int
+    where: tuple | None = None
+    step: int = 0
+    #: a miss is being served from it
+    busy: bool = False
+    #: the page has arrived
+    loaded: bool = False
+
+
+class BypassSlots:
+    """The bypass slots, oldest decision first."""
+
+    def __init__(self, config):
+        self._slots = [BypassSlot(config.bypass_base + number) for number in range(config.bypass_slots)]
+
+    def oldest_idle(self):
+        """The slot that is reused next, or None."""
+        return next((slot for slot in self._slots if not slot.busy), None)
+
+    def idle(self, frame):
+        """The idle slot of `frame`, or None."""
+        return next((slot for slot in self._slots if slot.frame == frame and not slot.busy), None)
+
+    def holding(self, where):
+        """The slot in which (head, block) is, or None."""
+        return next((slot for slot in self._slots if slot.where == where), None)
+
+    def reuse(self, slot, where, step):
+        """Give `slot` to (head, block), as decided in `step`."""
+        slot.where, slot.step, slot.busy, slot.loaded = where, step, True, False
+        self._slots.remove(slot)
+        self._slots.append(slot)
+
+    def forget(self, where):
+        """The block gets a frame: what a slot holds of it will be out of date."""
+        slot = self.holding(where)
+        if slot is not None:
+            slot.where = None

@@ -1,0 +1,179 @@
+"""The endpoint without hardware: every request is served at once, in the order of hw/README.md, by the golden rules."""
+
+from golden.allocator import Action
+from golden.endpoint import Endpoint
+from golden.events import EngineKind, ErrorKind, Lane
+from golden.hints import ENTRIES_MAX, HeaderCheck, check_header, pack_hint
+from golden.metadata import Outcome, Slot, SlotKind, State
+
+__all__ = ["Standalone"]
+
+_TAG_MASK = 0xFFFF
+
+
+class Standalone:
+    """Drives an `Endpoint` with requests in zero time: misses and demotions end before the next request comes.
+
+    `on_record(lane, record)`, if given, receives every record as a dict that `golden.events.pack` takes; the same
+    records pass `Endpoint.check`.
+    """
+
+    def __init__(self, config, *, policy=None, pool_frames=None, on_record=None):
+        self.endpoint = Endpoint(config, policy=policy, pool_frames=pool_frames)
+        self._config = config
+        self._on_record = on_record
+        self._sequence = 0
+        self._tag = 0
+        self._loaded = False
+
+    # Requests ---------------------------------------------------------------------------------------------------------
+
+    def hint(self, head, entries, step):
+        """Announce (block, score UQ0.16) pairs of a head for `step`, in as many lines as it takes (at least one).
+
+        Returns the outcome of the last line.
+        """
+        lines = [entries[i : i + ENTRIES_MAX] for i in range(0, len(entries), ENTRIES_MAX)] or [[]]
+        for line in lines:
+            outcome = self._hint_line(head, line, step)
+        return outcome
+
+    def read(self, head, block, line=0):
+        """Read a line. Returns the outcome of the request's own slot."""
+        return self._access(Slot(SlotKind.READ, tag=self._next_tag(), head=head, block=block, line=line))
+
+    def write(self, head, block, line=0):
+        """Write a line. Returns the outcome of the request's own slot."""
+        return self._access(Slot(SlotKind.WRITE, rwd=True, tag=self._next_tag(), head=head, block=block, line=line))
+
+    def pin(self, head, block):
+        """Pin a block. Returns a `RefusalKind`, or None."""
+        refusal = self.endpoint.allocator.pin_refusal(head, block)
+        if refusal is None:
+            self._slot(Slot(SlotKind.PIN, head=head, block=block))
+        return refusal
+
+    def unpin(self, head, block):
+        self._slot(Slot(SlotKind.UNPIN, head=head, block=block))
+
+    def quota(self, head, minimum, maximum):
+        """Set the quotas of a head. Returns a `RefusalKind`, or None."""
+        refusal = self.endpoint.allocator.quota_refusal(head, minimum, maximum)
+        if refusal is None:
+            self._note(EngineKind.QUOTA, head=head, key=maximum, aux=minimum)
+        return refusal
+
+    def pool(self, frames):
+        """Set the pool size. Returns a `RefusalKind`, or None."""
+        refusal = self.endpoint.allocator.pool_refusal(frames)
+        if refusal is None:
+            self._note(EngineKind.POOL, aux=frames)
+        return refusal
+
+    # Records ----------------------------------------------------------------------------------------------------------
+
+    def _slot(self, slot):
+        record = self.endpoint.slot(slot)
+        self._emit(Lane.SLOT, record)
+        return record["outcome"]
+
+    def _note(self, kind, *, head=0, block=0, frame=0, key=0, aux=0):
+        record = {"kind": kind, "head": head, "block": block, "frame": frame, "key": key, "aux": aux}
+        self.endpoint.note(kind, record)
+        self._emit(Lane.ENGINE, record)
+
+    def _emit(self, lane, record):
+        if self._on_record is not None:
+            self._on_record(lane, {"sequence": self._sequence} | record)
+        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+
+    def _next_tag(self):
+        self._tag = (self._tag + 1) & _TAG_MASK
+        return self._tag
+
+    # Serving ----------------------------------------------------------------------------------------------------------
+
+    def _hint_line(self, head, entries, step):
+        endpoint, tag = self.endpoint, self._next_tag()
+        check, now = check_header(
+            self._config, pack_hint(step, entries), endpoint.now, self._loaded, endpoint.policy.leap_cap
+        )
+        outcome = {
+            HeaderCheck.STALE: Outcome.HINT_STALE,
+            HeaderCheck.MALFORMED: Outcome.HINT_MALFORMED,
+            HeaderCheck.EXHAUSTED: Outcome.HINT_EXHAUSTED,
+        }.get(check, Outcome.HINT_DONE)
+        if outcome == Outcome.HINT_EXHAUSTED:
+            self._note(EngineKind.ERROR, key=ErrorKind.STEP_EXHAUSTED, aux=step & 0xFFFF)
+        if check == HeaderCheck.ADVANCE:
+            self._note(EngineKind.STEP, aux=now)
+            self._loaded = True
+        if outcome == Outcome.HINT_DONE:
+            for block, score in entries:
+                self._slot(Slot(SlotKind.HINT, rwd=True, tag=tag, head=head, block=block, value=score))
+        return self._slot(Slot(SlotKind.ANSWER, rwd=True, tag=tag, head=head, value=step & 0xFFFF, outcome=outcome))
+
+    def _access(self, slot):
+        outcome = self._slot(slot)
+        if outcome in (Outcome.MISS, Outcome.FIRST_WRITE):
+            self._note(EngineKind.MISS_OPEN, head=slot.head, block=slot.block, aux=slot.rwd)
+            self._resolve(slot)
+            self._note(EngineKind.MISS_CLOSE, head=slot.head, block=slot.block)
+        return outcome
+
+    def _resolve(self, request):
+        """Obtain a frame or a bypass slot for a missed request and replay it."""
+        endpoint, head, block = self.endpoint, request.head, request.block
+        where, write = (head, block), request.kind == SlotKind.WRITE
+        held = None if write else endpoint.remembered(where)
+        while held is None:
+            decision = endpoint.decide(where, write)
+            if decision.action == Action.VICTIM:
+                self._demote(head, decision.victim, write)
+            elif decision.action == Action.FRAME:
+                self._admit(head, block, decision.frame)
+                replay = SlotKind.REPLAY_WRITE if write else SlotKind.REPLAY_READ
+                self._slot(self._again(request, replay))
+                return
+            elif decision.action == Action.BYPASS:
+                held = endpoint.bypass_slots.oldest_idle()
+                own_key = endpoint.key_of(endpoint.entry(head, block))
+                self._note(EngineKind.BYPASS, head=head, block=block, frame=held.frame, key=own_key)
+                self._read_page(head, block, held.frame)
+            else:
+                raise RuntimeError(f"head {head}, block {block}: nothing can leave for it, now or later")
+        self._slot(self._again(request, SlotKind.BYPASS_READ, held.frame))
+
+    @staticmethod
+    def _again(request, kind, frame=0):
+        return Slot(kind, request.rwd, request.tag, request.head, request.block, request.line, frame=frame)
+
+    def _admit(self, head, block, frame):
+        if self.endpoint.entry(head, block).state == State.ABSENT:
+            self._slot(Slot(SlotKind.ALLOCATE, head=head, block=block, frame=frame))
+            return
+        self._slot(Slot(SlotKind.PROMOTE, head=head, block=block, frame=frame))
+        self._read_page(head, block, frame)
+        self._slot(Slot(SlotKind.FILL, head=head, block=block))
+
+    def _read_page(self, head, block, frame):
+        where = {"head": head, "block": block, "frame": frame}
+        self._note(EngineKind.PAGE_READ, **where)
+        self._note(EngineKind.PAGE_READ_DONE, **where)
+
+    def _demote(self, requester, victim, write):
+        endpoint, head, block = self.endpoint, victim.head, victim.block
+        self._note(
+            EngineKind.VICTIM,
+            head=head,
+            block=block,
+            frame=victim.frame,
+            key=victim.key,
+            aux=requester << 8 | victim.waived << 1 | write,
+        )
+        self._slot(Slot(SlotKind.DEMOTE, head=head, block=block))
+        if endpoint.entry(head, block).dirty:
+            tag = endpoint.page_write_tag
+            self._note(EngineKind.PAGE_WRITE, head=head, block=block, frame=victim.frame, aux=tag)
+            self._note(EngineKind.PAGE_WRITE_DONE, head=head, block=block, frame=victim.frame, aux=tag << 1)
+        self._slot(Slot(SlotKind.EVICT, head=head, block=block))
