@@ -85,12 +85,12 @@ class Settings:
             )
         return frames
 
-    def quotas(self, workload, config):
-        """[(minimum, maximum)] frames of each of the preset's heads."""
+    def quotas(self, workload):
+        """{head: (minimum, maximum)} to set: with a pool per head every head of the workload is held to its share."""
         if self.pool == "shared":
-            return [(0, config.blocks_per_head)] * config.heads
+            return {}
         share = self.frames_per_head(workload)
-        return [(share, share) if head < workload.heads else (0, 0) for head in range(config.heads)]
+        return dict.fromkeys(range(workload.heads), (share, share))
 
     def as_dict(self, steps):
         """As `results.json` records them."""

@@ -1,0 +1,291 @@
+"""The register block: what the host sets, commands and reads over AXI4-Lite. The map is `csr.rdl`."""
+
+from amaranth.hdl import C, Cat, Const, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.data import ArrayLayout
+from amaranth.lib.wiring import In, Out
+
+from golden.events import EngineKind, ErrorKind
+from hw import layouts
+from hw.axi import AXI4Lite
+from hw.csr_bus import CsrBus
+from hw.csr_counters import EndpointCounters
+from hw.csr_map import ADDRESS_BITS, Kind, registers
+from hw.csr_regions import RegionRules
+from hw.tracker import head_counters
+
+__all__ = ["Csr"]
+
+
+class Csr(wiring.Component):
+    """Registers by AXI4-Lite: policy, regions, commands to the allocator, errors, counters.
+
+    One read and one write at a time, independent of each other. A read answers 3 clocks after its address was taken,
+    whatever else goes on. A write is judged in 4 clocks after address and data were taken; then
+
+    - a plain register changes at once;
+    - a `held` register asks for the pipeline (`hold`), offers a CSR_WRITE note, and changes in the clock in which the
+      note is accepted; the pipeline is released a clock later;
+    - a `command` goes to the allocator (`commands`) and waits for the answer (`command_answers`);
+
+    and BRESP follows. SLVERR: no such register, none of its fields writable, strobes not all set, a bit set outside
+    the fields, a value that its encoding or `regions`' rules exclude, a command refused. Nothing changes then, but for
+    the refusal in COMMAND_STATUS and ERROR.
+
+    Members
+    -------
+    bus : In(AXI4Lite)
+    policy, regions : Out
+        The values in force; they change only while the pipeline is held.
+    rebuild : Out(1)
+        The new policy, in force from this clock on, gives other eviction keys.
+    commands : Out(stream), command_answers : In(stream)
+        To the allocator; one command at a time. The answer comes when the command is carried out.
+    hold : Out(Hold), notes : Out(stream)
+    commit : In(layouts.commit), stalled : In(1)
+        What the counters count (`EndpointCounters`).
+    now : In(step_bits), table_ready, flash_unwritable : In(1)
+        Shown in STEP, STATUS.
+    errors : In(7)
+        Bit `ErrorKind`: sets that bit of ERROR.
+    inspect_head : Out(head_bits)
+    inspect_held, inspect_minimum, inspect_maximum : In(32), inspect_tracker : In(head_counters(config))
+        Allocator's and tracker's numbers of `inspect_head`, at most 2 clocks after it changed.
+    """
+
+    def __init__(self, *, config):
+        self._config = config
+        self._registers = registers(config)
+        super().__init__(
+            {
+                "bus": In(AXI4Lite(address_bits=ADDRESS_BITS)),
+                "policy": Out(layouts.policy_layout()),
+                "regions": Out(ArrayLayout(layouts.region_layout(config), config.regions)),
+                "rebuild": Out(1),
+                "commands": Out(stream.Signature(layouts.command(config))),
+                "command_answers": In(stream.Signature(layouts.command_answer())),
+                "hold": Out(layouts.Hold()),
+                "notes": Out(stream.Signature(layouts.engine_note(config))),
+                "commit": In(layouts.commit(config)),
+                "stalled": In(1),
+                "now": In(config.step_bits),
+                "table_ready": In(1),
+                "flash_unwritable": In(1),
+                "errors": In(len(ErrorKind)),
+                "inspect_head": Out(config.head_bits),
+                "inspect_held": In(32),
+                "inspect_minimum": In(32),
+                "inspect_maximum": In(32),
+                "inspect_tracker": In(head_counters(config)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+
+        m.submodules.port = port = CsrBus(address_bits=ADDRESS_BITS)
+        wiring.connect(m, wiring.flipped(self.bus), port.bus)
+        m.submodules.counters = counters = EndpointCounters(config=config)
+        m.d.comb += [counters.commit.eq(self.commit), counters.stalled.eq(self.stalled)]
+
+        # Storage: what each field reads as, by register and field name.
+        values = {}
+        for register in self._registers:
+            for field in register.fields:
+                if field.kind in (Kind.STORED, Kind.STICKY):
+                    name = f"{register.name}_{field.name}".replace("[", "").replace("].", "_").lower()
+                    values[register.name, field.name] = Signal(field.width, init=field.reset, name=name)
+                elif field.kind == Kind.COUNTER:
+                    values[register.name, field.name] = counters.counts[register.name]
+                elif field.kind in (Kind.CONSTANT, Kind.PULSE):
+                    values[register.name, field.name] = C(field.reset, field.width)
+        refused, reason = Signal(), Signal.like(self.command_answers.payload.reason)
+        values |= self._status(m, values, refused, reason)
+
+        self._drive_outputs(m, values)
+        self._read(m, port, values)
+        self._write(m, port, values, refused, reason)
+        return m
+
+    def _register(self, name):
+        return next(register for register in self._registers if register.name == name)
+
+    def _status(self, m, values, refused, reason):
+        """The fields that follow the hardware."""
+        # The select register may name a head that does not exist; its low bits would show another head's numbers.
+        exists = Signal()
+        m.d.sync += exists.eq(values["HEAD_SELECT", "VALUE"] < self._config.heads)
+        of_head = {"HEAD_HELD": self.inspect_held, "HEAD_MIN": self.inspect_minimum, "HEAD_MAX": self.inspect_maximum}
+        for name in head_counters(self._config).members:
+            of_head[f"TRACKER_{name.upper()}"] = self.inspect_tracker[name]
+        return {
+            ("STATUS", "TABLE_READY"): self.table_ready,
+            ("STATUS", "FLASH_UNWRITABLE"): self.flash_unwritable,
+            ("STEP", "VALUE"): self.now,
+            ("COMMAND_STATUS", "REFUSED"): refused,
+            ("COMMAND_STATUS", "REASON"): reason,
+            **{(name, "VALUE"): Mux(exists, value, 0) for name, value in of_head.items()},
+        }
+
+    def _drive_outputs(self, m, values):
+        m.d.comb += [
+            self.policy.priority.eq(values["POLICY", "PRIORITY"]),
+            self.policy.score.eq(values["POLICY", "SCORE"]),
+            self.policy.protect.eq(values["POLICY", "PROTECT"]),
+            self.policy.bypass.eq(values["POLICY", "BYPASS"]),
+            self.policy.alpha.eq(values["ALPHA", "VALUE"]),
+            self.policy.lam.eq(values["LAMBDA", "VALUE"]),
+            self.policy.leap_cap.eq(values["LEAP_CAP", "VALUE"]),
+            self.inspect_head.eq(values["HEAD_SELECT", "VALUE"]),
+        ]
+        for number, region in enumerate(self.regions):
+            path = f"REGION[{number}]."
+            m.d.comb += [
+                region.base.eq(Cat(values[path + "BASE_LO", "ADDRESS"], values[path + "BASE_HI", "ADDRESS"])),
+                region.heads.eq(values[path + "HEADS", "COUNT"]),
+                region.first_head.eq(values[path + "FIRST_HEAD", "NUMBER"]),
+                region.enabled.eq(values[path + "CTRL", "ENABLED"]),
+            ]
+
+    def _read(self, m, port, values):
+        """One clock to find the register, one to gather its bits."""
+        chosen = Signal(len(self._registers))
+        m.d.sync += port.read_done.eq(port.read_valid & ~port.read_done)
+        words = []
+        for number, register in enumerate(self._registers):
+            m.d.sync += chosen[number].eq(port.read_address == register.address)
+            word = Signal(32, name=f"read_{number}")
+            for field in register.fields:
+                m.d.comb += word[field.low : field.low + field.width].eq(values[register.name, field.name])
+            words.append(Mux(chosen[number], word, 0))
+        m.d.comb += [port.read_error.eq(~chosen.any()), port.read_data.eq(_any_of(words))]
+
+    def _write(self, m, port, values, refused, reason):
+        writable = [register for register in self._registers if register.writable]
+        chosen = Signal(len(writable))
+        chosen_of = {register.name: chosen[number] for number, register in enumerate(writable)}
+        data = port.write_data
+        full = Signal()
+
+        def any_chosen(mark):
+            return Cat(chosen_of[register.name] for register in writable if getattr(register, mark)).any()
+
+        fields_legal = Signal()
+        m.d.sync += fields_legal.eq(full & _any_of([chosen_of[r.name] & _word_is_legal(r, data) for r in writable]))
+        regions_legal = self._regions_after(m, values, chosen_of, data)
+
+        # `apply`: the write takes effect in this clock.
+        apply, refuse = Signal(), Signal()
+        is_pool = chosen_of["POOL_FRAMES"]
+        m.d.comb += [
+            self.notes.payload.kind.eq(EngineKind.CSR_WRITE),
+            self.notes.payload.key.eq(port.write_address),
+            self.notes.payload.aux.eq(data),
+            self.commands.payload.head.eq(values["HEAD_SELECT", "VALUE"]),
+            self.commands.payload.block.eq(values["HEAD_BLOCK", "VALUE"]),
+            self.commands.payload.minimum.eq(values["QUOTA_MIN", "VALUE"]),
+            self.commands.payload.maximum.eq(Mux(is_pool, data, values["QUOTA_MAX", "VALUE"])),
+            self.commands.payload.kind.eq(layouts.CommandKind.POOL),
+        ]
+        for field in self._register("COMMAND").fields:
+            with m.If(~is_pool & data[field.low]):
+                m.d.comb += self.commands.payload.kind.eq(layouts.CommandKind[field.name])
+
+        with m.FSM(name="write"):
+            with m.State("DECODE"):
+                m.d.sync += full.eq(port.write_full)
+                for number, register in enumerate(writable):
+                    m.d.sync += chosen[number].eq(port.write_address == register.address)
+                with m.If(port.write_valid):
+                    m.next = "FIELDS"
+            with m.State("FIELDS"):
+                m.next = "REGIONS"
+            with m.State("REGIONS"):
+                m.next = "JUDGE"
+            with m.State("JUDGE"):
+                with m.If(~(fields_legal & regions_legal)):
+                    m.d.comb += [port.write_done.eq(1), port.write_error.eq(1)]
+                    m.next = "DECODE"
+                with m.Elif(any_chosen("held")):
+                    m.next = "HOLD"
+                with m.Elif(any_chosen("command")):
+                    m.next = "COMMAND"
+                with m.Else():
+                    m.d.comb += [apply.eq(1), port.write_done.eq(1)]
+                    m.next = "DECODE"
+            with m.State("HOLD"):
+                m.d.comb += self.hold.request.eq(1)
+                with m.If(self.hold.granted):
+                    m.next = "NOTE"
+            with m.State("NOTE"):
+                m.d.comb += [self.hold.request.eq(1), self.notes.valid.eq(1)]
+                with m.If(self.notes.ready):
+                    m.d.comb += [apply.eq(1), port.write_done.eq(1)]
+                    m.next = "DECODE"
+            with m.State("COMMAND"):
+                m.d.comb += self.commands.valid.eq(1)
+                with m.If(self.commands.ready):
+                    m.next = "ANSWER"
+            with m.State("ANSWER"):
+                m.d.comb += self.command_answers.ready.eq(1)
+                with m.If(self.command_answers.valid):
+                    m.d.comb += [
+                        port.write_done.eq(1),
+                        refuse.eq(self.command_answers.payload.refused),
+                        port.write_error.eq(refuse),
+                        apply.eq(~refuse),
+                    ]
+                    m.d.sync += [refused.eq(refuse), reason.eq(self.command_answers.payload.reason)]
+                    m.next = "DECODE"
+
+        changes_keys = []
+        for register in writable:
+            apply_here = apply & chosen_of[register.name]
+            for field in register.fields:
+                part = data[field.low : field.low + field.width]
+                if field.kind == Kind.STORED:
+                    value = values[register.name, field.name]
+                    with m.If(apply_here):
+                        m.d.sync += value.eq(part)
+                    if field.rebuild:
+                        changes_keys.append(apply_here & (part != value))
+                elif field.kind == Kind.STICKY:
+                    # A set in the same clock wins over the clear.
+                    value = values[register.name, field.name]
+                    set_now = self.errors[ErrorKind[field.name]]
+                    if ErrorKind[field.name] == ErrorKind.REFUSED_COMMAND:
+                        set_now = set_now | refuse
+                    m.d.sync += value.eq(set_now | (value & ~(apply_here & part)))
+        m.d.sync += self.rebuild.eq(Cat(changes_keys).any())
+
+    def _regions_after(self, m, values, chosen_of, data):
+        """Whether the regions as the write would leave them keep their rules; 2 clocks after `chosen_of` is set."""
+        m.submodules.region_rules = rules = RegionRules(config=self._config)
+        for number, region in enumerate(rules.regions):
+            places = {"count": ("HEADS", "COUNT"), "first": ("FIRST_HEAD", "NUMBER"), "enabled": ("CTRL", "ENABLED")}
+            for member, (register, field) in places.items():
+                name = f"REGION[{number}].{register}"
+                value = values[name, field]
+                m.d.comb += region[member].eq(Mux(chosen_of[name], data[: len(value)], value))
+        return rules.legal
+
+
+def _any_of(terms):
+    """The bitwise or of `terms`."""
+    result = Const(0)
+    for term in terms:
+        result = result | term
+    return result
+
+
+def _word_is_legal(register, word):
+    """Whether a write of `word` respects the fields of `register`; of several pulses exactly one must be set."""
+    legal = (word & (~register.mask & 0xFFFFFFFF)) == 0
+    for field in register.fields:
+        if field.encoding:
+            legal = legal & word[field.low : field.low + field.width].matches(*field.encoding)
+    pulses = [1 << field.low for field in register.fields if field.kind == Kind.PULSE]
+    if pulses:
+        legal = legal & word.matches(*pulses)
+    return legal

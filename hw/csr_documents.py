@@ -1,0 +1,145 @@
+"""Writes what follows from `csr.rdl`: the golden model's map and the register document.
+
+`python -m hw.csr_documents` writes both; with `--check` it writes nothing and fails if one of them is out of date.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from golden.config import PRESETS
+from hw.csr_map import ADDRESS_BITS, PARAMETERS, Kind, registers
+
+__all__ = ["documents", "main"]
+
+_ROOT = Path(__file__).parent.parent
+_CONFIG = PRESETS["small"]
+#: Most regions that a configuration may have: the golden map lists the registers of all of them.
+_ALL_REGIONS = 8
+
+
+def _parameter_of_reset():
+    """{(register, field): root parameter} of the reset values that follow a parameter: found by changing each."""
+    base = {name: getattr(_CONFIG, name) for name in PARAMETERS} | {"regions": _ALL_REGIONS}
+
+    def resets(**overrides):
+        return {
+            (register.name, field.name): field.reset
+            for register in registers(_CONFIG, **base | overrides)
+            for field in register.fields
+        }
+
+    reference, found = resets(), {}
+    for parameter in PARAMETERS:
+        for place, reset in resets(**{parameter: base[parameter] - 1}).items():
+            if reset != reference[place]:
+                found[place] = parameter
+    return found
+
+
+def _golden_map(all_registers, parameter_of):
+    lines = [
+        '"""The register map. Generated from `hw/csr.rdl` by `python -m hw.csr_documents`: do not edit."""',
+        "",
+        '__all__ = ["REGISTERS"]',
+        "",
+        "#: {register: (byte address, {field: (lowest bit, bits, reset value or None if the configuration decides)})}",
+        "REGISTERS = {",
+    ]
+    for register in all_registers:
+        lines.append(f'    "{register.name}": (')
+        lines.append(f"        0x{register.address:03X},")
+        lines.append("        {")
+        for field in register.fields:
+            reset = None if (register.name, field.name) in parameter_of else field.reset
+            lines.append(f'            "{field.name}": ({field.low}, {field.width}, {reset}),')
+        lines.append("        },")
+        lines.append("    ),")
+    return "\n".join([*lines, "}", ""])
+
+
+_DOCUMENT_HEAD = """# Registers
+
+Generated from `hw/csr.rdl` by `python -m hw.csr_documents`: do not edit.
+
+One AXI4-Lite port, 32 bits wide, {bits} address bits. Addresses are byte addresses.
+
+- **SLVERR, and nothing changes**, for: an address without a register; a write to a register without a writable field; a
+  write that does not set all four byte strobes; a write of 1 to a bit outside the fields; a value outside an encoding;
+  a region that the rules of its registers exclude; a command that the allocator refuses.
+- **held**: the write waits until the metadata pipeline stands still, takes effect in the clock in which its CSR_WRITE
+  record (key = byte address, aux = value) is accepted, and is answered then.
+- **command**: the write goes to the allocator and is answered when the allocator has carried it out or refused it.
+- **rebuild**: a new value changes the eviction keys, and the victim queues are built again.
+- Reads never wait for any of this.
+- Reset values in italics are parameters of the build (`golden/config.py`).
+"""
+
+
+def _reset_text(register, field, parameter_of):
+    if field.kind == Kind.STATUS:
+        return "-"
+    if (register.name, field.name) in parameter_of:
+        return f"*{parameter_of[register.name, field.name]}*"
+    return f"0x{field.reset:X}" if field.reset > 9 else str(field.reset)
+
+
+def _field_meaning(field):
+    meaning = [field.meaning] if field.meaning else []
+    meaning += [f"{value} {name}: {text}" for value, (name, text) in field.encoding.items()]
+    return "; ".join(meaning) + (" (rebuild)" if field.rebuild else "")
+
+
+def _document(all_registers, parameter_of, address_bits):
+    by_name = {register.name: register for register in all_registers}
+    lines = [_DOCUMENT_HEAD.format(bits=address_bits)]
+    lines += ["| address | register | bits | field | access | reset | meaning |", "|---|---|---|---|---|---|---|"]
+    for register in all_registers:
+        index = re.search(r"\[(\d+)\]", register.name)
+        if index and int(index[1]) > 0:
+            continue
+        address, name, other = f"0x{register.address:03X}", register.name, None
+        if index:
+            other = by_name[name.replace("[0]", "[1]")]
+            address += f" + 0x{other.address - register.address:X} n"
+            name = name.replace("[0]", "[n]")
+        marks = " ".join(mark for mark in ("held", "command") if getattr(register, mark))
+        lines.append(f"| {address} | **{name}** | | | {marks} | | {register.meaning} |")
+        for field in register.fields:
+            reset = _reset_text(register, field, parameter_of)
+            if other and reset != (rest := _reset_text(other, other.field(field.name), parameter_of)):
+                reset = f"n = 0: {reset}, else {rest}"
+            bits = f"{field.low + field.width - 1}:{field.low}" if field.width > 1 else str(field.low)
+            lines.append(f"| | | {bits} | {field.name} | {field.kind.value} | {reset} | {_field_meaning(field)} |")
+    return "\n".join([*lines, ""])
+
+
+def documents():
+    """{path: what it must contain} of every file that is generated from `csr.rdl`."""
+    all_registers = registers(_CONFIG, regions=_ALL_REGIONS)
+    parameter_of = _parameter_of_reset()
+    return {
+        _ROOT / "golden" / "csr_map.py": _golden_map(all_registers, parameter_of),
+        _ROOT / "docs" / "registers.md": _document(all_registers, parameter_of, ADDRESS_BITS),
+    }
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python -m hw.csr_documents", description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a file is out of date")
+    check = parser.parse_args(arguments).check
+    stale = []
+    for path, text in documents().items():
+        if not check:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        elif not path.exists() or path.read_text() != text:
+            stale.append(path.relative_to(_ROOT))
+    for path in stale:
+        print(f"{path}: does not match hw/csr.rdl; run: python -m hw.csr_documents", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""Which sets of regions the register block accepts."""
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["RegionRules"]
+
+#: widths of REGION.HEADS and REGION.FIRST_HEAD, whatever the configuration, and of their sum
+_COUNT_BITS, _FIRST_BITS, _END_BITS = 13, 12, 14
+
+
+class RegionRules(wiring.Component):
+    """Says whether enabled regions stay within the endpoint's heads and share none (`golden.csr.legal`).
+
+    Latency 2 clocks, one question a clock.
+
+    Members
+    -------
+    regions : In(array of {count 13, first 12, enabled 1})
+        Heads, first head and enable bit of each region, as a write would leave them.
+    legal : Out(1)
+    """
+
+    def __init__(self, *, config):
+        self._config = config
+        region = data.StructLayout({"count": _COUNT_BITS, "first": _FIRST_BITS, "enabled": 1})
+        super().__init__({"regions": In(data.ArrayLayout(region, config.regions)), "legal": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        heads = self._config.heads
+
+        stage = data.StructLayout({"first": _FIRST_BITS, "end": _END_BITS, "enabled": 1, "plausible": 1})
+        spans = [Signal(stage, name=f"span_{number}") for number in range(self._config.regions)]
+        for span, region in zip(spans, self.regions, strict=True):
+            in_range = (region.count <= heads) & (region.first < heads)
+            m.d.sync += [
+                span.first.eq(region.first),
+                span.end.eq(region.first + region.count),
+                span.enabled.eq(region.enabled),
+                span.plausible.eq(in_range & ((region.count != 0) | ~region.enabled)),
+            ]
+
+        inside = [span.plausible & (~span.enabled | (span.end <= heads)) for span in spans]
+        overlaps = [
+            span.enabled & other.enabled & (span.first < other.end) & (other.first < span.end)
+            for number, span in enumerate(spans)
+            for other in spans[:number]
+        ]
+        m.d.sync += self.legal.eq(Cat(inside).all() & ~Cat(overlaps).any())
+        return m

@@ -1,0 +1,41 @@
+"""A run of the golden model alone: every request served in zero time, so without clocks and latencies."""
+
+import time
+
+from golden.address import Target, decode
+from golden.hints import unpack_hint
+from golden.standalone import Standalone
+from sim.measured import Measured
+from sim.statistics import Statistics
+from tb.stimulus import Op
+
+__all__ = ["run_golden"]
+
+
+def run_golden(operations, *, config, region, policy, frames, quotas, first_step, progress):
+    """Serve the host's operations; returns `Measured`."""
+    measured = Measured(Statistics(), 0.0)
+    statistics = measured.statistics
+    endpoint = Standalone(config, policy=policy, on_record=statistics.record)
+    for refusal in (endpoint.pool(frames), *(endpoint.quota(head, *bounds) for head, bounds in quotas.items())):
+        if refusal is not None:
+            raise RuntimeError(f"the golden endpoint refuses the run's frames: {refusal.name}")
+    started = time.monotonic()
+    for operation in operations:
+        if operation.channel is None:
+            # Everything before it is answered already.
+            continue
+        where = decode(config, [region], operation.address)
+        if where.target == Target.HINT:
+            step, _, entries = unpack_hint(operation.data)
+            endpoint.hint(where.head, entries, step)
+            progress.show(step=statistics.step - first_step, hit_rate=statistics.hit_rate, checked=0)
+        elif operation.op == Op.READ:
+            measured.host_reads += 1
+            endpoint.read(where.head, where.block, where.line)
+        else:
+            measured.host_writes += 1
+            endpoint.write(where.head, where.block, where.line)
+    measured.exact_victims = endpoint.endpoint.victims
+    measured.wall_seconds = time.monotonic() - started
+    return measured

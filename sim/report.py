@@ -1,0 +1,106 @@
+"""The summary that a person reads at the end of a run, made from the result alone."""
+
+__all__ = ["summary"]
+
+BAR_WIDTH = 40
+NAMES = {
+    "lru": "LRU",
+    "lfu": "LFU",
+    "belady": "Belady",
+    "belady_bypass": "Belady with bypass",
+}
+
+
+def _bar(share):
+    filled = round(share * BAR_WIDTH)
+    return "#" * filled + "." * (BAR_WIDTH - filled)
+
+
+def _rate(value):
+    return "  -  " if value is None else f"{value:.3f}"
+
+
+def _hit_rates(result):
+    rates = {"this run": result["demand"]["hit_rate"]}
+    rates |= {NAMES[name]: rate for name, rate in result["baselines"].items()}
+    width = max(map(len, rates))
+    return [f"  {name:{width}}  {_rate(rate)}  {_bar(rate or 0)}" for name, rate in rates.items()]
+
+
+def _bytes(count):
+    return "-" if count is None else f"{count / 1e6:.1f} MB"
+
+
+def _bandwidth(result, count):
+    """ " (x GB/s)" over the whole run, or nothing where there are no clocks."""
+    if not result["cycles"] or count is None:
+        return ""
+    return f" ({count / (result['cycles'] * result['timing']['clock_ns']):.2f} GB/s)"
+
+
+def _moved(result, name):
+    counts = result[name]
+    parts = [
+        f"{what} {_bytes(counts[f'bytes_{what}'])}{_bandwidth(result, counts[f'bytes_{what}'])}"
+        for what in ("read", "written")
+    ]
+    return f"  {name:6} {', '.join(parts)}"
+
+
+def _latency(result):
+    timing, latency = result["timing"], result["latency_clocks"]
+    if latency["p50"] is None:
+        return []
+    ns = timing["clock_ns"]
+    values = ", ".join(f"{name} {value} ({value * ns:g} ns)" for name, value in latency.items())
+    models = f"DDR5 {timing['ddr_clocks']} clocks, flash {timing['flash_read_clocks']} to read and"
+    scaled = ", scaled down from 25 us" if timing["scaled"] else ""
+    return [
+        f"latency in clocks of {ns:g} ns, request to last response: {values}",
+        f"  fixed latencies: {models} {timing['flash_program_clocks']} to program{scaled}",
+    ]
+
+
+def _verdict(result):
+    golden = result["golden"]
+    if result["simulator"] == "golden":
+        lines = ["golden model alone: no RTL was run, nothing was compared"]
+    elif golden["mismatches"]:
+        lines = [f"golden lock-step: MISMATCH after {golden['checked']:,} records", f"  {golden['first_mismatch']}"]
+    else:
+        lines = [f"golden lock-step: {golden['checked']:,} of {result['events']:,} records compared, no mismatch"]
+    if result["reads_compared"]:
+        lines.append(f"end to end: data of {result['reads_compared']:,} reads compared")
+    errors = ", ".join(f"{name} {count}" for name, count in result["errors"].items() if count)
+    return [*lines, f"errors: {errors or 'none'}"]
+
+
+def summary(result):
+    """The lines of the summary, as one text."""
+    settings, demand, workload = result["settings"], result["demand"], result["workload"]
+    switches = [f"{name} {'on' if settings[name] else 'off'}" for name in ("bypass", "protect")]
+    clocks = ""
+    if result["cycles"]:
+        clocks = f"{result['cycles']:,} clocks at {result['cycles_per_second']:,.0f}/s, "
+    counts = f"{demand['hits']:,} hits, {demand['misses']:,} misses, {demand['first_writes']:,} first writes"
+    lines = [
+        f"{workload['name']}: {settings['steps']} of {workload['steps']} steps, {workload['heads']} heads x "
+        f"{workload['blocks']} blocks, preset {result['preset']}, {result['simulator']}, seed {result['seed']}",
+        f"{settings['priority']}, {settings['pool']} pool of {result['frames']} frames, announced by "
+        f"{settings['announce']}, score {settings['score']}, {', '.join(switches)}",
+        f"{clocks}{result['wall_seconds']:.1f} s, {result['requests']:,} requests, {result['events']:,} records",
+        "",
+        f"demand hit rate: {counts}",
+        *_hit_rates(result),
+        f"evictions {result['evictions']['count']:,}, of these {result['evictions']['exact']:,} as brute force says; "
+        f"bypasses {result['bypasses']:,}",
+        "",
+        *_latency(result),
+        "moved:",
+        _moved(result, "host"),
+        _moved(result, "ddr"),
+        f"  flash  {result['flash']['pages_read']:,} pages read, {result['flash']['pages_written']:,} written",
+        "",
+        *_verdict(result),
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,105 @@
+"""`results.json`: what a run found, in a versioned schema that later releases only add to.
+
+A value that this kind of run cannot measure is null.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from golden.config import LINE_BYTES
+from sim.baselines import baselines
+
+__all__ = ["NAME", "SCHEMA", "failed", "results", "write_atomically"]
+
+SCHEMA = 1
+NAME = "results.json"
+PERCENTILES = {"p50": 50, "p95": 95, "p99": 99, "max": 100}
+
+
+def _latency(latencies):
+    if not latencies:
+        return dict.fromkeys(PERCENTILES)
+    # Observed values only: the smallest one that so many messages stay within.
+    values = np.percentile(np.asarray(latencies), list(PERCENTILES.values()), method="inverted_cdf")
+    return {name: int(value) for name, value in zip(PERCENTILES, values, strict=True)}
+
+
+def _per(amount, over):
+    return amount / over if amount is not None and over else None
+
+
+def results(*, config, simulator, workload, settings, timing, measured):
+    """The contents of `results.json`."""
+    statistics = measured.statistics
+    steps = settings.run_steps(workload)
+    frames = settings.frames(workload, config)
+    return {
+        "schema": SCHEMA,
+        "preset": config.name,
+        "simulator": simulator,
+        "seed": settings.seed,
+        "settings": settings.as_dict(steps),
+        "timing": timing.as_dict(),
+        "frames": frames,
+        "workload": {
+            "name": workload.name,
+            "steps": workload.steps,
+            "heads": workload.heads,
+            "blocks": workload.blocks,
+        },
+        "cycles": measured.cycles,
+        "wall_seconds": round(measured.wall_seconds, 3),
+        "cycles_per_second": _per(measured.cycles, measured.wall_seconds),
+        "requests": statistics.requests,
+        "slots_per_cycle": _per(statistics.slots, measured.cycles),
+        "events": statistics.events,
+        "golden": {
+            "checked": measured.checked,
+            "mismatches": int(measured.mismatch is not None),
+            "first_mismatch": measured.mismatch,
+        },
+        "demand": {
+            "hits": statistics.hits,
+            "misses": statistics.misses,
+            "first_writes": statistics.first_writes,
+            "hit_rate": statistics.hit_rate,
+        },
+        "baselines": baselines(
+            statistics.touches, frames=frames, heads=workload.heads, per_head=settings.pool == "per-head"
+        ),
+        "evictions": {"count": statistics.evictions, "exact": measured.exact_victims},
+        "bypasses": statistics.bypasses,
+        "ddr": {"bytes_read": measured.ddr_bytes_read, "bytes_written": measured.ddr_bytes_written},
+        "flash": {"pages_read": statistics.pages_read, "pages_written": statistics.pages_written},
+        "host": {
+            "bytes_read": measured.host_reads * LINE_BYTES,
+            "bytes_written": measured.host_writes * LINE_BYTES,
+        },
+        "latency_clocks": _latency(measured.latencies),
+        "reads_compared": measured.reads_compared,
+        "errors": dict(sorted((measured.errors + statistics.errors).items())),
+    }
+
+
+def failed(result):
+    """Whether a run with this result has not succeeded."""
+    return bool(result["golden"]["mismatches"] or any(result["errors"].values()))
+
+
+def write_atomically(folder, result):
+    """Write `results.json` so that a reader sees the whole of it or none of it."""
+    path = Path(folder) / NAME
+    temporary = path.with_name(f".{NAME}.{os.getpid()}")
+    try:
+        with open(temporary, "w") as file:
+            json.dump(result, file, indent=2, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
