@@ -11,7 +11,7 @@ from golden.metadata import Outcome, SlotKind
 
 __all__ = ["Statistics"]
 
-#: slots that end a message of the host without another slot of the same message before them
+#: the slots that stand for a message of the host, once each (but see UNWRITABLE below)
 MESSAGES = (SlotKind.READ, SlotKind.WRITE, SlotKind.ANSWER)
 
 
@@ -39,7 +39,8 @@ class Statistics:
     def _slot(self, fields):
         self.slots += 1
         kind, outcome = fields["kind"], fields["outcome"]
-        self.requests += kind in MESSAGES
+        # UNWRITABLE answers a WRITE that has been counted when it missed.
+        self.requests += kind in MESSAGES and outcome != Outcome.UNWRITABLE
         self.outcomes[outcome] += 1
         if fields["touch"]:
             self.touches.append((fields["head"], fields["block"]))

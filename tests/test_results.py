@@ -1,0 +1,169 @@
+"""`results.json`: its keys, its arithmetic, that it appears whole or not at all; and the summary made from it."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from golden.config import preset
+from golden.events import EngineKind, ErrorKind, Lane, record_fields
+from golden.metadata import Outcome, SlotKind
+from sim.measured import Measured
+from sim.report import summary
+from sim.results import failed, results, write_atomically
+from sim.settings import Settings, SettingsError
+from sim.statistics import Statistics
+from sim.timing import SCALED_TIMING
+from sim.workload import load
+
+SMALL = preset("small")
+#: schema 1, from the specification of the program
+KEYS = {
+    "schema": None, "preset": None, "simulator": None, "seed": None,
+    "settings": {"priority", "pool", "announce", "score", "alpha", "gain", "coverage", "bypass", "protect",
+                 "frames_share", "lines_per_read", "steps"},
+    "timing": {"clock_ns", "ddr_clocks", "flash_read_clocks", "flash_program_clocks", "scaled"},
+    "frames": None,
+    "workload": {"name", "steps", "heads", "blocks"},
+    "cycles": None, "wall_seconds": None, "cycles_per_second": None, "requests": None, "slots_per_cycle": None,
+    "events": None,
+    "golden": {"checked", "mismatches"},
+    "demand": {"hits", "misses", "first_writes", "hit_rate"},
+    "baselines": {"lru", "lfu", "belady", "belady_bypass"},
+    "evictions": {"count", "exact"},
+    "bypasses": None,
+    "ddr": {"bytes_read", "bytes_written"},
+    "flash": {"pages_read", "pages_written"},
+    "host": {"bytes_read", "bytes_written"},
+    "latency_clocks": {"p50", "p95", "p99", "max"},
+    "errors": set(),
+}  # fmt: skip
+
+
+def record(lane, **fields):
+    return dict.fromkeys((name for name, _ in record_fields(SMALL, lane)), 0) | fields
+
+
+def touch(outcome, block, kind=SlotKind.READ):
+    return Lane.SLOT, record(Lane.SLOT, kind=kind, outcome=outcome, touch=1, block=block)
+
+
+def note(kind, **fields):
+    return Lane.ENGINE, record(Lane.ENGINE, kind=kind, **fields)
+
+
+RECORDS = [
+    note(EngineKind.STEP, aux=3),
+    touch(Outcome.FIRST_WRITE, 0, SlotKind.WRITE),
+    touch(Outcome.HIT, 0),
+    (Lane.SLOT, record(Lane.SLOT, kind=SlotKind.READ, outcome=Outcome.HIT)),
+    touch(Outcome.HIT, 0),
+    touch(Outcome.MISS, 0),
+    (Lane.SLOT, record(Lane.SLOT, kind=SlotKind.REPLAY_READ, outcome=Outcome.HIT)),
+    (Lane.SLOT, record(Lane.SLOT, kind=SlotKind.HINT)),
+    (Lane.SLOT, record(Lane.SLOT, kind=SlotKind.ANSWER, outcome=Outcome.HINT_DONE)),
+    (Lane.SLOT, record(Lane.SLOT, kind=SlotKind.ANSWER, outcome=Outcome.UNWRITABLE)),
+    note(EngineKind.VICTIM),
+    note(EngineKind.BYPASS),
+    note(EngineKind.PAGE_READ),
+    note(EngineKind.PAGE_READ),
+    note(EngineKind.PAGE_WRITE),
+]
+
+
+def measured(records=RECORDS, **fields):
+    statistics = Statistics()
+    for lane, values in records:
+        statistics.record(lane, values)
+    return Measured(statistics, 2.0, **fields)
+
+
+def result_of(measured, **settings):
+    return results(
+        config=SMALL,
+        simulator="verilator",
+        workload=load("attention-a"),
+        settings=Settings(**settings),
+        timing=SCALED_TIMING,
+        measured=measured,
+    )
+
+
+def test_schema_has_every_key_and_survives_json():
+    result = result_of(measured())
+    for key, inner in KEYS.items():
+        assert key in result
+        if inner is not None:
+            assert inner <= set(result[key])
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert result["schema"] == 1
+
+
+def test_counts_follow_the_records():
+    result = result_of(measured(cycles=4000, host_reads=3, host_writes=1, exact_victims=1))
+    assert result["demand"] == {"hits": 2, "misses": 1, "first_writes": 1, "hit_rate": 2 / 3}
+    assert result["requests"] == 6, "a replay, a hint's block or the end of a missed write is no request of its own"
+    assert result["events"] == len(RECORDS)
+    assert result["slots_per_cycle"] == 9 / 4000
+    assert result["cycles_per_second"] == 2000
+    assert result["evictions"] == {"count": 1, "exact": 1}
+    assert (result["bypasses"], result["flash"]) == (1, {"pages_read": 2, "pages_written": 1})
+    assert result["host"] == {"bytes_read": 192, "bytes_written": 64}
+    assert result["baselines"]["lru"] == 1.0, "one block in a pool of 160 frames never leaves"
+
+
+def test_latency_percentiles_are_latencies_that_occurred():
+    result = result_of(measured(latencies=[10] * 94 + [20] * 5 + [1000]))
+    assert result["latency_clocks"] == {"p50": 10, "p95": 20, "p99": 20, "max": 1000}
+
+
+def test_frames_of_a_run():
+    workload = load("attention-a")
+    for share, frames in ((0.25, 160), (0.125, 80), (0.01, 40), (1, 640)):
+        assert Settings(frames_share=share).frames(workload, SMALL) == frames
+    assert Settings(pool="per-head").quotas(workload) == dict.fromkeys(range(20), (8, 8))
+    assert Settings().quotas(workload) == {}
+    with pytest.raises(SettingsError, match="20 frames: preset 'small' needs 30 to"):
+        Settings(frames_share=0.01).frames(_OneHead(), _config(minimum=30))
+
+
+class _OneHead:
+    name, heads, blocks = "one", 10, 4
+
+
+def _config(minimum):
+    class Config:
+        name, pool_frames_min, pool_frames_max = "small", minimum, 2048
+
+    return Config
+
+
+@pytest.mark.parametrize(
+    ("fields", "records"),
+    [
+        ({"mismatch": "step 1, head 2"}, RECORDS),
+        ({"errors": Counter(read_data=1)}, RECORDS),
+        ({}, [*RECORDS, note(EngineKind.ERROR, key=ErrorKind.PAGE_READ)]),
+        ({}, [*RECORDS, note(EngineKind.REFUSAL)]),
+    ],
+)
+def test_a_mismatch_or_an_error_fails_the_run(fields, records):
+    assert not failed(result_of(measured()))
+    assert failed(result_of(measured(records, **fields)))
+
+
+def test_results_are_written_whole_or_not_at_all(tmp_path):
+    path = write_atomically(tmp_path, {"schema": 1})
+    with pytest.raises(ValueError):
+        write_atomically(tmp_path, {"schema": float("nan")})
+    assert json.loads(path.read_text()) == {"schema": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_summary_shows_rates_latencies_and_verdict():
+    text = summary(result_of(measured(cycles=4000, checked=14, latencies=[100], reads_compared=3)))
+    for part in ("0.667", "Belady with bypass", "p50 100 (100 ns)", "scaled down from 25 us", "no mismatch", "14 of 14",
+                 "data of 3 reads compared", "errors: none"):  # fmt: skip
+        assert part in text
+    text = summary(result_of(measured(mismatch="step 7, head 3, block 2: ema: expected 5, seen 6")))
+    assert "MISMATCH" in text and "step 7, head 3, block 2: ema: expected 5, seen 6" in text
