@@ -120,15 +120,15 @@ class Increment(wiring.Component):
 class Key(wiring.Component):
     """The key by which a block leaves, smaller first, of an entry {ema, step} at step `now` (`golden.score.key`).
 
-    Latency 6 clocks, one a clock. `ema`, `step`, `now` and `lam` are taken in the same clock; `priority` is used in
+    Latency 7 clocks, one a clock. `ema`, `step`, `now` and `lam` are taken in the same clock; `priority` is used in
     every clock and must be the same from the first to the last of a key. `step` must not be after `now`. Where
     `priority` is none of `Priority`, the key is as for LRU.
 
     ```
-    clock            0             1              2              3             4            5
-    DECAYED, log2    normalise     table          interpolate    add lambda x step
-    DECAYED, LRU     lambda x step add
-    PRODUCT          age           x rate, table  interpolate    1 - 2^-x      x (1 - ema)  round, select
+    clock            0              1        2            3             4          5            6
+    DECAYED, log2    normalise      table    interpolate  add step x lam
+    DECAYED, LRU     step x lam     add
+    PRODUCT          age, 1 - ema   x rate   table        interpolate   1 - 2^-x   x (1 - ema)  round, select
     ```
     """
 
@@ -148,15 +148,17 @@ class Key(wiring.Component):
     @property
     def latency(self):
         """Clocks from input to output."""
-        return 6
+        return 7
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.log2 = log2 = Log2()
         m.submodules.exp2 = exp2 = Exp2()
-        emas = [self.ema]
-        for clock in range(1, 5):
-            emas.append(_delayed(m, emas[-1], 1, f"ema_{clock}"))
+
+        # 1 - ema, for PRODUCT; where it is 1.0, the EMA is 0
+        complement = Signal(EMA_BITS + 1)
+        m.d.sync += complement.eq((1 << EMA_BITS) - self.ema)
+        complement = _delayed(m, complement, log2.latency - 1, "complement")
 
         # DECAYED and LRU, clocks 0 to 3
         low = Signal(LOW_BITS + LAMBDA_BITS)
@@ -175,28 +177,29 @@ class Key(wiring.Component):
         static = Signal(signed(self.config.key_bits))
         with m.If(~decayed):
             m.d.sync += static.eq(due)
-        with m.Elif(emas[3] == 0):
+        with m.Elif(complement[EMA_BITS]):
             m.d.sync += static.eq(-1 << (self.config.key_bits - 1))
         with m.Else():
             m.d.sync += static.eq(due + log2.result)
-        static = _delayed(m, static, 1, "static")
+        static = _delayed(m, static, self.latency - 2 - log2.latency, "static")
 
-        # PRODUCT, clocks 0 to 4
+        # PRODUCT, clocks 0 to 5
         age = Signal(self.config.step_bits)
         m.d.comb += age.eq(self.now - self.step)
         near_age = Signal(AGE_BITS)
         m.d.sync += near_age.eq(Mux(age[AGE_BITS:].any(), ~0, age))
-        exponent = (near_age * RATE)[RATE_BITS - FRACTION_BITS :]
+        past = (near_age * RATE)[RATE_BITS - FRACTION_BITS :]
+        exponent = Signal(len(past))
+        m.d.sync += exponent.eq(past)
         m.d.comb += exp2.fraction.eq(exponent)
-        halvings = Signal(len(exponent) - FRACTION_BITS)
-        m.d.sync += halvings.eq(exponent[FRACTION_BITS:])
-        halvings = _delayed(m, halvings, exp2.latency - 1, "halvings")
+        halvings = _delayed(m, exponent[FRACTION_BITS:], exp2.latency, "halvings")
         gone = Signal(FACTOR_BITS + 1)
         m.d.sync += gone.eq((1 << FACTOR_BITS) - (exp2.factor >> halvings))
         product = Signal(EMA_BITS + FACTOR_BITS + 1)
-        m.d.sync += product.eq(((1 << EMA_BITS) - emas[4]) * gone)
+        complement = _delayed(m, complement, self.latency - 2 - log2.latency, "complement_late")
+        m.d.sync += product.eq(complement * gone)
 
-        # clock 5
+        # clock 6
         with m.If(self.priority == Priority.PRODUCT):
             m.d.sync += self.key.eq(-round_even(product, FACTOR_BITS))
         with m.Else():
