@@ -1,0 +1,680 @@
+"""The register block: every register of the map, every access, and the order in which a write takes effect."""
+
+import random
+from dataclasses import replace
+
+import pytest
+from amaranth.hdl import ResetInserter, Signal
+from amaranth.sim import Simulator
+
+from golden import csr
+from golden.config import PRESETS, preset
+from golden.csr_map import REGISTERS
+from golden.events import EngineKind, ErrorKind, RefusalKind
+from golden.metadata import Outcome, SlotKind
+from golden.policy import Policy, Priority, ScoreSource
+from hw import csr_documents
+from hw.axi import RESP_OKAY, RESP_SLVERR
+from hw.csr import Csr
+from hw.csr_map import ADDRESS_BITS, Kind, registers
+from hw.layouts import CommandKind
+from hw.tracker import head_counters
+
+#: three regions and a head count that is no power of two, so that every rule of the regions has a case
+CONFIG = preset("tiny", heads=5, regions=3)
+#: clocks that a response may take while nothing but the bus is slow
+PATIENCE = 200
+POLICY_REGISTERS = [register for register in registers(CONFIG) if register.held]
+
+
+def channel(ctx, bus, name):
+    """Whether the channel's next item is taken in this clock."""
+    return bool(ctx.get(getattr(bus, f"{name}valid")) and ctx.get(getattr(bus, f"{name}ready")))
+
+
+async def write(ctx, dut, address, data, *, strobe=0xF, delays=(0, 0, 0)):
+    """One write; `delays` are the clocks before AW, W and BREADY. Returns BRESP."""
+    bus, address_sent, data_sent = dut.bus, False, False
+    aw_delay, w_delay, b_delay = delays
+    for clock in range(PATIENCE):
+        ctx.set(bus.awvalid, not address_sent and clock >= aw_delay)
+        ctx.set(bus.awaddr, address if not address_sent and clock >= aw_delay else 0x3FF)
+        ctx.set(bus.wvalid, not data_sent and clock >= w_delay)
+        ctx.set(bus.wdata, data if not data_sent and clock >= w_delay else 0xDEADBEEF)
+        ctx.set(bus.wstrb, strobe)
+        ctx.set(bus.bready, clock >= b_delay)
+        address_taken, data_taken = channel(ctx, bus, "aw"), channel(ctx, bus, "w")
+        answered, response = channel(ctx, bus, "b"), ctx.get(bus.bresp)
+        assert not ctx.get(bus.bvalid) or (address_sent and data_sent), "BVALID before the write was complete"
+        waiting = ctx.get(bus.bvalid) and not answered
+        await ctx.tick()
+        if waiting:
+            assert (ctx.get(bus.bvalid), ctx.get(bus.bresp)) == (1, response), "B changed before it was taken"
+        address_sent, data_sent = address_sent or address_taken, data_sent or data_taken
+        if answered:
+            ctx.set(bus.bready, 0)
+            return response
+    raise AssertionError(f"no BRESP for a write of {address:#x}")
+
+
+async def read(ctx, dut, address, *, delays=(0, 0)):
+    """One read; `delays` are the clocks before AR and RREADY. Returns (RDATA, RRESP)."""
+    bus, sent = dut.bus, False
+    for clock in range(PATIENCE):
+        ctx.set(bus.arvalid, not sent and clock >= delays[0])
+        ctx.set(bus.araddr, address if not sent else 0)
+        ctx.set(bus.rready, clock >= delays[1])
+        taken, answered = channel(ctx, bus, "ar"), channel(ctx, bus, "r")
+        valid, answer = ctx.get(bus.rvalid), (ctx.get(bus.rdata), ctx.get(bus.rresp))
+        await ctx.tick()
+        if valid and not answered:
+            assert (ctx.get(bus.rdata), ctx.get(bus.rresp)) == answer, "R changed before it was taken"
+        sent = sent or taken
+        if answered:
+            ctx.set(bus.rready, 0)
+            return answer
+    raise AssertionError(f"no RDATA for {address:#x}")
+
+
+async def read_word(ctx, dut, name):
+    word, response = await read(ctx, dut, csr.address(name))
+    assert response == RESP_OKAY
+    return word
+
+
+def policy_of(ctx, dut):
+    seen = {name: ctx.get(dut.policy[name]) for name in Policy.__dataclass_fields__}
+    return Policy(**seen)
+
+
+def regions_of(ctx, dut, config=CONFIG):
+    """The regions as golden ones; `base` of the layout counts lines."""
+    return tuple(
+        replace(
+            region,
+            base=ctx.get(dut.regions[number].base) << 6,
+            heads=ctx.get(dut.regions[number].heads),
+            first_head=ctx.get(dut.regions[number].first_head),
+            enabled=bool(ctx.get(dut.regions[number].enabled)),
+        )
+        for number, region in enumerate(csr.reset_regions(config))
+    )
+
+
+class Surroundings:
+    """Pipeline, event port and allocator around the block, as slow as random numbers say."""
+
+    def __init__(self, dut, rng, *, config, reset, slowness):
+        self.dut, self.rng, self.config, self.reset, self.slowness = dut, rng, config, reset, slowness
+        #: (address, value) of each note, in order
+        self.notes = []
+        #: clocks in which `rebuild`, `hold.request` were seen
+        self.rebuilds = self.requests = 0
+        #: commands taken, as dicts, and how the next ones are answered (`RefusalKind`, or None: carried out)
+        self.commands, self.answers = [], []
+        self.resetting = False
+
+    def slow(self):
+        return self.rng.random() < self.slowness
+
+    async def pipeline(self, ctx):
+        """Grants holds, takes notes. Policy and regions may change only in a clock in which it took one."""
+        dut, granted, taken, before = self.dut, False, False, None
+        while True:
+            in_force = ctx.get(dut.policy.as_value()), ctx.get(dut.regions.as_value())
+            assert in_force == before or before is None or taken or self.resetting, "changed without a note"
+            before = in_force
+            request = bool(ctx.get(dut.hold.request))
+            granted = request and (granted or not self.slow())
+            ctx.set(dut.hold.granted, granted)
+            ctx.set(dut.notes.ready, not self.slow())
+            taken = bool(ctx.get(dut.notes.valid) and ctx.get(dut.notes.ready))
+            assert granted or not ctx.get(dut.notes.valid), "a note without a hold"
+            if taken:
+                note = dut.notes.payload
+                assert ctx.get(note.kind) == EngineKind.CSR_WRITE
+                self.notes.append((ctx.get(note.key), ctx.get(note.aux)))
+            self.rebuilds += ctx.get(dut.rebuild)
+            self.requests += request
+            await ctx.tick()
+
+    async def allocator(self, ctx):
+        """Takes commands, answers each after a while."""
+        dut, pending, answering = self.dut, False, False
+        while True:
+            if self.resetting:
+                pending = answering = False
+            if pending and not answering and not self.slow():
+                answering, answer = True, self.answers.pop(0)
+                ctx.set(dut.command_answers.payload.refused, answer is not None)
+                ctx.set(dut.command_answers.payload.reason, 0 if answer is None else answer)
+            ctx.set(dut.command_answers.valid, answering)
+            ctx.set(dut.commands.ready, not pending and not self.slow())
+            if ctx.get(dut.commands.valid) and ctx.get(dut.commands.ready):
+                payload = dut.commands.payload
+                self.commands.append({name: ctx.get(payload[name]) for name in payload.shape().members})
+                pending = True
+            if answering and ctx.get(dut.command_answers.ready):
+                assert not ctx.get(dut.bus.bvalid), "BRESP before the answer"
+                pending = answering = False
+                await ctx.tick()
+                ctx.set(dut.command_answers.valid, 0)
+                continue
+            await ctx.tick()
+
+
+def run(bench, *others, seed=1, slowness=0.6, config=CONFIG, dut=None):
+    """Run `bench(ctx, dut, around)` with the surroundings, and testbenches `others`, in the background."""
+    print("seed", seed)
+    dut, reset = dut or Csr(config=config), Signal()
+    around = Surroundings(dut, random.Random(seed), config=config, reset=reset, slowness=slowness)
+
+    async def main(ctx):
+        await bench(ctx, dut, around)
+
+    simulator = Simulator(ResetInserter(reset)(dut))
+    simulator.add_clock(1e-9)
+    simulator.add_testbench(main)
+    for testbench in (around.pipeline, around.allocator, *others):
+        simulator.add_testbench(testbench, background=True)
+    simulator.run()
+
+
+def random_delays(rng):
+    return tuple(rng.choice((0, 0, 1, 2, 5)) for _ in range(3))
+
+
+# The map -------------------------------------------------------------------------------------------------------------
+
+
+def test_generated_files_match_the_register_source():
+    for path, text in csr_documents.documents().items():
+        assert path.read_text() == text, f"{path.name}: run python -m hw.csr_documents"
+
+
+def test_the_check_reports_a_stale_file(monkeypatch, tmp_path, capsys):
+    stale = tmp_path / "csr_map.py"
+    stale.write_text("REGISTERS = {}\n")
+    monkeypatch.setattr(csr_documents, "_ROOT", tmp_path)
+    monkeypatch.setattr(csr_documents, "documents", lambda: {stale: "REGISTERS = {1: 2}\n"})
+    assert csr_documents.main(["--check"]) == 1
+    assert "csr_map.py" in capsys.readouterr().err
+    assert csr_documents.main([]) == 0
+    assert csr_documents.main(["--check"]) == 0
+
+
+@pytest.mark.parametrize("config", [*PRESETS.values(), CONFIG], ids=lambda config: f"{config.name}-{config.heads}")
+def test_golden_names_addresses_and_fields_are_those_of_the_map(config):
+    elaborated = {register.name: register for register in registers(config)}
+    assert set(elaborated) <= set(csr.NAMES)
+    assert {name for name in csr.NAMES if name not in elaborated} == {
+        name for name in csr.NAMES if name.startswith("REGION[") and int(name[7]) >= config.regions
+    }
+    for name, register in elaborated.items():
+        assert register.address == csr.address(name) < 1 << ADDRESS_BITS
+        assert {field.name: (field.low, field.width) for field in register.fields} == {
+            field: place[:2] for field, place in REGISTERS[name][1].items()
+        }
+        assert csr.reset_value(name) in (register.reset, None)
+
+
+def test_reset_values_of_the_map_are_the_golden_defaults():
+    words = {register.address: register.reset for register in registers(CONFIG)}
+    policy = Policy(priority=None, score=None, alpha=None, lam=None, protect=None, bypass=None, leap_cap=None)
+    regions = tuple(replace(region, heads=0) for region in csr.reset_regions(CONFIG))
+    for register in POLICY_REGISTERS:
+        policy, regions = csr.apply(policy, regions, register.address, words[register.address])
+    assert policy == Policy()
+    assert regions == csr.reset_regions(CONFIG)
+
+
+def test_encodings_of_the_map_are_the_golden_enumerations():
+    fields = {(register.name, field.name): field for register in registers(CONFIG) for field in register.fields}
+    for place, enumeration in {
+        ("POLICY", "PRIORITY"): Priority,
+        ("POLICY", "SCORE"): ScoreSource,
+        ("COMMAND_STATUS", "REASON"): RefusalKind,
+    }.items():
+        encoding = fields[place].encoding
+        assert {name: value for value, (name, _) in encoding.items()} == {kind.name: kind.value for kind in enumeration}
+    errors = {field.name: field.low for (name, _), field in fields.items() if name == "ERROR"}
+    assert errors == {kind.name: kind.value for kind in ErrorKind}
+    counters = {name for (name, _), field in fields.items() if field.kind == Kind.COUNTER}
+    assert counters == {*csr.COUNTERS, "EVENT_STALLS"}
+    commands = {field.name for (name, _), field in fields.items() if name == "COMMAND"}
+    assert commands == {kind.name for kind in CommandKind} - {"POOL"}
+
+
+def test_golden_words_are_packed_and_unpacked_by_field():
+    word = csr.pack("POLICY", PRIORITY=Priority.LRU, BYPASS=1)
+    assert word == 0x202
+    assert csr.unpack("POLICY", word) == {"PRIORITY": 2, "SCORE": 0, "PROTECT": 0, "BYPASS": 1}
+    with pytest.raises(ValueError, match="PRIORITY must fit 2 bits, not 4"):
+        csr.pack("POLICY", PRIORITY=4)
+    with pytest.raises(ValueError, match="policy or region register"):
+        csr.apply(Policy(), csr.reset_regions(CONFIG), csr.address("POOL_FRAMES"), 1)
+
+
+# Reads ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("config", [CONFIG, PRESETS["small"]], ids=lambda config: config.name)
+def test_every_address_reads_its_reset_value_or_answers_slverr(config):
+    words = {register.address: register.reset for register in registers(config)}
+
+    async def bench(ctx, dut, around):
+        for address in [*range(0, 0x300, 4), 0x002, 0x201, 0xFFC]:
+            expected = (words[address], RESP_OKAY) if address in words else (0, RESP_SLVERR)
+            assert await read(ctx, dut, address) == expected, f"{address:#x}"
+        assert (policy_of(ctx, dut), regions_of(ctx, dut, config)) == (Policy(), csr.reset_regions(config))
+
+    run(bench, config=config)
+
+
+def test_parameters_are_those_of_the_configuration():
+    async def bench(ctx, dut, around):
+        for name in ("HEADS", "BLOCKS_PER_HEAD", "REGIONS", "STEP_BITS", "FRAMES", "POOL_FRAMES_MIN", "POOL_FRAMES_MAX",
+                     "PIN_CAP", "BYPASS_SLOTS", "LANES", "QUEUE_DEPTH"):  # fmt: skip
+            assert await read_word(ctx, dut, name) == getattr(CONFIG, name.lower()), name
+        assert (await read_word(ctx, dut, "ID")).to_bytes(4, "big") == b"KVEP"
+
+    run(bench)
+
+
+def test_status_registers_follow_the_hardware():
+    async def bench(ctx, dut, around):
+        ctx.set(dut.now, (1 << CONFIG.step_bits) - 2)
+        assert await read_word(ctx, dut, "STEP") == (1 << CONFIG.step_bits) - 2
+        for ready, unwritable in ((0, 0), (1, 0), (0, 1), (1, 1)):
+            ctx.set(dut.table_ready, ready)
+            ctx.set(dut.flash_unwritable, unwritable)
+            assert await read_word(ctx, dut, "STATUS") == csr.pack(
+                "STATUS", TABLE_READY=ready, FLASH_UNWRITABLE=unwritable
+            )
+
+    run(bench)
+
+
+def test_numbers_of_the_selected_head_are_read_right_after_it_is_selected():
+    rng = random.Random(3)
+    tracker = head_counters(CONFIG).members
+    numbers = [
+        {name: rng.getrandbits(member.width) for name, member in head_counters(CONFIG)} for _ in range(CONFIG.heads)
+    ]
+    quotas = [{name: rng.getrandbits(32) for name in ("held", "minimum", "maximum")} for _ in range(CONFIG.heads)]
+
+    async def bench(ctx, dut, around):
+        places = {f"TRACKER_{name.upper()}": (numbers, name) for name in tracker}
+        places |= {"HEAD_HELD": (quotas, "held"), "HEAD_MIN": (quotas, "minimum"), "HEAD_MAX": (quotas, "maximum")}
+        for head in (1, 4, 0, CONFIG.heads, 8, 0xFFFF, 2):
+            for name, (source, member) in places.items():
+                # The other head first, so that a number that comes too late is the wrong one.
+                await write(ctx, dut, csr.address("HEAD_SELECT"), (head + 1) % CONFIG.heads)
+                await write(ctx, dut, csr.address("HEAD_SELECT"), head)
+                expected = source[head][member] if head < CONFIG.heads else 0
+                assert await read_word(ctx, dut, name) == expected, f"{name} of head {head}"
+
+    async def follow(ctx):
+        """The numbers of a head, 2 clocks after it is asked for."""
+        before = 0
+        while True:
+            asked = ctx.get(dut.inspect_head)
+            await ctx.tick()
+            head, before = before % CONFIG.heads, asked
+            for name in tracker:
+                ctx.set(dut.inspect_tracker[name], numbers[head][name])
+            for name, value in quotas[head].items():
+                ctx.set(getattr(dut, f"inspect_{name}"), value)
+
+    dut = Csr(config=CONFIG)
+    run(bench, follow, dut=dut)
+
+
+# Plain writes --------------------------------------------------------------------------------------------------------
+
+
+def test_plain_registers_keep_what_is_written_without_a_hold():
+    rng = random.Random(5)
+
+    async def bench(ctx, dut, around):
+        for name, width in (("HEAD_SELECT", 16), ("HEAD_BLOCK", 16), ("QUOTA_MIN", 32), ("QUOTA_MAX", 32)):
+            for word in (0, (1 << width) - 1, rng.getrandbits(width)):
+                assert await write(ctx, dut, csr.address(name), word) == RESP_OKAY
+                assert await read_word(ctx, dut, name) == word
+        assert around.requests == 0
+
+    run(bench)
+
+
+@pytest.mark.parametrize("seed", range(1))
+def test_every_refused_write_answers_slverr_and_changes_nothing(seed):
+    rng = random.Random(seed)
+    mapped = {register.address: register for register in registers(CONFIG)}
+
+    async def bench(ctx, dut, around):
+        before = [await read(ctx, dut, address) for address in mapped]
+        cases = [(address, rng.getrandbits(32), 0xF) for address in range(0, 0x300, 4) if address not in mapped]
+        cases += [(address | rng.randrange(1, 4), 0, 0xF) for address in mapped]
+        for address, register in mapped.items():
+            if register.writable:
+                outside = [1 << bit for bit in range(32) if not register.mask >> bit & 1]
+                cases += [(address, register.reset, strobe) for strobe in rng.sample(range(15), 5)]
+                cases += [(address, register.reset | bit, 0xF) for bit in outside]
+            else:
+                cases.append((address, register.reset, 0xF))
+        cases += [(csr.address("POLICY"), word, 0xF) for word in (0x3, 0x30, 0x33)]
+        cases += [(csr.address("COMMAND"), word, 0xF) for word in (0, 3, 5, 6, 7)]
+        rng.shuffle(cases)
+        for address, word, strobe in cases:
+            response = await write(ctx, dut, address, word, strobe=strobe, delays=random_delays(rng))
+            assert response == RESP_SLVERR, f"{word:#x} to {address:#x}, strobe {strobe:#x}"
+        assert [await read(ctx, dut, address) for address in mapped] == before
+        assert (around.requests, around.commands, around.notes) == (0, [], [])
+
+    run(bench, seed=seed)
+
+
+# Held writes ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_held_write_waits_for_the_hold_then_for_the_note_then_answers():
+    async def bench(ctx):
+        bus = dut.bus
+        ctx.set(bus.awvalid, 1)
+        ctx.set(bus.wvalid, 1)
+        ctx.set(bus.awaddr, csr.address("LEAP_CAP"))
+        ctx.set(bus.wdata, 7)
+        ctx.set(bus.wstrb, 0xF)
+        ctx.set(bus.bready, 1)
+        await ctx.tick()
+        ctx.set(bus.awvalid, 0)
+        ctx.set(bus.wvalid, 0)
+        for _ in range(10):
+            await ctx.tick()
+        for _ in range(5):
+            assert ctx.get(dut.hold.request) and not ctx.get(dut.notes.valid)
+            await ctx.tick()
+        ctx.set(dut.hold.granted, 1)
+        await ctx.tick()
+        for _ in range(5):
+            assert ctx.get(dut.hold.request) and ctx.get(dut.notes.valid)
+            assert ctx.get(dut.notes.payload.key) == csr.address("LEAP_CAP")
+            assert ctx.get(dut.notes.payload.aux) == 7
+            assert ctx.get(dut.policy.leap_cap) == 256 and not ctx.get(bus.bvalid)
+            await ctx.tick()
+        ctx.set(dut.notes.ready, 1)
+        assert ctx.get(dut.policy.leap_cap) == 256
+        await ctx.tick()
+        assert ctx.get(dut.policy.leap_cap) == 7 and ctx.get(bus.bvalid)
+        assert not ctx.get(dut.hold.request) and not ctx.get(dut.notes.valid)
+
+    dut = Csr(config=CONFIG)
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-9)
+
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
+def test_reads_do_not_wait_for_a_write_that_waits_for_its_hold():
+    answered = []
+
+    async def bench(ctx, dut, around):
+        around.slowness = 1.0
+        for _ in range(3):
+            assert await read_word(ctx, dut, "ALPHA") == Policy().alpha
+        await ctx.tick().until(dut.hold.request)
+        for _ in range(10):
+            assert await read_word(ctx, dut, "ALPHA") == Policy().alpha
+        assert not answered
+        around.slowness = 0.0
+        await ctx.tick().repeat(20)
+        assert answered == [RESP_OKAY]
+        assert await read_word(ctx, dut, "ALPHA") == 5
+
+    async def writer(ctx):
+        answered.append(await write(ctx, dut, csr.address("ALPHA"), 5))
+
+    dut = Csr(config=CONFIG)
+    run(bench, writer, dut=dut)
+
+
+def near(rng, register):
+    """A word for `register`: often legal, often just not."""
+    field = rng.choice(register.fields)
+    top = (1 << field.width) - 1
+    value = rng.choice([0, 1, 2, 3, rng.randrange(CONFIG.heads + 2), top, rng.randint(0, top)])
+    if rng.random() < 0.1:
+        return value << field.low | 1 << rng.randrange(32)
+    return (value & top) << field.low
+
+
+@pytest.mark.parametrize("slowness", [0.0, 0.6], ids=["quick", "slow"])
+@pytest.mark.parametrize("seed", range(2))
+def test_policy_and_regions_follow_the_golden_registers(seed, slowness):
+    rng = random.Random(seed)
+
+    async def bench(ctx, dut, around):
+        policy, regions, notes, rebuilds, accepted = Policy(), csr.reset_regions(CONFIG), [], 0, 0
+        for _ in range(150):
+            register = rng.choice(POLICY_REGISTERS)
+            word = near(rng, register)
+            legal = csr.legal(CONFIG, regions, register.address, word)
+            response = await write(ctx, dut, register.address, word, delays=random_delays(rng))
+            assert response == (RESP_OKAY if legal else RESP_SLVERR), f"{register.name} {word:#x} {regions}"
+            if legal:
+                before = policy
+                policy, regions = csr.apply(policy, regions, register.address, word)
+                notes.append((register.address, word))
+                rebuilds += (before.priority, before.lam) != (policy.priority, policy.lam)
+                accepted += 1
+            assert (policy_of(ctx, dut), regions_of(ctx, dut)) == (policy, regions)
+            assert around.notes == notes
+            await ctx.tick()
+            assert around.rebuilds == rebuilds
+            if legal:
+                assert await read(ctx, dut, register.address, delays=random_delays(rng)) == (word, RESP_OKAY)
+        assert 30 < accepted < 135 and rebuilds
+
+    run(bench, seed=seed, slowness=slowness)
+
+
+def test_regions_may_share_heads_or_reach_too_far_only_while_disabled():
+    async def bench(ctx, dut, around):
+        async def put(number, register, value):
+            return await write(ctx, dut, csr.address(f"REGION[{number}].{register}"), value)
+
+        heads = CONFIG.heads
+        assert await put(1, "CTRL", 1) == RESP_SLVERR  # no head
+        assert await put(1, "HEADS", heads) == RESP_OKAY
+        assert await put(1, "CTRL", 1) == RESP_SLVERR  # all heads are region 0's
+        assert await put(0, "HEADS", heads - 1) == RESP_OKAY
+        assert await put(1, "HEADS", 1) == RESP_OKAY
+        assert await put(1, "CTRL", 1) == RESP_SLVERR  # head 0 still is
+        assert await put(1, "FIRST_HEAD", heads) == RESP_SLVERR
+        assert await put(1, "FIRST_HEAD", heads - 1) == RESP_OKAY
+        assert await put(1, "CTRL", 1) == RESP_OKAY
+        assert await put(0, "HEADS", heads) == RESP_SLVERR
+        assert await put(1, "HEADS", 2) == RESP_SLVERR  # beyond the endpoint
+        assert await put(1, "HEADS", 0) == RESP_SLVERR
+        assert await put(0, "FIRST_HEAD", 1) == RESP_SLVERR
+        assert await put(2, "HEADS", heads + 1) == RESP_SLVERR  # even while disabled
+        assert await put(1, "CTRL", 0) == RESP_OKAY
+        assert await put(0, "HEADS", heads) == RESP_OKAY
+
+    run(bench, slowness=0.0)
+
+
+# Commands ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_commands_reach_the_allocator_and_its_answer_reaches_the_host(seed):
+    rng = random.Random(seed)
+
+    async def bench(ctx, dut, around):
+        pool_frames = CONFIG.pool_frames_max
+        for _ in range(40):
+            head, block = rng.getrandbits(16), rng.getrandbits(16)
+            minimum, maximum = rng.getrandbits(32), rng.getrandbits(32)
+            for name, word in zip(
+                ("HEAD_SELECT", "HEAD_BLOCK", "QUOTA_MIN", "QUOTA_MAX"), (head, block, minimum, maximum), strict=True
+            ):
+                assert await write(ctx, dut, csr.address(name), word, delays=random_delays(rng)) == RESP_OKAY
+            kind, refusal = rng.choice(list(CommandKind)), rng.choice([None, *RefusalKind])
+            around.answers.append(refusal)
+            if kind == CommandKind.POOL:
+                name, word = "POOL_FRAMES", maximum
+            else:
+                name, word = "COMMAND", csr.pack("COMMAND", **{kind.name: 1})
+            response = await write(ctx, dut, csr.address(name), word, delays=random_delays(rng))
+            assert around.commands.pop() == {
+                "kind": kind, "head": head, "block": block, "minimum": minimum, "maximum": maximum,
+            }  # fmt: skip
+            assert not around.commands and not around.answers
+            assert response == (RESP_OKAY if refusal is None else RESP_SLVERR)
+            status = csr.unpack("COMMAND_STATUS", await read_word(ctx, dut, "COMMAND_STATUS"))
+            assert status["REFUSED"] == (refusal is not None)
+            assert refusal is None or status["REASON"] == refusal
+            if kind == CommandKind.POOL and refusal is None:
+                pool_frames = word
+            assert await read_word(ctx, dut, "POOL_FRAMES") == pool_frames
+            assert await read_word(ctx, dut, "COMMAND") == 0
+            error = 0 if refusal is None else csr.pack("ERROR", REFUSED_COMMAND=1)
+            assert await read_word(ctx, dut, "ERROR") == error
+            assert await write(ctx, dut, csr.address("ERROR"), error) == RESP_OKAY
+            assert await read_word(ctx, dut, "ERROR") == 0
+        assert around.notes == []
+
+    run(bench, seed=seed)
+
+
+# Errors and counters -------------------------------------------------------------------------------------------------
+
+
+def test_error_bits_stay_until_each_is_cleared():
+    async def bench(ctx, dut, around):
+        address, everything = csr.address("ERROR"), (1 << len(ErrorKind)) - 1
+        for kind in ErrorKind:
+            ctx.set(dut.errors, 1 << kind)
+            await ctx.tick()
+            ctx.set(dut.errors, 0)
+            await ctx.tick()
+            assert await read_word(ctx, dut, "ERROR") == (2 << kind) - 1
+        for kind in ErrorKind:
+            await write(ctx, dut, address, 0)
+            assert await write(ctx, dut, address, 1 << kind) == RESP_OKAY
+            assert await read_word(ctx, dut, "ERROR") == everything & ~((2 << kind) - 1)
+        assert around.requests == 0
+
+    run(bench)
+
+
+def test_an_error_in_the_clock_of_its_clearing_stays():
+    """The error comes in each clock of the write once: only one that came before the write took effect is cleared."""
+    bit, takes_effect = 1 << ErrorKind.AXI_READ, 4
+    state = {"pulse_in": None}
+
+    async def bench(ctx, dut, around):
+        for clock in range(8):
+            state["pulse_in"] = clock
+            assert await write(ctx, dut, csr.address("ERROR"), bit) == RESP_OKAY
+            await ctx.tick().repeat(8)
+            state["pulse_in"] = None
+            assert await read_word(ctx, dut, "ERROR") == (bit if clock >= takes_effect else 0), f"clock {clock}"
+            await write(ctx, dut, csr.address("ERROR"), bit)
+
+    async def pulse(ctx):
+        clock = 0
+        while True:
+            clock = 0 if channel(ctx, dut.bus, "aw") else clock + 1
+            ctx.set(dut.errors, bit if clock == state["pulse_in"] else 0)
+            await ctx.tick()
+
+    dut = Csr(config=CONFIG)
+    run(bench, pulse, dut=dut)
+
+
+def test_a_command_refused_in_the_middle_of_other_errors_loses_none():
+    async def bench(ctx, dut, around):
+        around.answers.append(RefusalKind.PIN_RANGE)
+        ctx.set(dut.errors, 1 << ErrorKind.PAGE_WRITE)
+        await write(ctx, dut, csr.address("COMMAND"), 1)
+        ctx.set(dut.errors, 0)
+        assert await read_word(ctx, dut, "ERROR") == csr.pack("ERROR", PAGE_WRITE=1, REFUSED_COMMAND=1)
+
+    run(bench)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_counters_count_what_the_golden_rule_counts(seed):
+    rng = random.Random(seed)
+    expected = dict.fromkeys((*csr.COUNTERS, "EVENT_STALLS"), 0)
+
+    async def bench(ctx, dut, around):
+        for _ in range(1500):
+            kinds, outcomes, _ = rng.choice(list(csr.COUNTERS.values()))
+            kind = rng.choice([*kinds, *kinds, *SlotKind])
+            outcome = rng.choice([*outcomes, *outcomes, *Outcome])
+            if rng.random() < 0.5:
+                kind, outcome = kinds[0], outcomes[0]
+            valid, touch, stalled = rng.random() < 0.8, rng.random() < 0.5, rng.random() < 0.3
+            ctx.set(dut.commit.valid, valid)
+            ctx.set(dut.commit.slot.kind, kind)
+            ctx.set(dut.commit.outcome, outcome)
+            ctx.set(dut.commit.touch, touch)
+            ctx.set(dut.stalled, stalled)
+            for name in csr.counted(kind, outcome, touch) if valid else ():
+                expected[name] += 1
+            expected["EVENT_STALLS"] += stalled
+            await ctx.tick()
+        ctx.set(dut.commit.valid, 0)
+        ctx.set(dut.stalled, 0)
+        for name, count in expected.items():
+            assert count, name
+            assert await read_word(ctx, dut, name) == count, name
+
+    run(bench, seed=seed)
+
+
+# Reset ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_reset_in_any_clock_of_a_write_leaves_the_reset_state():
+    words = {register.address: (register.reset, RESP_OKAY) for register in registers(CONFIG)}
+    writes = [("LEAP_CAP", 9), ("REGION[1].BASE_HI", 1), ("COMMAND", 1), ("POOL_FRAMES", 20), ("QUOTA_MIN", 5)]
+
+    async def bench(ctx, dut, around):
+        bus = dut.bus
+        for clocks in range(2, 13):
+            name, word = writes[clocks % len(writes)]
+            # Something to be lost, besides the write that is cut off.
+            ctx.set(dut.errors, 0x7F)
+            around.answers[:] = [None]
+            assert await write(ctx, dut, csr.address("LAMBDA"), clocks) == RESP_OKAY
+            assert await write(ctx, dut, csr.address("HEAD_BLOCK"), clocks) == RESP_OKAY
+            ctx.set(dut.errors, 0)
+            ctx.set(bus.awvalid, 1)
+            ctx.set(bus.wvalid, 1)
+            ctx.set(bus.awaddr, csr.address(name))
+            ctx.set(bus.wdata, word)
+            ctx.set(bus.arvalid, 1)
+            ctx.set(bus.araddr, csr.address(name))
+            await ctx.tick()
+            ctx.set(bus.awvalid, 0)
+            ctx.set(bus.wvalid, 0)
+            ctx.set(bus.arvalid, 0)
+            await ctx.tick().repeat(clocks)
+            ctx.set(around.reset, 1)
+            around.resetting = True
+            await ctx.tick()
+            for output in (bus.bvalid, bus.rvalid, dut.hold.request, dut.notes.valid, dut.commands.valid, dut.rebuild):
+                assert not ctx.get(output)
+            assert (policy_of(ctx, dut), regions_of(ctx, dut)) == (Policy(), csr.reset_regions(CONFIG))
+            ctx.set(around.reset, 0)
+            await ctx.tick()
+            around.resetting = False
+            for address, expected in words.items():
+                assert await read(ctx, dut, address) == expected, f"{address:#x} after {clocks} clocks of {name}"
+
+    run(bench)
