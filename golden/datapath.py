@@ -1,0 +1,80 @@
+"""What the frames hold: the data and the poison that a read of a line returns, after everything done before it.
+
+`hw/datapath.py` computes the same through memory and sidecar cache, one operation a clock.
+"""
+
+from golden import sidecar
+from golden.config import LINE_BYTES
+
+__all__ = ["ALL_BYTES", "ALL_ONES", "Frames", "byte_mask"]
+
+#: byte enables of a full write
+ALL_BYTES = (1 << LINE_BYTES) - 1
+#: data of MemData-NXM
+ALL_ONES = (1 << 8 * LINE_BYTES) - 1
+
+
+def byte_mask(be):
+    """The bits of the bytes that `be` enables."""
+    return sum(0xFF << 8 * byte for byte in range(LINE_BYTES) if be >> byte & 1)
+
+
+class Frames:
+    """Frames of exact mode.
+
+    `background(frame, line)` is what memory holds before its first write: it shows only where a sidecar line says so.
+    """
+
+    def __init__(self, background=lambda frame, line: 0):
+        self._background = background
+        self._memory = {}
+        self._rows = {}
+
+    def clear(self, frame):
+        """The frame has a new owner: no line written, none poisoned. Its memory stays as it is."""
+        self._rows[frame] = sidecar.CLEAR
+
+    def poison(self, frame):
+        """The page meant for the frame could not be read."""
+        self._rows[frame] = sidecar.POISON
+
+    def unreadable(self, frame):
+        """Memory failed to read the sidecar line."""
+        self._rows[frame] = sidecar.UNREADABLE
+
+    def row(self, frame):
+        """The sidecar line (`golden.sidecar`)."""
+        return self._rows.get(frame, sidecar.CLEAR)
+
+    def write(self, frame, line, data, be=ALL_BYTES, poison=False, failed=False):
+        """Write the enabled bytes.
+
+        The first write of a line writes all of it, zeros where not enabled. A full write sets the line's poison to its
+        own, a partial one adds its own. `failed`: memory reported an error, so the line is poisoned, nobody knows what
+        memory holds now, and a line never written before counts as not written still.
+        """
+        written, poisoned = sidecar.unpack(self.row(frame))
+        here, mask = 1 << line, byte_mask(be)
+        old = self._stored(frame, line) if written & here else 0
+        if failed or (old is None and be != ALL_BYTES):
+            self._memory[frame, line] = None
+        else:
+            self._memory[frame, line] = data & mask | (old & ~mask if old else 0)
+        if be == ALL_BYTES:
+            poisoned &= ~here
+        if poison or failed:
+            poisoned |= here
+        if not failed:
+            written |= here
+        self._rows[frame] = sidecar.pack(written, poisoned)
+
+    def read(self, frame, line):
+        """(data, poison) of a line; data None if a failed write left it unknown."""
+        written, poisoned = sidecar.unpack(self.row(frame))
+        data = self._stored(frame, line) if written >> line & 1 else 0
+        return data, bool(poisoned >> line & 1)
+
+    def _stored(self, frame, line):
+        if (frame, line) not in self._memory:
+            return self._background(frame, line)
+        return self._memory[frame, line]

@@ -1,0 +1,736 @@
+"""The datapath against `golden.datapath`: every response by its tag, order and hazards by the data that comes back."""
+
+import random
+from collections import defaultdict
+
+import pytest
+from amaranth.hdl import Elaboratable, Module, ResetInserter, Signal
+from amaranth.sim import Simulator
+
+from golden import sidecar
+from golden.config import LINES_PER_BLOCK, preset
+from golden.datapath import ALL_BYTES, ALL_ONES, Frames, byte_mask
+from golden.messages import DevLoad, DRSOpcode, MetaField, NDROpcode
+from golden.metadata import DataKind
+from hw.datapath import Datapath
+from hw.layouts import SidecarKind
+from hw.transactions import ReadSlots, WriteSlots
+from tests.axi_memory import AXIMemory
+
+TINY = preset("tiny")
+FRAMES = range(24)
+#: responses that each kind of operation must have
+NDR_KINDS = {DataKind.READ, DataKind.WRITE, DataKind.ZEROS, DataKind.COMPLETE, DataKind.ACK}
+DRS_KINDS = {DataKind.READ, DataKind.ZEROS, DataKind.NXM}
+
+
+def scramble(line):
+    """What memory holds before anyone wrote it: never zero, different everywhere."""
+    return random.Random(line).getrandbits(512) | 1
+
+
+class Rig(Elaboratable):
+    """The datapath with its slots, and a reset."""
+
+    def __init__(self, config):
+        self.config = config
+        self.datapath = Datapath(config=config)
+        self.reads = ReadSlots(config=config)
+        self.writes = WriteSlots(config=config)
+        self.reset = Signal()
+
+    def elaborate(self, platform):
+        m = Module()
+        reset = ResetInserter(self.reset)
+        m.submodules.datapath = reset(self.datapath)
+        m.submodules.reads = reset(self.reads)
+        m.submodules.writes = reset(self.writes)
+        for name, slots in (("read", self.reads), ("write", self.writes)):
+            m.d.comb += [
+                slots.lookup.eq(getattr(self.datapath, f"{name}_lookup")),
+                slots.release.eq(getattr(self.datapath, f"{name}_release")),
+                getattr(self.datapath, f"{name}_found").eq(slots.found),
+            ]
+        m.d.comb += [
+            self.writes.read.eq(self.datapath.write_read),
+            self.datapath.write_contents.eq(self.writes.contents),
+        ]
+        return m
+
+
+class Bench:
+    """Front end, metadata pipeline, engines, memory and host of the datapath; one clock a `clock()`.
+
+    `operate` takes a slot and queues an operation; its effect on the golden frames is that of commit order. Each
+    response is compared as it comes; `settle` waits until nothing is outstanding.
+    """
+
+    def __init__(self, config=TINY, *, seed=0, latency=(1, 1), stall=0.0):
+        print(f"seed {seed}")
+        self.rng = random.Random(seed)
+        self.rig = Rig(config)
+        self.dut, self.config, self.stall = self.rig.datapath, config, stall
+        self.memory = AXIMemory(self.dut.mem, self.rng, latency=latency, stall=stall, background=scramble)
+        self.frames = Frames(lambda frame, line: scramble(frame * LINES_PER_BLOCK + line))
+        self.clocks = 0
+        #: operations accepted, NDR and DRS stalls asked for by a test, errors seen
+        self.taken, self.hold, self.errors = 0, set(), []
+        self.drain_request, self.drained, self.sidecar_done = False, False, 0
+        self.engine_op = None
+        self.forget()
+
+    def forget(self):
+        """What a reset does."""
+        #: messages that await a slot: (rwd, fields, operation); operations that await the datapath
+        self._messages, self._ops = [], []
+        #: tag -> (what is still to come, operation)
+        self._outstanding = {}
+        self._discarded = 0
+        self._offered = None
+        self._waiting = {}
+        self.in_flight = defaultdict(int)
+
+    def run(self, scenario):
+        async def testbench(ctx):
+            self.ctx = ctx
+            await scenario(self)
+
+        simulator = Simulator(self.rig)
+        simulator.add_clock(1e-9)
+        simulator.add_testbench(testbench)
+        simulator.run()
+
+    # Stimulus ----------------------------------------------------------------------------------------------------
+
+    def operate(self, kind, frame=0, line=0, *, data=0, be=ALL_BYTES, poison=False, rwd=None):
+        if rwd is None:
+            rwd = kind in (DataKind.WRITE, DataKind.ACK)
+        tag = self.rng.choice([t for t in (self.rng.getrandbits(16) for _ in range(8)) if t not in self._outstanding])
+        fields = {"tag": tag, "ld_id": self.rng.getrandbits(4)}
+        if rwd:
+            fields |= {"data": data, "be": be, "poison": poison}
+        expected = {"ndr": kind in NDR_KINDS, "drs": kind in DRS_KINDS}
+        number = frame * LINES_PER_BLOCK + line
+        if kind == DataKind.READ:
+            value, poisoned = self.frames.read(frame, line)
+            asked = sidecar.unpack(self.frames.row(frame))[0] >> line & 1
+            if asked and number in self.memory.failing_reads:
+                value, poisoned = None, True
+            expected |= {"data": value, "poison": poisoned, "opcode": DRSOpcode.MEM_DATA}
+        elif kind == DataKind.WRITE:
+            failed = number in self.memory.failing_writes
+            self.frames.write(frame, line, data, be, poison, failed=failed)
+        elif kind == DataKind.ZEROS:
+            expected |= {"data": 0, "poison": False, "opcode": DRSOpcode.MEM_DATA}
+        elif kind == DataKind.NXM:
+            expected |= {"data": ALL_ONES, "poison": False, "opcode": DRSOpcode.MEM_DATA_NXM}
+        expected |= {"ld_id": fields["ld_id"], "kind": kind, "frame": frame}
+        if expected["ndr"] or expected["drs"]:
+            self._outstanding[tag] = expected
+            self.in_flight[frame] += 1
+        self._messages.append((rwd, fields, {"kind": kind, "rwd": rwd, "frame": frame, "line": line, "tag": tag}))
+
+    def read(self, frame, line):
+        self.operate(DataKind.READ, frame, line)
+
+    def write(self, frame, line, data=None, **options):
+        data = self.rng.getrandbits(512) if data is None else data
+        self.operate(DataKind.WRITE, frame, line, data=data, **options)
+
+    @property
+    def backlog(self):
+        """Operations that the datapath has not taken yet."""
+        return len(self._messages) + len(self._ops)
+
+    @property
+    def outstanding(self):
+        return len(self._outstanding)
+
+    async def engine(self, kind, frame):
+        """A sidecar operation, until it is complete."""
+        assert not self.in_flight[frame]
+        done = self.sidecar_done
+        self.engine_op = (kind, frame)
+        while self.sidecar_done == done:
+            await self.clock()
+        if kind == SidecarKind.CLEAR:
+            self.frames.clear(frame)
+        elif kind == SidecarKind.POISON:
+            self.frames.poison(frame)
+
+    async def start(self, frames=FRAMES):
+        for frame in frames:
+            await self.engine(SidecarKind.CLEAR, frame)
+
+    def before(self):
+        """Tags of the operations that the datapath has taken and not answered in full."""
+        return {tag for tag, expected in self._outstanding.items() if expected.get("taken")}
+
+    async def drain(self, traffic, limit=600):
+        """Drain under `traffic`; what came before is answered then. Returns the clocks it took."""
+        self.drain_request = True
+        traffic()
+        await self.clock()
+        before, start = self.before(), self.clocks
+        while not self.drained:
+            assert self.clocks - start < limit, f"not drained: {before & self.before()}"
+            traffic()
+            await self.clock()
+        self.drain_request = False
+        assert self.stall or not before & self.before()
+        return self.clocks - start
+
+    async def settle(self, limit=5000):
+        while self._outstanding:
+            limit -= 1
+            assert limit, f"no response to {self._outstanding}"
+            await self.clock()
+        for _ in range(4):
+            await self.clock()
+
+    async def reset(self):
+        self.ctx.set(self.rig.reset, 1)
+        await self.clock()
+        self.forget()
+        self.memory.forget()
+        self.ctx.set(self.rig.reset, 0)
+        # All data operations in flight are lost, so what they did is unknown: a test clears the frames again.
+
+    # One clock ---------------------------------------------------------------------------------------------------
+
+    def _store(self):
+        """Slots for the next messages: at most one of each kind a clock."""
+        ctx = self.ctx
+        for rwd, slots in ((False, self.rig.reads), (True, self.rig.writes)):
+            # Reads and writes wait for slots apart, but operations keep their order.
+            message = next((m for m in self._messages if m[0] == rwd and "id" not in m[2]), None)
+            store = message is not None and bool(ctx.get(slots.available.valid)) and len(self._ops) < 8
+            ctx.set(slots.available.ready, store)
+            ctx.set(slots.store.enable, store)
+            if store:
+                number = ctx.get(slots.available.payload)
+                ctx.set(slots.store.id, number)
+                for name, value in message[1].items():
+                    ctx.set(slots.store[name], value)
+                message[2]["id"] = number
+                message[2]["stored"] = self.clocks
+        while self._messages and self._messages[0][2].get("stored", self.clocks) < self.clocks:
+            self._ops.append(self._messages.pop(0)[2])
+
+    async def clock(self):
+        ctx, dut = self.ctx, self.dut
+        self._store()
+        if self._offered is None and self._ops and self.rng.random() >= self.stall:
+            self._offered = self._ops.pop(0)
+            for name in ("kind", "rwd", "id", "frame", "line"):
+                ctx.set(dut.ops.payload[name], self._offered[name])
+        ctx.set(dut.ops.valid, self._offered is not None)
+        ctx.set(dut.sidecar_ops.valid, self.engine_op is not None)
+        if self.engine_op is not None:
+            ctx.set(dut.sidecar_ops.payload.kind, self.engine_op[0])
+            ctx.set(dut.sidecar_ops.payload.frame, self.engine_op[1])
+        for channel in ("ndr", "drs"):
+            ready = channel not in self.hold and self.rng.random() >= self.stall
+            ctx.set(getattr(dut, channel).ready, ready)
+        ctx.set(dut.drain.request, self.drain_request)
+        ctx.set(dut.dev_load, DevLoad.MODERATE)
+        self.memory.drive(ctx)
+
+        self.memory.sample(ctx)
+        if self._offered is not None and ctx.get(dut.ops.ready):
+            self.taken += 1
+            if self._offered["tag"] in self._outstanding:
+                self._outstanding[self._offered["tag"]]["taken"] = True
+            self._offered = None
+        if self.engine_op is not None and ctx.get(dut.sidecar_ops.ready):
+            self.engine_op = None
+        self.sidecar_done += ctx.get(dut.sidecar_done)
+        self.drained = bool(ctx.get(dut.drain.granted))
+        for channel in ("ndr", "drs"):
+            self._response(channel)
+        if ctx.get(dut.errors.axi_read) or ctx.get(dut.errors.axi_write):
+            kind = "read" if ctx.get(dut.errors.axi_read) else "write"
+            self.errors.append((kind, ctx.get(dut.errors.frame), ctx.get(dut.errors.line)))
+        self.clocks += 1
+        await ctx.tick()
+
+    def _response(self, channel):
+        ctx, port = self.ctx, getattr(self.dut, channel)
+        valid, ready = ctx.get(port.valid), ctx.get(port.ready)
+        response = ctx.get(port.payload) if valid else None
+        if channel in self._waiting:
+            assert response == self._waiting[channel], f"{channel} changed before it was taken"
+        self._waiting.pop(channel, None)
+        if not valid:
+            return
+        if not ready:
+            self._waiting[channel] = response
+            return
+        assert response.tag in self._outstanding, f"{channel} for tag {response.tag}, which awaits nothing"
+        expected = self._outstanding[response.tag]
+        assert expected[channel], f"second or uncalled-for {channel} to {expected}"
+        assert response.ld_id == expected["ld_id"]
+        assert response.meta_field == MetaField.NO_OP and response.dev_load == DevLoad.MODERATE
+        if channel == "ndr":
+            acknowledged = expected["kind"] == DataKind.ACK
+            assert response.opcode == (NDROpcode.BI_CONFLICT_ACK if acknowledged else NDROpcode.CMP)
+        else:
+            assert response.opcode == expected["opcode"], expected
+            assert response.poison == expected["poison"], expected
+            assert expected["data"] is None or response.data == expected["data"], expected
+        expected[channel] = False
+        if not expected["ndr"] and not expected["drs"]:
+            self.in_flight[self._outstanding.pop(response.tag)["frame"]] -= 1
+
+
+def random_be(rng):
+    """Byte enables of a MemWrPtl, now and then of all or no bytes."""
+    return rng.choice((0, ALL_BYTES, 1 << rng.randrange(64), rng.getrandbits(64), rng.getrandbits(64)))
+
+
+def random_operation(bench, frames, lines):
+    """Any operation on one of `frames`, or on none."""
+    rng = bench.rng
+    frame, line = rng.choice(frames), rng.choice(lines)
+    choice = rng.random()
+    if choice < 0.4:
+        bench.read(frame, line)
+    elif choice < 0.6:
+        bench.write(frame, line, poison=rng.random() < 0.1)
+    elif choice < 0.8:
+        bench.write(frame, line, be=random_be(rng), poison=rng.random() < 0.1)
+    else:
+        kind = rng.choice((DataKind.ZEROS, DataKind.NXM, DataKind.COMPLETE, DataKind.ACK))
+        rwd = kind == DataKind.ACK or (kind == DataKind.COMPLETE and rng.random() < 0.5)
+        bench.operate(kind, frame, line, rwd=rwd)
+
+
+# Rules -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_line_never_written_reads_zeros_in_a_reused_frame():
+    async def scenario(bench):
+        await bench.start((3,))
+        for line in range(4):
+            bench.write(3, line)
+            bench.read(3, line)
+        await bench.settle()
+        await bench.engine(SidecarKind.CLEAR, 3)
+        for line in range(6):
+            assert bench.frames.read(3, line) == (0, False)
+            bench.read(3, line)
+        await bench.settle()
+
+    Bench().run(scenario)
+
+
+def test_the_first_partial_write_zeros_the_other_bytes_and_a_later_one_keeps_them():
+    async def scenario(bench):
+        await bench.start((5,))
+        bench.write(5, 7, data=ALL_ONES, be=0b1010)
+        bench.read(5, 7)
+        assert bench.frames.read(5, 7) == (0xFF00FF00, False)
+        bench.write(5, 7, data=0, be=0b0010)
+        bench.read(5, 7)
+        assert bench.frames.read(5, 7) == (0xFF000000, False)
+        bench.write(5, 8, data=ALL_ONES, be=0)
+        bench.read(5, 8)
+        await bench.settle()
+
+    Bench().run(scenario)
+
+
+def test_poison_stays_until_a_full_clean_write():
+    async def scenario(bench):
+        await bench.start((1,))
+        for write, poisoned in (
+            ({"poison": True}, True),
+            ({"be": 1}, True),
+            ({}, False),
+            ({"be": 1}, False),
+            ({"be": 1, "poison": True}, True),
+            ({"be": 2}, True),
+            ({}, False),
+        ):
+            bench.write(1, 0, **write)
+            bench.read(1, 0)
+            assert bench.frames.read(1, 0)[1] == poisoned
+            bench.read(1, 1)
+        await bench.settle()
+
+    Bench().run(scenario)
+
+
+def test_a_poisoned_frame_reads_as_it_lies_with_poison():
+    async def scenario(bench):
+        await bench.engine(SidecarKind.POISON, 2)
+        bench.read(2, 9)
+        assert bench.frames.read(2, 9) == (scramble(2 * LINES_PER_BLOCK + 9), True)
+        bench.write(2, 9, be=0xFF)
+        bench.read(2, 9)
+        bench.write(2, 9)
+        bench.read(2, 9)
+        await bench.settle()
+
+    Bench().run(scenario)
+
+
+def test_operations_without_memory_answer_without_memory():
+    async def scenario(bench):
+        for kind in (DataKind.ZEROS, DataKind.NXM, DataKind.COMPLETE, DataKind.ACK, DataKind.COMPLETE):
+            bench.operate(kind, rwd=kind == DataKind.ACK)
+        bench.operate(DataKind.COMPLETE, rwd=True)
+        await bench.settle()
+        assert bench.memory.reads == bench.memory.writes == 0
+
+    Bench().run(scenario)
+
+
+def test_discard_frees_its_slot_and_answers_nothing():
+    async def scenario(bench):
+        for rwd, count in ((False, TINY.read_slots), (True, TINY.write_slots)):
+            for _ in range(2 * count):
+                bench.operate(DataKind.DISCARD, rwd=rwd)
+        limit = 500
+        while bench.taken < 2 * (TINY.read_slots + TINY.write_slots):
+            limit -= 1
+            assert limit, "slots were lost"
+            await bench.clock()
+        for _ in range(20):
+            await bench.clock()
+
+    Bench().run(scenario)
+
+
+def test_kind_none_is_ignored():
+    async def scenario(bench):
+        bench.operate(DataKind.NONE)
+        bench.operate(DataKind.COMPLETE)
+        await bench.settle()
+        assert bench.taken == 2 and bench.memory.reads == 0
+
+    Bench().run(scenario)
+
+
+# AXI errors --------------------------------------------------------------------------------------------------------
+
+
+def test_a_failed_read_is_poisoned_and_noted():
+    async def scenario(bench):
+        await bench.start((4,))
+        bench.write(4, 6)
+        await bench.settle()
+        bench.memory.failing_reads = {4 * LINES_PER_BLOCK + 6}
+        bench.read(4, 6)
+        await bench.settle()
+        assert bench.errors == [("read", 4, 6)]
+        bench.memory.failing_reads = set()
+        bench.read(4, 6)
+        await bench.settle()
+
+    Bench().run(scenario)
+
+
+def test_a_failed_write_completes_is_noted_and_poisons_the_line():
+    async def scenario(bench):
+        await bench.start((4,))
+        bench.write(4, 7)
+        await bench.settle()
+        bench.memory.failing_writes = {4 * LINES_PER_BLOCK + 6, 4 * LINES_PER_BLOCK + 7}
+        for line in (6, 7):
+            # Line 6 was never written, so it shows zeros, not what another owner may have left.
+            bench.write(4, line)
+            bench.read(4, line)
+        await bench.settle()
+        assert sorted(bench.errors) == [("write", 4, 6), ("write", 4, 7)]
+        bench.memory.failing_writes = set()
+        for line in (6, 7):
+            bench.write(4, line, be=1)
+            bench.read(4, line)
+            bench.write(4, line)
+            bench.read(4, line)
+        await bench.settle()
+
+    Bench().run(scenario)
+
+
+def test_an_unreadable_sidecar_line_shows_nothing_of_the_frame():
+    async def scenario(bench):
+        await bench.start((4,))
+        bench.write(4, 6)
+        await bench.settle()
+        await bench.engine(SidecarKind.FLUSH, 4)
+        bench.memory.failing_reads = {TINY.sidecar_base + 4}
+        bench.frames.unreadable(4)
+        for line in (6, 7):
+            assert bench.frames.read(4, line) == (0, True)
+            bench.read(4, line)
+        bench.write(4, 6)
+        bench.read(4, 6)
+        await bench.settle()
+        assert bench.errors == [("read", 4, 0)]
+
+    Bench().run(scenario)
+
+
+def test_a_failed_write_back_of_a_sidecar_line_is_noted_and_ends():
+    async def scenario(bench):
+        await bench.start((4,))
+        bench.memory.failing_writes = {TINY.sidecar_base + 4}
+        await bench.engine(SidecarKind.FLUSH, 4)
+        await bench.settle()
+        assert bench.errors == [("write", 4, 0)]
+
+    Bench().run(scenario)
+
+
+# Sidecar and engine ------------------------------------------------------------------------------------------------
+
+
+def test_flush_leaves_the_sidecar_line_in_memory_and_forgets_it():
+    async def scenario(bench):
+        await bench.start((4,))
+        bench.write(4, 6, poison=True)
+        bench.write(4, 9)
+        await bench.settle()
+        await bench.engine(SidecarKind.FLUSH, 4)
+        line = TINY.sidecar_base + 4
+        assert bench.memory.lines[line] == bench.frames.row(4) == sidecar.pack(1 << 6 | 1 << 9, 1 << 6)
+        # A page moved in by flash brings its sidecar line along.
+        bench.memory.lines[line] = bench.frames._rows[4] = sidecar.pack(1 << 3, 0)
+        for number in (3, 6, 9):
+            bench.read(4, number)
+        await bench.settle()
+        # Nothing has changed: the second flush writes nothing.
+        writes = bench.memory.writes
+        await bench.engine(SidecarKind.FLUSH, 4)
+        assert bench.memory.writes == writes
+
+    Bench().run(scenario)
+
+
+def test_flush_waits_for_a_write_back_under_way():
+    async def scenario(bench):
+        sets = TINY.sidecar_cache_lines
+        await bench.start((1,))
+        bench.memory.latency = (60, 60)
+        # Another frame of the set pushes frame 1 out; its flush finds no line, but memory has not confirmed.
+        await bench.engine(SidecarKind.CLEAR, 1 + sets)
+        start = bench.clocks
+        await bench.engine(SidecarKind.FLUSH, 1)
+        assert bench.clocks - start > 40
+        assert bench.memory.lines[TINY.sidecar_base + 1] == sidecar.CLEAR
+
+    Bench().run(scenario)
+
+
+def test_a_miss_does_not_hold_up_the_look_ups_behind_it():
+    async def scenario(bench):
+        await bench.start(range(4))
+        for frame in range(4):
+            bench.write(frame, 0)
+        await bench.settle()
+        for frame in range(4):
+            await bench.engine(SidecarKind.FLUSH, frame)
+        bench.memory.latency = (100, 100)
+        start = bench.clocks
+        for frame in range(4):
+            bench.read(frame, 0)
+        await bench.settle()
+        # Four fetches and four reads, each of 100 clocks: all the fetches, then all the reads.
+        assert bench.clocks - start < 2 * 100 + 60
+
+    Bench().run(scenario)
+
+
+def test_a_fetch_does_not_overtake_the_write_back_of_its_frame():
+    async def scenario(bench):
+        sets = TINY.sidecar_cache_lines
+        await bench.start((2, 2 + sets))
+        for _ in range(3):
+            for frame in (2, 2 + sets):
+                bench.write(frame, bench.rng.randrange(LINES_PER_BLOCK))
+        await bench.settle()
+        log = [entry for entry in bench.memory.log if entry[1] == TINY.sidecar_base + 2]
+        assert ("read", TINY.sidecar_base + 2) in log
+        for kinds in zip(log, log[1:], strict=False):
+            assert kinds[0] != kinds[1]
+
+    Bench(latency=(1, 30)).run(scenario)
+
+
+# Random mixes ------------------------------------------------------------------------------------------------------
+
+MEMORIES = {"ideal": ((1, 1), 0.0), "slow": ((30, 30), 0.0), "reordering": ((1, 40), 0.3), "stalling": ((2, 6), 0.6)}
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+@pytest.mark.parametrize("spread", ["few lines", "many frames"])
+def test_random_operations_answer_as_the_golden_model_says(memory, spread):
+    latency, stall = MEMORIES[memory]
+    frames, lines = ((3, 4), range(3)) if spread == "few lines" else (FRAMES, range(LINES_PER_BLOCK))
+
+    async def scenario(bench):
+        await bench.start(frames)
+        for _ in range(300):
+            random_operation(bench, frames, lines)
+            while bench.backlog > 4:
+                await bench.clock()
+        await bench.settle()
+
+    Bench(seed=f"{memory} {spread}", latency=latency, stall=stall).run(scenario)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_frames_change_owners_while_traffic_goes_on(seed):
+    """CLEAR, POISON and FLUSH of a drained frame, among operations on others of its set."""
+
+    async def scenario(bench):
+        await bench.start()
+        for _ in range(15):
+            owner = bench.rng.choice(FRAMES)
+            others = [frame for frame in FRAMES if frame != owner]
+            while bench.backlog:
+                await bench.clock()
+
+            def traffic(others=others):
+                while bench.backlog < 4:
+                    random_operation(bench, others, range(2))
+
+            await bench.drain(traffic)
+            while bench.in_flight[owner]:
+                traffic()
+                await bench.clock()
+            for _ in range(12):
+                random_operation(bench, others, range(2))
+            kind = bench.rng.choice(list(SidecarKind))
+            await bench.engine(kind, owner)
+            if kind == SidecarKind.FLUSH:
+                assert bench.memory.value(TINY.sidecar_base + owner) == bench.frames.row(owner)
+            for line in range(3):
+                bench.read(owner, line)
+        await bench.settle()
+
+    Bench(seed=seed, latency=(1, 30), stall=0.2).run(scenario)
+
+
+def test_preset_small_serves_the_same():
+    config = preset("small")
+    frames = (0, 1, 256, 257, config.frames - 1)
+
+    async def scenario(bench):
+        await bench.start(frames)
+        for _ in range(150):
+            random_operation(bench, frames, (0, 1, 127))
+            while bench.backlog > 4:
+                await bench.clock()
+        await bench.settle()
+
+    Bench(config, latency=(1, 20), stall=0.1).run(scenario)
+
+
+# Stalls, drain, reset, speed -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("held", [{"ndr"}, {"drs"}, {"ndr", "drs"}])
+def test_stalled_responses_stall_the_block_without_loss(held):
+    async def scenario(bench):
+        await bench.start((0, 1))
+        for round_ in range(3):
+            bench.hold = held
+            for _ in range(60):
+                random_operation(bench, (0, 1), range(4))
+            for _ in range(150):
+                await bench.clock()
+            before = bench.outstanding
+            for _ in range(20):
+                await bench.clock()
+            assert bench.outstanding == before > 0, f"round {round_}"
+            bench.hold = set()
+            await bench.settle()
+
+    Bench(latency=(1, 5)).run(scenario)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_drain_ends_under_continuous_traffic_once_all_before_it_is_done(seed):
+    async def scenario(bench):
+        await bench.start()
+        bench.memory.stall = 0.1
+
+        def traffic():
+            while bench.backlog < 4:
+                random_operation(bench, range(10), range(4))
+
+        for _ in range(12):
+            for _ in range(bench.rng.randrange(40)):
+                traffic()
+                await bench.clock()
+            await bench.drain(traffic)
+            assert bench.before(), "the traffic was not continuous"
+            traffic()
+            await bench.clock()
+            assert not bench.drained, "granted without a request"
+        await bench.settle()
+        assert await bench.drain(lambda: None) <= 1
+
+    # The host takes every response at once, so a queued response is a response.
+    Bench(seed=seed, latency=(1, 40)).run(scenario)
+
+
+def test_a_reset_in_the_middle_of_traffic_leaves_nothing_behind():
+    async def scenario(bench):
+        for _ in range(3):
+            await bench.start((1, 9, 17))
+            for _ in range(80):
+                random_operation(bench, (1, 9, 17), range(4))
+            for _ in range(bench.rng.randrange(40, 90)):
+                await bench.clock()
+            assert bench.outstanding
+            await bench.reset()
+            bench.frames = Frames(lambda frame, line: bench.memory.value(frame * LINES_PER_BLOCK + line))
+        await bench.start((1, 9, 17))
+        for _ in range(100):
+            random_operation(bench, (1, 9, 17), range(4))
+        await bench.settle()
+
+    Bench(latency=(1, 30), stall=0.1).run(scenario)
+
+
+@pytest.mark.parametrize("mix", ["reads", "writes", "both", "zeros"])
+def test_one_operation_a_clock_while_sidecar_lines_are_at_hand(mix):
+    # As many slots as it takes to cover the way through the block and its bench.
+    config = preset("tiny", read_slots=64, write_slots=64)
+
+    async def scenario(bench):
+        frames = range(4)
+        await bench.start(frames)
+        for number in range(256):
+            bench.write(number % 4, number // 4)
+        await bench.settle()
+        operations = 600
+        for number in range(operations):
+            frame, line = number % 4, number // 4 % 64
+            write = mix == "writes" or (mix == "both" and number % 2)
+            if mix == "zeros":
+                bench.operate(DataKind.ZEROS)
+            elif write:
+                bench.write(frame, line)
+            else:
+                bench.read(frame, line)
+        while bench.taken < 256 + 50:
+            await bench.clock()
+        start, taken = bench.clocks, bench.taken
+        while bench.backlog > 20:
+            await bench.clock()
+        assert (bench.taken - taken) / (bench.clocks - start) >= 0.98
+        await bench.settle()
+
+    Bench(config).run(scenario)
+
+
+# The golden model itself -------------------------------------------------------------------------------------------
+
+
+def test_golden_byte_mask_covers_the_enabled_bytes():
+    assert byte_mask(0b101) == 0xFF00FF and byte_mask(ALL_BYTES) == ALL_ONES
