@@ -22,7 +22,6 @@ class Statistics:
     slots: int = 0
     notes: int = 0
     requests: int = 0
-    outcomes: Counter = field(default_factory=Counter)
     engine: Counter = field(default_factory=Counter)
     errors: Counter = field(default_factory=Counter)
     touches: list = field(default_factory=list)
@@ -41,7 +40,9 @@ class Statistics:
         kind, outcome = fields["kind"], fields["outcome"]
         # UNWRITABLE answers a WRITE that has been counted when it missed.
         self.requests += kind in MESSAGES and outcome != Outcome.UNWRITABLE
-        self.outcomes[outcome] += 1
+        if kind == SlotKind.ANSWER and outcome != Outcome.HINT_DONE:
+            # A workload sends nothing that the endpoint would have to refuse, complete or drop.
+            self.errors[Outcome(outcome).name.lower()] += 1
         if fields["touch"]:
             self.touches.append((fields["head"], fields["block"]))
             self.touch_outcomes[outcome] += 1

@@ -62,7 +62,6 @@ RECORDS = [
     (Lane.SLOT, record(Lane.SLOT, kind=SlotKind.REPLAY_READ, outcome=Outcome.HIT)),
     (Lane.SLOT, record(Lane.SLOT, kind=SlotKind.HINT)),
     (Lane.SLOT, record(Lane.SLOT, kind=SlotKind.ANSWER, outcome=Outcome.HINT_DONE)),
-    (Lane.SLOT, record(Lane.SLOT, kind=SlotKind.ANSWER, outcome=Outcome.UNWRITABLE)),
     note(EngineKind.VICTIM),
     note(EngineKind.BYPASS),
     note(EngineKind.PAGE_READ),
@@ -100,11 +99,13 @@ def test_schema_has_every_key_and_survives_json():
 
 
 def test_counts_follow_the_records():
+    unwritable = (Lane.SLOT, record(Lane.SLOT, kind=SlotKind.ANSWER, outcome=Outcome.UNWRITABLE))
+    assert result_of(measured([*RECORDS, unwritable]))["requests"] == 6, "it ends a write that was counted"
     result = result_of(measured(cycles=4000, host_reads=3, host_writes=1, exact_victims=1))
     assert result["demand"] == {"hits": 2, "misses": 1, "first_writes": 1, "hit_rate": 2 / 3}
-    assert result["requests"] == 6, "a replay, a hint's block or the end of a missed write is no request of its own"
+    assert result["requests"] == 6, "a replay and a hint's block are no requests of their own"
     assert result["events"] == len(RECORDS)
-    assert result["slots_per_cycle"] == 9 / 4000
+    assert result["slots_per_cycle"] == 8 / 4000
     assert result["cycles_per_second"] == 2000
     assert result["evictions"] == {"count": 1, "exact": 1}
     assert (result["bypasses"], result["flash"]) == (1, {"pages_read": 2, "pages_written": 1})
@@ -145,6 +146,7 @@ def _config(minimum):
         ({"errors": Counter(read_data=1)}, RECORDS),
         ({}, [*RECORDS, note(EngineKind.ERROR, key=ErrorKind.PAGE_READ)]),
         ({}, [*RECORDS, note(EngineKind.REFUSAL)]),
+        ({}, [*RECORDS, (Lane.SLOT, record(Lane.SLOT, kind=SlotKind.ANSWER, outcome=Outcome.UNWRITABLE))]),
     ],
 )
 def test_a_mismatch_or_an_error_fails_the_run(fields, records):
@@ -162,7 +164,7 @@ def test_results_are_written_whole_or_not_at_all(tmp_path):
 
 def test_summary_shows_rates_latencies_and_verdict():
     text = summary(result_of(measured(cycles=4000, checked=14, latencies=[100], reads_compared=3)))
-    for part in ("0.667", "Belady with bypass", "p50 100 (100 ns)", "scaled down from 25 us", "no mismatch", "14 of 15",
+    for part in ("0.667", "Belady with bypass", "p50 100 (100 ns)", "scaled down from 25 us", "no mismatch", "14 of 14",
                  "data of 3 reads compared", "errors: none"):  # fmt: skip
         assert part in text
     text = summary(result_of(measured(mismatch="step 7, head 3, block 2: ema: expected 5, seen 6")))

@@ -1,0 +1,9 @@
+"""`python -m sim`."""
+
+import sys
+
+from sim.cli import main
+
+# The checker is a process of its own that imports this module again.
+if __name__ == "__main__":
+    sys.exit(main())

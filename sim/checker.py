@@ -1,0 +1,105 @@
+"""The golden lock-step of a batch run: a process beside the simulator that reads the event file as it grows."""
+
+import time
+import traceback
+
+from golden.csr import apply, reset_regions
+from golden.endpoint import Endpoint
+from golden.events import Lane, unpack
+from golden.mismatch import Mismatch
+from sim.statistics import Statistics
+from tb.sequence import Merger, SequenceError
+
+__all__ = ["Checker", "follow"]
+
+_LANES = {"S": Lane.SLOT, "E": Lane.ENGINE}
+#: seconds between two looks at a file that has not grown, and between two reports
+POLL_SECONDS = 0.05
+REPORT_SECONDS = 0.3
+
+
+def follow(path, ended):
+    """The whole lines of a file that is still being written, until `ended()` and nothing is left.
+
+    A last line without its end is dropped: its writer was stopped.
+    """
+    while not path.exists():
+        if ended():
+            return
+        time.sleep(POLL_SECONDS)
+    with open(path) as file:
+        rest = ""
+        while True:
+            # Asked before reading: what was written before the end is in the read that follows.
+            last = ended()
+            chunk = file.read(1 << 20)
+            if chunk:
+                lines = (rest + chunk).split("\n")
+                rest = lines.pop()
+                yield from lines
+            elif last:
+                return
+            else:
+                time.sleep(POLL_SECONDS)
+
+
+class Checker:
+    """Compares every record of an event file with the golden endpoint, and counts what they say.
+
+    After `run`: `statistics` of the records that were found right, `checked`, how many that were, `victims`, how many
+    of these were evictions, and `mismatch`, the first difference in words.
+    """
+
+    def __init__(self, config):
+        self._config = config
+        self.statistics = Statistics()
+        self.checked = 0
+        self.mismatch = None
+        regions = reset_regions(config)
+        self._endpoint = Endpoint(
+            config, register_write=lambda policy, address, value: apply(policy, regions, address, value)[0]
+        )
+
+    @property
+    def victims(self):
+        return self._endpoint.victims
+
+    def _record(self, lane, fields):
+        self._endpoint.check(lane, fields)
+        self.checked += 1
+        self.statistics.record(lane, fields)
+
+    def run(self, path, ended, report):
+        """Follow the file at `path` until `ended()`; `report()` is called now and then."""
+        merger = Merger(self._record)
+        due = 0
+        try:
+            for number, line in enumerate(follow(path, ended)):
+                letter, payload = line.split()
+                lane = _LANES[letter]
+                merger.add(lane, unpack(self._config, lane, int(payload, 16)))
+                if number % 512 == 0 and time.monotonic() > due:
+                    report()
+                    due = time.monotonic() + REPORT_SECONDS
+            merger.finish()
+            self._endpoint.finish()
+        except (Mismatch, SequenceError) as difference:
+            self.mismatch = str(difference)
+
+
+def check(config, path, ended, pipe):
+    """Body of the process: sends ("progress", step, hit rate, checked) now and then.
+
+    At the end ("done", statistics, checked, victims, mismatch), or ("crash", traceback).
+    """
+    try:
+        checker = Checker(config)
+        statistics = checker.statistics
+
+        def report():
+            pipe.send(("progress", statistics.step, statistics.hit_rate, checker.checked))
+
+        checker.run(path, ended.is_set, report)
+        pipe.send(("done", statistics, checker.checked, checker.victims, checker.mismatch))
+    except Exception:
+        pipe.send(("crash", traceback.format_exc()))

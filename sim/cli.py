@@ -1,0 +1,122 @@
+"""The command line: `python -m sim run`. Exit code 0: as it should be; 1: a mismatch or an error; 2: bad input."""
+
+import argparse
+import sys
+
+from golden.config import PRESETS, ConfigError, preset
+from sim.report import summary
+from sim.results import NAME, failed
+from sim.run import ENGINES, prepare
+from sim.settings import ANNOUNCE, POOLS, PRIORITIES, SCORES, Settings, SettingsError
+from sim.steps import WorkloadError
+from sim.workload import load
+from tb.build import SimulationFailed
+
+__all__ = ["main"]
+
+BAD_INPUT = 2
+FAILED = 1
+INTERRUPTED = 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message):
+        self.exit(BAD_INPUT, f"{self.prog}: {message}\n")
+
+
+def _switch(text):
+    if text not in ("on", "off"):
+        raise argparse.ArgumentTypeError(f"must be on or off, not {text!r}")
+    return text == "on"
+
+
+def _whole(text):
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}") from None
+
+
+def _number(text):
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, not {text!r}") from None
+
+
+def _parser():
+    default = Settings()
+    parser = _Parser(prog="python -m sim", description="Simulate the endpoint on a workload.", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser(
+        "run",
+        help="run a workload and check every decision of the RTL against the golden model",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    option = run.add_argument
+    option("--workload", default="attention-a", metavar="PATH", help="attention trace (.npz) or access trace (.csv, "
+           ".csv.gz), or the name of a bundled one")  # fmt: skip
+    option("--preset", default="small", metavar="NAME", help=f"size of the block: {', '.join(PRESETS)}")
+    option("--simulator", default="verilator", choices=ENGINES, help="what runs; golden: the model alone, no clocks")
+    option("--priority", default=default.priority, choices=PRIORITIES, help="which block leaves first")
+    option("--pool", default=default.pool, choices=POOLS, help="one pool of frames, or a fixed share a head")
+    option("--announce", default=default.announce, choices=ANNOUNCE, help="when hints are sent")
+    option("--frames-share", type=_number, default=default.frames_share, metavar="SHARE",
+           help="frames a head as a share of the workload's blocks a head, at least 2 frames")  # fmt: skip
+    option("--score", default=default.score, choices=SCORES, help="what a block's score is fed with")
+    option("--alpha", type=_number, default=default.alpha, help="weight of a new score")
+    option("--gain", type=_number, default=default.gain, help="a hint's score is mass x blocks / gain")
+    option("--coverage", type=_number, default=default.coverage, metavar="SHARE",
+           help="share of the attention mass that a step reads")  # fmt: skip
+    option("--bypass", type=_switch, default="on", metavar="on|off", help="serve poor blocks past the pool")
+    option("--protect", type=_switch, default="on", metavar="on|off", help="keep announced blocks until they are read")
+    option("--lines-per-read", type=_whole, default=default.lines_per_read, metavar="N",
+           help="lines that one read of a block fetches, spread over it, another set each step")  # fmt: skip
+    option("--out", default="out", metavar="DIR", help="folder of the results")
+    option("--seed", type=_whole, default=default.seed, metavar="N", help="of the payload that the workload lacks")
+    option("--steps", type=_whole, metavar="N", help="take only the first N steps")
+    option("--waves", action="store_true", help="write a VCD file too (large, slow)")
+    return parser
+
+
+def _prepare(options):
+    fields = Settings.__dataclass_fields__
+    settings = Settings(**{name: value for name, value in vars(options).items() if name in fields})
+    return prepare(
+        config=preset(options.preset),
+        workload=load(options.workload),
+        settings=settings,
+        simulator=options.simulator,
+        out=options.out,
+        waves=options.waves,
+    )
+
+
+def main(arguments=None):
+    """Run the command line; returns the exit code."""
+    options = _parser().parse_args(arguments)
+
+    def fail(code, message):
+        print(f"python -m sim: {message}", file=sys.stderr)
+        return code
+
+    try:
+        run = _prepare(options)
+    except (ConfigError, SettingsError, WorkloadError) as error:
+        return fail(BAD_INPUT, error)
+    try:
+        result, complaints = run.execute()
+    except SimulationFailed as error:
+        return fail(FAILED, error)
+    except OSError as error:
+        return fail(BAD_INPUT, f"--out {options.out}: {error.strerror}")
+    except KeyboardInterrupt:
+        return fail(INTERRUPTED, "interrupted: no result was written")
+    print(summary(result))
+    print(f"results in {run.out / NAME}")
+    for complaint in complaints:
+        print(complaint, file=sys.stderr)
+    return FAILED if failed(result) else 0

@@ -1,0 +1,44 @@
+"""After a batch run: the data of every read against what memory must hold, and how long every message took."""
+
+from golden.address import Target, decode
+from golden.hints import unpack_hint
+from tb.image import DataMismatch
+from tb.recorded import Answer, check_data, read_messages
+from tb.stimulus import Op
+
+__all__ = ["check_messages"]
+
+
+def _place(number, operations, config, region):
+    """Step, head, block and line of message `number` of the stimulus."""
+    step, messages = 0, (operation for operation in operations if operation.channel)
+    for position, operation in enumerate(messages):
+        where = decode(config, [region], operation.address)
+        if where.target == Target.HINT and operation.op == Op.WRITE:
+            step = unpack_hint(operation.data)[0]
+        if position == number:
+            return f"step {step}, head {where.head}, block {where.block}, line {where.line}"
+    raise ValueError(f"the stimulus has no message {number}")
+
+
+def check_messages(path, operations, config, region):
+    """(reads compared, latency of each message in clocks, the first difference in words or None).
+
+    `operations()` gives the stimulus anew.
+    """
+    latencies, latest = {}, 0
+
+    def messages():
+        nonlocal latest
+        for message in read_messages(path):
+            latest = message.number
+            if isinstance(message, Answer):
+                latencies[latest] = max(message.latency, latencies.get(latest, 0))
+            yield message
+
+    compared, difference = 0, None
+    try:
+        compared = check_data(config, [region], operations(), messages())
+    except DataMismatch as mismatch:
+        difference = f"{_place(latest, operations(), config, region)}: data: {mismatch}"
+    return compared, list(latencies.values()), difference

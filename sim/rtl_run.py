@@ -1,0 +1,169 @@
+"""A run of the RTL: the batch form in one process, the golden lock-step in another, the data check after them."""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import signal
+import time
+from multiprocessing.connection import wait
+
+from golden.address import Target, decode
+from golden.csr import pack
+from sim.checker import check
+from sim.data_check import check_messages
+from sim.measured import Measured
+from tb import batch
+from tb.batch import BatchSettings
+from tb.build import SimulationFailed
+from tb.recorded import EVENTS, MESSAGES
+from tb.stimulus import Op
+from tb.tops import batch_top
+
+__all__ = ["register_writes", "run_rtl"]
+
+#: folder of the simulator's own files below the run's
+FOLDER = "simulation"
+#: clocks between two looks at the simulation: some tenths of a second
+POLL_CLOCKS = {"verilator": 20_000, "icarus": 200}
+WAIT_SECONDS = 0.2
+_context = multiprocessing.get_context("fork")
+
+
+def register_writes(policy, frames, quotas):
+    """[(register, value)] that bring an endpoint from reset to the settings of a run."""
+    writes = [
+        (
+            "POLICY",
+            pack(
+                "POLICY",
+                PRIORITY=policy.priority,
+                SCORE=policy.score,
+                PROTECT=int(policy.protect),
+                BYPASS=int(policy.bypass),
+            ),
+        ),
+        ("ALPHA", policy.alpha),
+        ("LAMBDA", policy.lam),
+        ("POOL_FRAMES", frames),
+    ]
+    for head, (minimum, maximum) in quotas.items():
+        writes += [
+            ("HEAD_SELECT", head),
+            ("QUOTA_MIN", minimum),
+            ("QUOTA_MAX", maximum),
+            ("COMMAND", pack("COMMAND", QUOTA=1)),
+        ]
+    return writes
+
+
+def _simulate(built, operations, given, folder, seed, pipe):
+    """Body of the simulating process, the leader of a group of its own so that all of it can be stopped."""
+    os.setsid()
+    started = time.monotonic()
+    try:
+        outcome = batch.run(built, operations, given, folder, seed=seed)
+        pipe.send((outcome, time.monotonic() - started, None))
+    except Exception as error:
+        pipe.send((None, time.monotonic() - started, str(error)))
+
+
+def _stop(process):
+    if process.is_alive():
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.join()
+
+
+def run_rtl(
+    operations, *, config, region, policy, frames, quotas, first_step, progress, simulator, timing, out, waves, seed
+):
+    """Play the operations that `operations()` gives; returns `Measured`. The first mismatch stops the simulation.
+
+    Raises `tb.build.SimulationFailed` where it cannot be built or does not come to its end.
+    """
+    progress.say(f"{simulator}: building preset {config.name}, unless it has been built before")
+    built = batch_top(simulator, config, waves=waves)
+    folder = out / FOLDER
+    for name in (EVENTS, MESSAGES, batch.PROGRESS, batch.OUTCOME):
+        (folder / name).unlink(missing_ok=True)
+    given = BatchSettings(
+        registers=register_writes(policy, frames, quotas),
+        memory_latency=timing.ddr_clocks,
+        flash_read_clocks=timing.flash_read_clocks,
+        flash_program_clocks=timing.flash_program_clocks,
+        max_reads=config.read_slots,
+        max_writes=config.write_slots,
+        poll_clocks=POLL_CLOCKS[simulator],
+    )
+    results, sent = _context.Pipe(duplex=False)
+    verdicts, told = _context.Pipe(duplex=False)
+    ended = _context.Event()
+    simulating = _context.Process(target=_simulate, args=(built, operations(), given, folder, seed, sent))
+    checking = _context.Process(target=check, args=(config, folder / EVENTS, ended, told))
+    progress.say(f"{simulator}: running")
+    try:
+        simulating.start()
+        checking.start()
+        sent.close()
+        told.close()
+        simulated, checked = _watch(results, verdicts, ended, folder, first_step, progress)
+    finally:
+        _stop(simulating)
+        checking.kill()
+        checking.join()
+    return _measured(simulated, checked, operations, config, region, folder)
+
+
+def _watch(results, verdicts, ended, folder, first_step, progress):
+    """Show progress until both processes are done, or the checker has found a difference."""
+    simulated = checked = None
+    step, hit_rate, count = first_step, None, 0
+    while checked is None or (simulated is None and checked[-1] is None):
+        for pipe in wait([p for p, open_ in ((results, simulated is None), (verdicts, True)) if open_], WAIT_SECONDS):
+            try:
+                message = pipe.recv()
+            except EOFError:
+                which = "simulation" if pipe is results else "golden lock-step"
+                raise SimulationFailed(f"the process of the {which} has died") from None
+            if pipe is results:
+                simulated = message
+                ended.set()
+            elif message[0] == "progress":
+                _, step, hit_rate, count = message
+            elif message[0] == "crash":
+                raise SimulationFailed(f"the golden lock-step failed:\n{message[1]}")
+            else:
+                checked = message[1:]
+        progress.show(step=step - first_step, hit_rate=hit_rate, checked=count, cycles=_clocks(folder))
+    return simulated, checked
+
+
+def _clocks(folder):
+    try:
+        return json.loads((folder / batch.PROGRESS).read_text())["clocks"]
+    except (OSError, ValueError):
+        return 0
+
+
+def _measured(simulated, checked, operations, config, region, folder):
+    statistics, count, victims, mismatch = checked
+    outcome, seconds, error = simulated or (None, 0.0, None)
+    measured = Measured(statistics, seconds, checked=count, exact_victims=victims, mismatch=mismatch)
+    if mismatch is not None:
+        measured.complaints.append(f"golden lock-step: {mismatch}")
+        return measured
+    if error is not None:
+        raise SimulationFailed(error)
+    measured.cycles = outcome["clocks"]
+    for operation in operations():
+        if operation.channel and decode(config, [region], operation.address).target == Target.BLOCK:
+            measured.host_reads += operation.op == Op.READ
+            measured.host_writes += operation.op != Op.READ
+    measured.reads_compared, measured.latencies, difference = check_messages(
+        folder / MESSAGES, operations, config, region
+    )
+    if difference is not None:
+        measured.errors["read_data"] += 1
+        measured.complaints.append(difference)
+    return measured

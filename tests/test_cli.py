@@ -1,0 +1,131 @@
+"""The command line: what it does with good input, and that bad input ends in one line and exit code 2."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sim.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(*arguments, **environment):
+    """The command in a process of its own, as people start it."""
+    return subprocess.run(
+        [sys.executable, "-m", "sim", "run", *arguments],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_golden_run_reports_and_writes_its_result(tmp_path):
+    out = tmp_path / "new" / "folder"
+    done = run("--simulator", "golden", "--steps", "40", "--out", str(out), "--pool", "per-head")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((out / "results.json").read_text())
+    assert result["settings"]["steps"] == 40 and result["settings"]["pool"] == "per-head"
+    assert result["frames"] == 160
+    assert result["demand"]["first_writes"] == 60, "three blocks in each of 20 heads"
+    assert f"{result['demand']['hit_rate']:.3f}" in done.stdout
+    assert [path.name for path in out.iterdir()] == ["results.json"]
+
+
+def test_the_same_seed_gives_the_same_result(tmp_path):
+    seen = []
+    for name in ("a", "b"):
+        assert main(["run", "--simulator", "golden", "--steps", "30", "--out", str(tmp_path / name)]) == 0
+        result = json.loads((tmp_path / name / "results.json").read_text())
+        seen.append({key: value for key, value in result.items() if key != "wall_seconds"})
+    assert seen[0] == seen[1]
+
+
+BAD_OPTIONS = [
+    (["--preset", "big"], "preset 'big': must be one of tiny, small"),
+    (["--preset", "tiny"], "20 heads: preset 'tiny' holds 4"),
+    (["--workload", "nowhere.npz"], "'nowhere.npz'"),
+    (["--simulator", "modelsim"], "'modelsim'"),
+    (["--priority", "fifo"], "'fifo'"),
+    (["--pool", "none"], "'none'"),
+    (["--announce", "head"], "'head'"),
+    (["--score", "x"], "'x'"),
+    (["--alpha", "1"], "--alpha 1.0: must be above 0"),
+    (["--alpha", "0"], "--alpha 0.0: must be above 0"),
+    (["--alpha", "a fifth"], "--alpha: must be a number, not 'a fifth'"),
+    (["--gain", "0"], "--gain 0.0: must be a number above 0"),
+    (["--gain", "inf"], "--gain inf"),
+    (["--coverage", "1.5"], "--coverage 1.5: must be above 0 and at most 1"),
+    (["--coverage", "nan"], "--coverage nan"),
+    (["--frames-share", "0"], "--frames-share 0.0"),
+    (["--bypass", "yes"], "--bypass: must be on or off, not 'yes'"),
+    (["--protect", "1"], "--protect: must be on or off, not '1'"),
+    (["--lines-per-read", "129"], "--lines-per-read 129: must be 1 to 128"),
+    (["--lines-per-read", "4.5"], "--lines-per-read: must be a whole number, not '4.5'"),
+    (["--steps", "0"], "--steps 0: must be at least 1"),
+    (["--steps", "513"], "--steps 513: workload attention-a.npz has 512"),
+    (["--seed", "-1"], "--seed -1"),
+    (["--waves"], "--waves"),
+    (["--stepps", "4"], "--stepps"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD_OPTIONS, ids=lambda value: str(value)[:40])
+def test_bad_options_are_refused_in_one_line(tmp_path, capsys, options, message):
+    out = tmp_path / "out"
+    try:
+        code = main(["run", "--simulator", "golden", "--out", str(out), *options])
+    except SystemExit as stopped:
+        code = stopped.code
+    printed = capsys.readouterr()
+    assert code == 2
+    assert printed.err.count("\n") == 1 and message in printed.err, printed.err
+    assert not printed.out
+    assert not out.exists(), "nothing is left behind"
+
+
+def test_defective_workload_is_refused_without_a_traceback(tmp_path):
+    path = tmp_path / "cut.npz"
+    path.write_bytes((ROOT / "sim/data/attention-a.npz").read_bytes()[:1000])
+    done = run("--simulator", "golden", "--workload", str(path), "--out", str(tmp_path / "out"))
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and str(path) in done.stderr
+
+
+def test_share_too_small_for_the_preset_is_refused(tmp_path, capsys):
+    path = tmp_path / "small.npz"
+    scalars = {"block_tokens": 16, "layers": 1, "kv_heads": 1, "head_dim": 8, "tokens": 16}
+    np.savez(path, mass=np.ones((16, 1, 1, 1)), kv=np.ones((16, 1, 1, 2, 8)), **scalars)
+    code = main(["run", "--simulator", "golden", "--workload", str(path), "--out", str(tmp_path / "out")])
+    assert code == 2
+    assert "2 frames: preset 'small' needs" in capsys.readouterr().err
+
+
+def test_output_that_cannot_be_a_folder_is_refused(tmp_path, capsys):
+    file = tmp_path / "file"
+    file.write_text("kept")
+    for out in (file, file / "below"):
+        assert main(["run", "--simulator", "golden", "--steps", "1", "--out", str(out)]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and str(out) in error
+    assert file.read_text() == "kept"
+
+
+def test_missing_tools_are_named(tmp_path):
+    for simulator, tool in (("icarus", "iverilog"), ("verilator", "perl")):
+        done = run("--simulator", simulator, "--steps", "1", "--out", str(tmp_path / "out"), PATH=str(tmp_path))
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1 and tool in done.stderr, done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_old_verilator_package_is_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "5.6.0")
+    assert main(["run", "--simulator", "verilator", "--steps", "1", "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "5.6.0" in error and "at least 5.36" in error
