@@ -6,6 +6,8 @@ What comes from outside (requests, completions, register writes) is taken from t
 records without hardware.
 """
 
+from collections import Counter
+
 from golden.allocator import Action, Allocator, BypassSlots
 from golden.events import SEQUENCE_BITS, EngineKind, ErrorKind, Lane, RefusalKind, record_fields
 from golden.hints import ENTRIES_MAX, HeaderCheck, check_header, pack_hint
@@ -24,6 +26,10 @@ _NEVER_SEEN = Entry()
 _SLOT_KINDS = {int(kind): kind for kind in SlotKind}
 _NOTE_KINDS = {int(kind): kind for kind in EngineKind}
 _OUTCOMES = {int(outcome): outcome for outcome in Outcome}
+_REFUSALS = {int(kind): kind for kind in RefusalKind}
+_ERRORS = {int(kind): kind for kind in ErrorKind}
+#: errors of DDR5, which no other record shows
+_MEMORY_ERRORS = {ErrorKind.AXI_READ, ErrorKind.AXI_WRITE}
 _HEADER_OF = {
     Outcome.HINT_DONE: HeaderCheck.CURRENT,
     Outcome.HINT_STALE: HeaderCheck.STALE,
@@ -72,7 +78,8 @@ class Endpoint:
     pool_frames : int
         The pool size register likewise.
     register_write : callable (policy, byte address, value) -> Policy, optional
-        What a CSR_WRITE note does to the policy registers; without it such a note is a mismatch.
+        The policy registers after a CSR_WRITE note; raises ValueError for a write that cannot be. Without it there are
+        no register writes.
 
     Attributes
     ----------
@@ -108,9 +115,8 @@ class Endpoint:
         self._leaving = None
         #: tags of page commands in progress
         self._page_tags = set()
-        #: sticky errors that were noted, and those that must be
-        self._errors_noted = set()
-        self._errors_caused = set()
+        #: ERROR notes that are still owed, by kind
+        self._errors = Counter()
         slot_bits = (max(config.miss_slots, config.demotion_slots) - 1).bit_length()
         self.page_write_tag = 1 << slot_bits
         self._engine_fields = [name for name, _ in record_fields(config, Lane.ENGINE)[2:]]
@@ -152,8 +158,7 @@ class Endpoint:
             owed.append((*self._leaving, "DEMOTE"))
         if self._line is not None or self._line_stepped:
             owed.append((self._line[0] if self._line else 0, 0, "the ANSWER of a hint line"))
-        for error in sorted(self._errors_caused - self._errors_noted):
-            owed.append((0, 0, f"ERROR {error.name}"))
+        owed.extend((0, 0, f"ERROR {kind.name}") for kind, count in self._errors.items() if count)
         for head, block, what in owed:
             raise Mismatch("owed", what, "nothing").locate(
                 step=self.now, head=head, block=block, sequence=self._sequence, kind="end of the records"
@@ -337,6 +342,8 @@ class Endpoint:
                 for request in requests
             ):
                 raise Mismatch("kind", EngineKind.BYPASS.name, slot.kind.name)
+            miss.bypass = held
+            held.busy = True
         self.misses.served(where, SlotKind.READ, slot.tag, slot.line)
 
     def _admit(self, slot, where, before, result):
@@ -428,7 +435,10 @@ class Endpoint:
     def _csr_write(self, record):
         if self._register_write is None:
             raise Mismatch("kind", "no register writes in this run", EngineKind.CSR_WRITE.name)
-        self.policy = self._register_write(self.policy, record["key"], record["aux"])
+        try:
+            self.policy = self._register_write(self.policy, record["key"], record["aux"])
+        except ValueError as error:
+            raise Mismatch("key", error, record["key"]) from None
 
     def _miss_open(self, record):
         if record["aux"] > 1:
@@ -516,7 +526,7 @@ class Endpoint:
         else:
             miss.bypass.loaded = True
         if record["aux"] & 1:
-            self._errors_caused.add(ErrorKind.PAGE_READ)
+            self._errors[ErrorKind.PAGE_READ] += 1
 
     def _page_write(self, record):
         where = record["head"], record["block"]
@@ -525,13 +535,13 @@ class Endpoint:
 
     def _page_write_done(self, record):
         where = record["head"], record["block"]
-        tag, failed = record["aux"] >> 1, bool(record["aux"] & 1)
+        tag, failed, unwritable = record["aux"] >> 1, bool(record["aux"] & 1), self.migration.unwritable
         self.migration.page_written(where, record["frame"], tag, failed)
         self._page_tags.discard(tag)
         if failed:
-            self._errors_caused.add(ErrorKind.PAGE_WRITE)
-        if self.migration.unwritable:
-            self._errors_caused.add(ErrorKind.FLASH_UNWRITABLE)
+            self._errors[ErrorKind.PAGE_WRITE] += 1
+        if self.migration.unwritable and not unwritable:
+            self._errors[ErrorKind.FLASH_UNWRITABLE] += 1
 
     def _new_page_tag(self, tag, write):
         if tag in self._page_tags:
@@ -542,30 +552,36 @@ class Endpoint:
         return tag
 
     def _refusal(self, record):
-        if record["key"] not in RefusalKind._value2member_map_:
+        if record["key"] not in _REFUSALS:
             raise Mismatch("key", "a RefusalKind", record["key"])
-        kind = RefusalKind(record["key"])
-        if kind in (RefusalKind.PIN_CAP, RefusalKind.PIN_QUOTA):
-            refusal = self.allocator.pin_refusal(record["head"], record["block"])
+        kind, aux, allocator = _REFUSALS[record["key"]], record["aux"], self.allocator
+        if kind in (RefusalKind.PIN_CAP, RefusalKind.PIN_QUOTA, RefusalKind.PIN_RANGE):
+            # The command's head and block in full.
+            refusal = allocator.pin_refusal(aux >> 16, aux & 0xFFFF)
         elif kind == RefusalKind.POOL_SIZE:
-            refusal = self.allocator.pool_refusal(record["aux"])
+            refusal = allocator.pool_refusal(aux)
+        elif kind == RefusalKind.QUOTA_SUM:
+            refusal = allocator.quota_refusal(record["head"], aux, self.config.pool_frames_max)
         else:
-            # A range that head and block of the record are too narrow to show.
+            # QUOTA_RANGE: `aux` is the maximum, which the minimum or a head out of range may contradict.
             refusal = kind
         if refusal != kind:
             raise Mismatch("key", "no refusal" if refusal is None else refusal.name, kind.name)
-        self._errors_caused.add(ErrorKind.REFUSED_COMMAND)
+        self._errors[ErrorKind.REFUSED_COMMAND] += 1
 
     def _error(self, record):
-        if record["key"] not in ErrorKind._value2member_map_:
+        if record["key"] not in _ERRORS:
             raise Mismatch("key", "an ErrorKind", record["key"])
-        kind = ErrorKind(record["key"])
-        self._errors_noted.add(kind)
+        kind = _ERRORS[record["key"]]
         if kind == ErrorKind.STEP_EXHAUSTED:
             header, _ = self._header(record["aux"] & 0xFFFF)
             if header != HeaderCheck.EXHAUSTED:
                 raise Mismatch("aux", "the header of a step at the counter's end", record["aux"])
             self._line_exhausted = record["aux"]
+        elif kind not in _MEMORY_ERRORS:
+            if not self._errors[kind]:
+                raise Mismatch("key", "no such error", kind.name)
+            self._errors[kind] -= 1
 
     def _quota(self, record):
         refusal = self.allocator.quota_refusal(record["head"], record["aux"], record["key"])

@@ -1,5 +1,6 @@
 """The endpoint without hardware: every request is served at once, in the order of hw/README.md, by the golden rules."""
 
+from golden import csr
 from golden.allocator import Action
 from golden.endpoint import Endpoint
 from golden.events import EngineKind, ErrorKind, Lane
@@ -19,7 +20,13 @@ class Standalone:
     """
 
     def __init__(self, config, *, policy=None, pool_frames=None, on_record=None):
-        self.endpoint = Endpoint(config, policy=policy, pool_frames=pool_frames)
+        regions = csr.reset_regions(config)
+        self.endpoint = Endpoint(
+            config,
+            policy=policy,
+            pool_frames=pool_frames,
+            register_write=lambda policy, address, value: csr.apply(policy, regions, address, value)[0],
+        )
         self._config = config
         self._on_record = on_record
         self._sequence = 0
@@ -69,6 +76,10 @@ class Standalone:
         if refusal is None:
             self._note(EngineKind.POOL, aux=frames)
         return refusal
+
+    def write_register(self, name, **fields):
+        """Write a policy register, as in `write_register("POLICY", PRIORITY=2)`; fields that are not given become 0."""
+        self._note(EngineKind.CSR_WRITE, key=csr.address(name), aux=csr.pack(name, **fields))
 
     # Records ----------------------------------------------------------------------------------------------------------
 
