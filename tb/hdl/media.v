@@ -1,0 +1,220 @@
+// DDR5 behind an AXI4 port and flash behind page commands, with fixed latencies; simulation only. tb/memory.py and
+// tb/flash.py are the same thing for the interactive form, clock for clock while nothing pauses.
+//
+// What is accepted in clock n is answered in clock n + latency (or read_clocks, program_clocks) at the earliest. A read sees
+// memory in the clock of its acceptance, a write changes it when its answer is offered; a page read fills its frame when its
+// completion is offered, a program captures the frame in the clock of its acceptance.
+// State that only this block sees is assigned at once (`=`), outputs are registers (`<=`).
+`include "layout.vh"
+
+module media (
+    input clk,
+    input rst,
+    input [31:0] clock,
+    input [15:0] latency,
+    input [31:0] read_clocks,
+    input [31:0] program_clocks,
+    // no address, data, command is accepted, and no new answer is offered, while its bit is set: ar, aw, w, r, b, command, done
+    input [6:0] pause,
+    input [`MEM_ADDRESS_BITS-1:0] araddr,
+    input [`MEM_ID_BITS-1:0] arid,
+    input [7:0] arlen,
+    input [2:0] arsize,
+    input arvalid,
+    output reg arready,
+    input [`MEM_ADDRESS_BITS-1:0] awaddr,
+    input [`MEM_ID_BITS-1:0] awid,
+    input [7:0] awlen,
+    input [2:0] awsize,
+    input awvalid,
+    output reg awready,
+    input [511:0] wdata,
+    input [63:0] wstrb,
+    input wlast,
+    input wvalid,
+    output reg wready,
+    output reg [`MEM_ID_BITS-1:0] rid,
+    output reg [511:0] rdata,
+    output reg rvalid,
+    input rready,
+    output reg [`MEM_ID_BITS-1:0] bid,
+    output reg bvalid,
+    input bready,
+    input [`PAGE_COMMAND_BITS-1:0] command_payload,
+    input command_valid,
+    output reg command_ready,
+    output reg [`PAGE_DONE_BITS-1:0] done_payload,
+    output reg done_valid,
+    input done_ready,
+    // a page is on its way
+    output reg busy,
+    // 0, or the first of: 4 an AXI access that is not one line of memory, 5 a page tag in use, 6 a page never programmed
+    output reg [3:0] error
+);
+    localparam PAGE_LINES = `LINES_PER_BLOCK + `SIDECAR_LINES;
+    // Reads, and writes, accepted and not yet answered; a channel is closed while fewer than two places are left.
+    localparam DEPTH = 128;
+    localparam TAG_BITS = `PAGE_DONE_BITS - 1;
+    localparam TAGS = 1 << TAG_BITS;
+
+    reg [511:0] ddr [0:`MEMORY_LINES-1];
+    reg [511:0] flash [0:`PAGES*PAGE_LINES-1];
+    reg programmed [0:`PAGES-1];
+
+    reg [`MEM_ID_BITS-1:0] r_id [0:DEPTH-1];
+    reg [511:0] r_data [0:DEPTH-1];
+    reg [31:0] r_due [0:DEPTH-1];
+    integer r_first, r_count;
+
+    reg [`MEM_ID_BITS-1:0] w_id [0:DEPTH-1];
+    integer w_line [0:DEPTH-1];
+    reg [511:0] w_data [0:DEPTH-1];
+    reg [63:0] w_strobe [0:DEPTH-1];
+    reg [31:0] w_due [0:DEPTH-1];
+    // Addresses, data and answers pass through the same places one after the other.
+    integer w_first, addresses, beats;
+
+    reg tag_busy [0:TAGS-1];
+    reg tag_write [0:TAGS-1];
+    reg [31:0] tag_due [0:TAGS-1];
+    integer tag_page [0:TAGS-1];
+    integer tag_frame [0:TAGS-1];
+    integer pages_open;
+
+    integer place, i, page, frame, chosen;
+    reg [TAG_BITS-1:0] tag;
+    reg [511:0] word;
+    reg paired;
+
+    task fail(input [3:0] code);
+        if (error == 0) error <= code;
+    endtask
+
+    // DDR5 line of line `i` of a frame's page: data lines, then its sidecar line.
+    function integer frame_line(input integer frame, input integer i);
+        frame_line = i < `LINES_PER_BLOCK ? frame * `LINES_PER_BLOCK + i : `SIDECAR_BASE + frame;
+    endfunction
+
+    initial begin
+        for (i = 0; i < `MEMORY_LINES; i = i + 1) ddr[i] = `POISON_LINE;
+        for (i = 0; i < `PAGES; i = i + 1) programmed[i] = 0;
+    end
+
+    always @(posedge clk) begin
+        if (rst) begin
+            r_first = 0;
+            r_count = 0;
+            w_first = 0;
+            addresses = 0;
+            beats = 0;
+            pages_open = 0;
+            for (i = 0; i < TAGS; i = i + 1) tag_busy[i] = 0;
+            arready <= 0;
+            awready <= 0;
+            wready <= 0;
+            command_ready <= 0;
+            rvalid <= 0;
+            bvalid <= 0;
+            done_valid <= 0;
+            busy <= 0;
+            error <= 0;
+        end else begin
+            // What was accepted in this clock.
+            if (arvalid && arready) begin
+                if (arlen != 0 || arsize != `LINE_SIZE || araddr % (1 << `LINE_SIZE) != 0
+                    || araddr >> `LINE_SIZE >= `MEMORY_LINES) fail(4);
+                place = (r_first + r_count) % DEPTH;
+                r_id[place] = arid;
+                r_data[place] = ddr[araddr >> `LINE_SIZE];
+                r_due[place] = clock + latency;
+                r_count = r_count + 1;
+            end
+            paired = 0;
+            if (awvalid && awready) begin
+                if (awlen != 0 || awsize != `LINE_SIZE || awaddr % (1 << `LINE_SIZE) != 0
+                    || awaddr >> `LINE_SIZE >= `MEMORY_LINES) fail(4);
+                place = (w_first + addresses) % DEPTH;
+                w_id[place] = awid;
+                w_line[place] = awaddr >> `LINE_SIZE;
+                w_due[place] = clock + latency;
+                addresses = addresses + 1;
+            end
+            if (wvalid && wready) begin
+                if (!wlast) fail(4);
+                place = (w_first + beats) % DEPTH;
+                w_data[place] = wdata;
+                w_strobe[place] = wstrb;
+                // The later of address and data counts.
+                if (beats < addresses) w_due[place] = clock + latency;
+                beats = beats + 1;
+            end
+            if (command_valid && command_ready) begin
+                tag = command_payload[`PAGE_COMMAND_TAG];
+                page = command_payload[`PAGE_COMMAND_PAGE];
+                frame = command_payload[`PAGE_COMMAND_FRAME];
+                if (tag_busy[tag]) fail(5);
+                tag_busy[tag] = 1;
+                tag_write[tag] = command_payload[`PAGE_COMMAND_WRITE];
+                tag_page[tag] = page;
+                tag_frame[tag] = frame;
+                tag_due[tag] = clock + (tag_write[tag] ? program_clocks : read_clocks);
+                pages_open = pages_open + 1;
+                if (tag_write[tag]) begin
+                    for (i = 0; i < PAGE_LINES; i = i + 1) flash[page * PAGE_LINES + i] = ddr[frame_line(frame, i)];
+                    programmed[page] = 1;
+                end else if (!programmed[page]) fail(6);
+            end
+
+            // What is offered in the next clock, `clock + 1`.
+            if (!rvalid || rready) begin
+                rvalid <= 0;
+                if (r_count != 0 && r_due[r_first] <= clock + 1 && !pause[3]) begin
+                    rid <= r_id[r_first];
+                    rdata <= r_data[r_first];
+                    rvalid <= 1;
+                    r_first = (r_first + 1) % DEPTH;
+                    r_count = r_count - 1;
+                end
+            end
+            if (!bvalid || bready) begin
+                bvalid <= 0;
+                if (addresses != 0 && beats != 0 && w_due[w_first] <= clock + 1 && !pause[4]) begin
+                    word = ddr[w_line[w_first]];
+                    for (i = 0; i < 64; i = i + 1)
+                        if (w_strobe[w_first][i]) word[8*i +: 8] = w_data[w_first][8*i +: 8];
+                    ddr[w_line[w_first]] = word;
+                    bid <= w_id[w_first];
+                    bvalid <= 1;
+                    w_first = (w_first + 1) % DEPTH;
+                    addresses = addresses - 1;
+                    beats = beats - 1;
+                end
+            end
+            if (!done_valid || done_ready) begin
+                done_valid <= 0;
+                if (pages_open != 0 && !pause[6]) begin
+                    chosen = -1;
+                    for (i = 0; i < TAGS; i = i + 1)
+                        if (tag_busy[i] && tag_due[i] <= clock + 1)
+                            if (chosen < 0 || tag_due[i] < tag_due[chosen]) chosen = i;
+                    if (chosen >= 0) begin
+                        page = tag_page[chosen];
+                        if (!tag_write[chosen])
+                            for (i = 0; i < PAGE_LINES; i = i + 1)
+                                ddr[frame_line(tag_frame[chosen], i)] = flash[page * PAGE_LINES + i];
+                        tag_busy[chosen] = 0;
+                        pages_open = pages_open - 1;
+                        done_payload <= 0;
+                        done_payload[`PAGE_DONE_TAG] <= chosen;
+                        done_valid <= 1;
+                    end
+                end
+            end
+            arready <= r_count < DEPTH - 1 && !pause[0];
+            awready <= addresses < DEPTH - 1 && !pause[1];
+            wready <= beats < DEPTH - 1 && !pause[2];
+            command_ready <= !pause[5];
+            busy <= pages_open != 0;
+        end
+    end
+endmodule

@@ -1,0 +1,228 @@
+// Plays a stimulus file at the host side of the endpoint: tb/stimulus.py has the operations and the rules, tb/player.py the
+// same rules for the interactive form. Both must stay alike clock for clock.
+//
+// In each clock: count what was answered, take operations until one has to wait, offer the next message of each channel.
+// State that only this block sees is assigned at once (`=`), outputs are registers (`<=`).
+`include "layout.vh"
+
+module player (
+    input clk,
+    input rst,
+    input start,
+    input [15:0] max_reads,
+    input [15:0] max_writes,
+    // no new message is offered while set
+    input req_pause,
+    input rwd_pause,
+    output reg [`REQ_BITS-1:0] req_payload,
+    output reg req_valid,
+    input req_ready,
+    output reg [`RWD_BITS-1:0] rwd_payload,
+    output reg rwd_valid,
+    input rwd_ready,
+    input ndr_taken,
+    input [15:0] ndr_tag,
+    input drs_taken,
+    input [15:0] drs_tag,
+    input drs_nxm,
+    // every message is answered and the file has ended
+    output reg done,
+    output reg outstanding,
+    // the message that waits longest, while outstanding
+    output reg [15:0] oldest,
+    output reg [63:0] issued,
+    output reg [63:0] answered,
+    // 0, or the first of: 1 no file, 2 not a stimulus, 3 a response that is not due (tag in error_tag)
+    output reg [3:0] error,
+    output reg [15:0] error_tag
+);
+    integer file, got;
+    reg opened, ended;
+
+    // The operation at the front of the file.
+    reg have;
+    reg [3:0] op;
+    reg [`ADDRESS_BITS-1:0] address;
+    reg [63:0] be;
+    reg [511:0] data;
+
+    // Operations taken and not yet offered.
+    reg [15:0] read_tag [0:`LOOKAHEAD-1];
+    reg [`ADDRESS_BITS-1:0] read_address [0:`LOOKAHEAD-1];
+    reg [15:0] write_tag [0:`LOOKAHEAD-1];
+    reg [`ADDRESS_BITS-1:0] write_address [0:`LOOKAHEAD-1];
+    reg write_partial [0:`LOOKAHEAD-1];
+    reg [63:0] write_be [0:`LOOKAHEAD-1];
+    reg [511:0] write_data [0:`LOOKAHEAD-1];
+    integer read_first, reads_queued, write_first, writes_queued, place;
+
+    // By tag: what is due, and whether it is a read.
+    reg due [0:65535];
+    reg is_read [0:65535];
+    reg half [0:65535];
+    reg [15:0] next_tag;
+    integer reads_open, writes_open;
+
+    reg req_busy, rwd_busy, waiting;
+    reg [`REQ_BITS-1:0] req_message;
+    reg [`RWD_BITS-1:0] rwd_message;
+
+    task fail(input [3:0] code, input [15:0] tag);
+        if (error == 0) begin
+            error <= code;
+            error_tag <= tag;
+        end
+    endtask
+
+    // A response: `data_too` for DRS, `alone` if nothing else belongs to it.
+    task answer(input data_too, input alone, input [15:0] tag);
+        if (!due[tag] || (data_too && !is_read[tag])) fail(3, tag);
+        else if (is_read[tag] && !alone && !half[tag]) half[tag] = 1;
+        else begin
+            due[tag] = 0;
+            answered <= answered + 1;
+            if (is_read[tag]) reads_open = reads_open - 1;
+            else writes_open = writes_open - 1;
+        end
+    endtask
+
+    task fetch;
+        begin
+            got = $fscanf(file, "%h", op);
+            case (op)
+                `OP_READ: got = got + $fscanf(file, "%h", address) - 1;
+                `OP_WRITE: got = got + $fscanf(file, "%h %h", address, data) - 2;
+                `OP_WRITE_PARTIAL: got = got + $fscanf(file, "%h %h %h", address, be, data) - 3;
+                `OP_FENCE_WRITES, `OP_FENCE_ALL, `OP_END: ;
+                default: got = 0;
+            endcase
+            have = got == 1;
+            if (!have) begin
+                fail(2, 0);
+                ended = 1;
+            end
+        end
+    endtask
+
+    task accept(input read);
+        begin
+            due[next_tag] = 1;
+            is_read[next_tag] = read;
+            half[next_tag] = 0;
+            if (read) begin
+                place = (read_first + reads_queued) % `LOOKAHEAD;
+                read_tag[place] = next_tag;
+                read_address[place] = address;
+                reads_queued = reads_queued + 1;
+            end else begin
+                place = (write_first + writes_queued) % `LOOKAHEAD;
+                write_tag[place] = next_tag;
+                write_address[place] = address;
+                write_partial[place] = op == `OP_WRITE_PARTIAL;
+                write_be[place] = be;
+                write_data[place] = data;
+                writes_queued = writes_queued + 1;
+            end
+            next_tag = next_tag + 1;
+        end
+    endtask
+
+    always @(posedge clk) begin
+        if (rst) begin
+            opened = 0;
+            ended = 0;
+            have = 0;
+            read_first = 0;
+            reads_queued = 0;
+            write_first = 0;
+            writes_queued = 0;
+            next_tag = 0;
+            reads_open = 0;
+            writes_open = 0;
+            req_busy = 0;
+            rwd_busy = 0;
+            req_valid <= 0;
+            rwd_valid <= 0;
+            done <= 0;
+            outstanding <= 0;
+            oldest <= 0;
+            issued <= 0;
+            answered <= 0;
+            error <= 0;
+            error_tag <= 0;
+            for (place = 0; place < 65536; place = place + 1) due[place] = 0;
+        end else begin
+            if (req_valid && req_ready) req_busy = 0;
+            if (rwd_valid && rwd_ready) rwd_busy = 0;
+            if (ndr_taken) answer(0, 0, ndr_tag);
+            if (drs_taken) answer(1, drs_nxm, drs_tag);
+
+            if (start && !opened) begin
+                opened = 1;
+                file = $fopen("stimulus.txt", "r");
+                if (file == 0) begin
+                    fail(1, 0);
+                    ended = 1;
+                end
+            end
+            waiting = !opened;
+            while (!waiting) begin
+                if (!have && !ended) fetch;
+                if (ended) waiting = 1;
+                else case (op)
+                    `OP_FENCE_WRITES: waiting = writes_queued != 0 || writes_open != 0;
+                    `OP_FENCE_ALL: waiting = writes_queued != 0 || writes_open != 0 || reads_queued != 0 || reads_open != 0;
+                    `OP_READ: if (reads_queued == `LOOKAHEAD) waiting = 1; else accept(1);
+                    `OP_END: begin
+                        ended = 1;
+                        waiting = 1;
+                        $fclose(file);
+                    end
+                    default: if (writes_queued == `LOOKAHEAD) waiting = 1; else accept(0);
+                endcase
+                if (!waiting) have = 0;
+            end
+
+            if (!req_busy) begin
+                req_valid <= 0;
+                if (reads_queued != 0 && reads_open < max_reads && !req_pause) begin
+                    req_message = `MESSAGE_READ;
+                    req_message[`REQ_TAG] = read_tag[read_first];
+                    req_message[`REQ_ADDRESS] = read_address[read_first];
+                    req_payload <= req_message;
+                    req_valid <= 1;
+                    req_busy = 1;
+                    read_first = (read_first + 1) % `LOOKAHEAD;
+                    reads_queued = reads_queued - 1;
+                    reads_open = reads_open + 1;
+                end
+            end
+            if (!rwd_busy) begin
+                rwd_valid <= 0;
+                if (writes_queued != 0 && writes_open < max_writes && !rwd_pause) begin
+                    rwd_message = `MESSAGE_WRITE;
+                    if (write_partial[write_first]) begin
+                        rwd_message = `MESSAGE_WRITE_PARTIAL;
+                        rwd_message[`RWD_BE] = write_be[write_first];
+                    end
+                    rwd_message[`RWD_TAG] = write_tag[write_first];
+                    rwd_message[`RWD_ADDRESS] = write_address[write_first];
+                    rwd_message[`RWD_DATA] = write_data[write_first];
+                    rwd_payload <= rwd_message;
+                    rwd_valid <= 1;
+                    rwd_busy = 1;
+                    write_first = (write_first + 1) % `LOOKAHEAD;
+                    writes_queued = writes_queued - 1;
+                    writes_open = writes_open + 1;
+                end
+            end
+
+            place = oldest;
+            while (place[15:0] != next_tag && !due[place[15:0]]) place = place + 1;
+            oldest <= place[15:0];
+            outstanding <= reads_queued != 0 || reads_open != 0 || writes_queued != 0 || writes_open != 0;
+            issued <= issued + (req_valid && req_ready) + (rwd_valid && rwd_ready);
+            done <= ended && reads_queued == 0 && reads_open == 0 && writes_queued == 0 && writes_open == 0;
+        end
+    end
+endmodule

@@ -1,0 +1,247 @@
+"""The host: issues CXL.mem messages, matches their responses by tag and checks the data it gets back."""
+
+from dataclasses import dataclass, field
+
+from cocotb.triggers import Event
+
+from golden.address import Target, decode, hint_address
+from golden.frontend import slot_of_req, slot_of_rwd
+from golden.hints import pack_hint
+from golden.messages import FIELDS, DRSOpcode, NDROpcode, Served, serve_rwd
+from golden.metadata import DataKind, Entry, SlotKind, commit
+from tb.bus import StreamSink, StreamSource, stalls
+from tb.image import Image
+from tb.payload import unpack
+from tb.player import Player
+from tb.stimulus import FULL, MESSAGES, TAGS, Op
+
+__all__ = ["Host", "ProtocolError", "Response", "expected_responses"]
+
+#: the responses that an ANSWER slot's data operation means; a read has both, a write NDR alone
+_ANSWERS = {
+    DataKind.ZEROS: ("ndr", "drs"),
+    DataKind.NXM: ("drs",),
+    DataKind.COMPLETE: ("ndr",),
+    DataKind.ACK: ("ndr",),
+    DataKind.DISCARD: (),
+}
+ALL_ONES = (1 << 512) - 1
+
+
+class ProtocolError(AssertionError):
+    """A response that nothing asked for, or not the one that was due."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """What came back for a message. `ndr` and `drs` are the opcodes, None where that channel had no response."""
+
+    ndr: NDROpcode | None = None
+    drs: DRSOpcode | None = None
+    data: int | None = None
+    poison: bool = False
+    dev_load: int = 0
+    #: clocks from the first offer of the message to the last response
+    latency: int = 0
+
+    @property
+    def nxm(self):
+        return self.drs == DRSOpcode.MEM_DATA_NXM
+
+
+@dataclass
+class _Flight:
+    """A message from its issue to its last response."""
+
+    channel: str
+    fields: dict
+    issued: int
+    waits: set
+    #: whether its data is checked against the image
+    checked: bool
+    parts: dict = field(default_factory=dict)
+    done: Event = field(default_factory=Event)
+    response: Response | None = None
+
+
+def expected_responses(config, regions, channel, fields):
+    """Channels on which a message is answered, by the golden front end."""
+    slot = slot_of_req(config, regions, fields) if channel == "req" else slot_of_rwd(config, regions, fields)
+    if slot is None or slot.kind == SlotKind.WRITE:
+        return ("ndr",)
+    if slot.kind == SlotKind.READ:
+        return ("ndr", "drs")
+    return _ANSWERS[commit(Entry(), slot, 0, None).data]
+
+
+class Host:
+    """Issues Req and RwD with running tags and keeps an image of what memory must hold.
+
+    Addresses are line addresses (HPA >> 6). `regions` are the golden `Region`s that the endpoint decodes with: assign
+    to it when the CSRs change. The coroutines return a `Response` when every response of the message is there.
+    `moved` is called whenever a response arrives. Raises `ProtocolError` for a response that is not due and
+    `DataMismatch` for data that cannot be.
+    """
+
+    def __init__(self, dut, clock, clocks, config, *, regions, seed=0, share=0.0, poison_allowed=False, moved=None):
+        self.clock = clock
+        self.regions = tuple(regions)
+        self.image = Image(poison_allowed=poison_allowed)
+        #: responses in the order of their arrival: (channel, clock, latency, fields)
+        self.responses = []
+        self._clocks, self._config = clocks, config
+        self._moved = moved
+        self._messages = 0
+        self._flights = {}
+        self._outstanding = {"req": 0, "rwd": 0}
+        self._sources = {
+            channel: StreamSource(
+                dut, channel, clock, fields=FIELDS[channel], pauses=stalls(f"{seed}/{channel}", share)
+            )
+            for channel in ("req", "rwd")
+        }
+        for channel in ("ndr", "drs"):
+            StreamSink(
+                dut,
+                channel,
+                clock,
+                decode=lambda payload, channel=channel: unpack(FIELDS[channel], payload),
+                pauses=stalls(f"{seed}/{channel}", share),
+                callback=lambda response, channel=channel: self._respond(channel, response),
+            )
+
+    # Coroutines for tests ----------------------------------------------------------------------------------------
+
+    async def read(self, address):
+        """MemRd that the host does not cache (MetaField No-Op, SnpInv)."""
+        return await self.raw("req", **MESSAGES[Op.READ], address=address)
+
+    async def write(self, address, data, *, poison=False):
+        """MemWr of a whole line that leaves no copy (Meta0 I, SnpInv)."""
+        return await self.raw("rwd", **MESSAGES[Op.WRITE], address=address, data=data, poison=int(poison))
+
+    async def write_partial(self, address, data, be):
+        """MemWrPtl of the bytes of `be`."""
+        return await self.raw("rwd", **MESSAGES[Op.WRITE_PARTIAL], address=address, data=data, be=be)
+
+    async def hint(self, head, step, entries):
+        """A hint line: `entries` are up to 15 pairs (block, score UQ0.16)."""
+        region = next(r for r in self.regions if r.enabled and 0 <= head - r.first_head < r.heads)
+        return await self.write(hint_address(self._config, region, head), pack_hint(step, entries))
+
+    async def raw(self, channel, **fields):
+        """Any message; its tag is the next one unless given. Returns at once if it has no response."""
+        fields.setdefault("tag", self.next_tag())
+        flight = self.issue(channel, fields)
+        await flight.done.wait()
+        return flight.response
+
+    async def play(self, operations, *, max_reads=64, max_writes=32):
+        """Play a stimulus by the rules of the batch form (`tb/stimulus.py`); returns when everything is answered."""
+        await Player(self, operations, max_reads=max_reads, max_writes=max_writes).run()
+
+    # For the player and the watchdog -----------------------------------------------------------------------------
+
+    def next_tag(self):
+        """The running number of the next message modulo 2^16; numbers still in flight are passed over."""
+        while True:
+            tag = self._messages % TAGS
+            self._messages += 1
+            if tag not in self._flights:
+                return tag
+
+    def free(self, channel):
+        """Whether a message issued now is offered in the next clock."""
+        return self._sources[channel].free
+
+    def outstanding(self, channel=None):
+        """Messages issued and not completely answered."""
+        if channel is None:
+            return len(self._flights)
+        return self._outstanding[channel]
+
+    def oldest(self):
+        """A few words on the message that waits longest; None if none does."""
+        if not self._flights:
+            return None
+        flight = min(self._flights.values(), key=lambda flight: flight.issued)
+        return (
+            f"{flight.channel} tag {flight.fields['tag']} of line {flight.fields['address']:#x}, issued in clock "
+            f"{flight.issued}, without {' and '.join(sorted(flight.waits))}"
+        )
+
+    def issue(self, channel, fields):
+        """Queue a message (a dict of its fields, tag included) and return its flight."""
+        fields = {name: 0 for name, _ in FIELDS[channel]} | fields
+        tag, address = fields["tag"], fields["address"]
+        if tag in self._flights:
+            raise ValueError(f"tag {tag} is in flight already")
+        waits = set(expected_responses(self._config, self.regions, channel, fields))
+        flight = _Flight(channel, fields, self._clocks.now + 1, waits, self._is_data(channel, fields, waits))
+        if flight.checked and channel == "rwd":
+            be = fields["be"] if fields["be_present"] else FULL
+            self.image.write_issued(tag, address, fields["data"], be, bool(fields["poison"]))
+        elif flight.checked:
+            self.image.read_issued(tag, address)
+        self._sources[channel].append(fields)
+        if waits:
+            self._flights[tag] = flight
+            self._outstanding[channel] += 1
+        else:
+            self._finish(flight)
+        return flight
+
+    def _is_data(self, channel, fields, waits):
+        if decode(self._config, self.regions, fields["address"]).target != Target.BLOCK:
+            return False
+        if channel == "req":
+            return "drs" in waits
+        served = serve_rwd(fields["opcode"], fields["meta_field"], fields["meta_value"], fields["snp_type"])
+        return served == Served.WRITE
+
+    # Responses ---------------------------------------------------------------------------------------------------
+
+    def _respond(self, channel, response):
+        tag = response["tag"]
+        flight = self._flights.get(tag)
+        if flight is None or channel not in flight.waits:
+            what = "is not in flight" if flight is None else f"waits for {' and '.join(sorted(flight.waits))}"
+            raise ProtocolError(f"{channel} response with tag {tag}, which {what}")
+        if response["ld_id"] != flight.fields["ld_id"]:
+            raise ProtocolError(f"{channel} response with tag {tag} for LD-ID {response['ld_id']}")
+        self.responses.append((channel, self._clocks.now, self._clocks.now - flight.issued, response))
+        flight.waits.discard(channel)
+        flight.parts[channel] = response
+        self._check(channel, flight, response)
+        if self._moved is not None:
+            self._moved()
+        if not flight.waits:
+            del self._flights[tag]
+            self._outstanding[flight.channel] -= 1
+            self._finish(flight)
+
+    def _check(self, channel, flight, response):
+        tag, address = flight.fields["tag"], flight.fields["address"]
+        if channel == "drs":
+            target = decode(self._config, self.regions, address).target
+            opcode = DRSOpcode.MEM_DATA_NXM if target == Target.NXM else DRSOpcode.MEM_DATA
+            if response["opcode"] != opcode:
+                raise ProtocolError(f"drs tag {tag}: opcode must be {opcode.name}, not {response['opcode']}")
+            if flight.checked:
+                self.image.read_done(tag, address, response["data"], bool(response["poison"]))
+            elif response["data"] != (ALL_ONES if target == Target.NXM else 0):
+                raise ProtocolError(f"drs tag {tag}: data outside every block is {response['data']:#x}")
+        elif flight.checked and flight.channel == "rwd":
+            self.image.write_done(tag, address)
+
+    def _finish(self, flight):
+        ndr, drs = flight.parts.get("ndr"), flight.parts.get("drs")
+        flight.response = Response(
+            ndr=NDROpcode(ndr["opcode"]) if ndr else None,
+            drs=DRSOpcode(drs["opcode"]) if drs else None,
+            data=drs["data"] if drs else None,
+            poison=bool(drs and drs["poison"]),
+            dev_load=(ndr or drs or {}).get("dev_load", 0),
+            latency=self._clocks.now - flight.issued,
+        )
+        flight.done.set()

@@ -1,0 +1,134 @@
+"""What memory must hold, as the host sees it: the end-to-end data check of both forms of simulation.
+
+Each line is a register that reads and writes of other messages may overlap in time. A read may return any contents
+that the line can have had between the read's issue and its response; a write takes effect at one moment between its
+issue and its completion. Contents are a line's data, or poison.
+"""
+
+from dataclasses import dataclass, field
+
+from tb.stimulus import FULL
+
+__all__ = ["DataMismatch", "Image", "POISON", "spread"]
+
+#: contents of a poisoned line
+POISON = None
+#: writes to one line in flight at once; more would make the possible orders too many (and no host does it)
+WRITES_MAX = 4
+
+
+class DataMismatch(AssertionError):
+    """A read returned what the line never held."""
+
+
+def spread(be):
+    """Bit mask of the byte enables."""
+    mask = 0
+    for byte in range(64):
+        if be >> byte & 1:
+            mask |= 0xFF << 8 * byte
+    return mask
+
+
+@dataclass(frozen=True)
+class _Write:
+    data: int
+    be: int
+    poison: bool
+
+    def applied(self, contents):
+        if self.poison:
+            return POISON
+        if self.be == FULL:
+            return self.data
+        if contents is POISON:
+            # Bytes that the write leaves are still unknown.
+            return POISON
+        mask = spread(self.be)
+        return contents & ~mask | self.data & mask
+
+
+@dataclass
+class _Line:
+    #: {(contents, tags of the open writes that are in it)}: everything the line may be now
+    states: set
+    writes: dict = field(default_factory=dict)
+    #: tag of a read in progress -> contents it may return
+    reads: dict = field(default_factory=dict)
+
+    def grow(self):
+        """Let every open write take effect in every state that it is not part of yet."""
+        fresh = list(self.states)
+        while fresh:
+            contents, seen = fresh.pop()
+            for tag, write in self.writes.items():
+                if tag not in seen:
+                    state = (write.applied(contents), seen | {tag})
+                    if state not in self.states:
+                        self.states.add(state)
+                        fresh.append(state)
+        for allowed in self.reads.values():
+            allowed.update(contents for contents, _ in self.states)
+
+
+class Image:
+    """The memory that the host expects. Lines that were never written hold zero.
+
+    `poison_allowed`: accept poison anywhere, for tests that inject errors the host cannot foresee.
+    """
+
+    def __init__(self, *, poison_allowed=False):
+        #: lines with a message in flight or with more than one possible contents; all others by their contents
+        self._lines = {}
+        self._settled = {}
+        self._poison_allowed = poison_allowed
+        #: reads whose data was checked
+        self.checked = 0
+
+    def _line(self, address):
+        if address not in self._lines:
+            self._lines[address] = _Line({(self._settled.pop(address, 0), frozenset())})
+        return self._lines[address]
+
+    def _settle(self, address):
+        line = self._lines[address]
+        if not line.writes and not line.reads and len(line.states) == 1:
+            del self._lines[address]
+            ((self._settled[address], _),) = line.states
+
+    def write_issued(self, tag, address, data, be=FULL, poison=False):
+        """Raises ValueError when more than `WRITES_MAX` writes of one line are open."""
+        line = self._line(address)
+        if len(line.writes) >= WRITES_MAX:
+            raise ValueError(f"line {address:#x}: at most {WRITES_MAX} writes of a line may be open")
+        line.writes[tag] = _Write(data, be, poison)
+        line.grow()
+
+    def write_done(self, tag, address):
+        line = self._line(address)
+        del line.writes[tag]
+        line.states = {(contents, seen - {tag}) for contents, seen in line.states if tag in seen}
+        self._settle(address)
+
+    def read_issued(self, tag, address):
+        line = self._line(address)
+        line.reads[tag] = set()
+        line.grow()
+
+    def read_done(self, tag, address, data, poison):
+        """Raises `DataMismatch` for contents that the line cannot have had."""
+        allowed = self._line(address).reads.pop(tag)
+        self._settle(address)
+        self.checked += 1
+        if poison and self._poison_allowed:
+            return
+        seen = POISON if poison else data
+        if seen not in allowed:
+            raise DataMismatch(
+                f"read tag {tag} of line {address:#x}: seen {_text(seen)}, "
+                f"expected {' or '.join(sorted(map(_text, allowed)))}"
+            )
+
+
+def _text(contents):
+    return "poison" if contents is POISON else f"{contents:#x}"

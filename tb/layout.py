@@ -1,0 +1,62 @@
+"""The Verilog of the bench: its sources and their header, made from the same tables as everything else."""
+
+from pathlib import Path
+
+from golden import events, messages
+from golden.config import LINE_BYTES, LINES_PER_BLOCK, SIDECAR_LINES
+from hw import layouts
+from tb.memory import POISON_LINE
+from tb.payload import fields_of, pack
+from tb.stimulus import LOOKAHEAD, MESSAGES, Op
+
+__all__ = ["HEADER_NAME", "bench_sources", "verilog_header"]
+
+HDL = Path(__file__).parent / "hdl"
+HEADER_NAME = "layout.vh"
+#: ports of the endpoint whose widths the header needs, and the macros that say them
+PORTS = {"mem__awaddr": "MEM_ADDRESS_BITS", "mem__awid": "MEM_ID_BITS", "csr__awaddr": "CSR_ADDRESS_BITS"}
+
+
+def _macros(config, widths):
+    """(macro, text) pairs; a field's text is a part select, as in payload[`REQ_TAG]."""
+    groups = dict(messages.FIELDS)
+    groups["page_command"] = fields_of(layouts.page_command(config))
+    groups["page_done"] = fields_of(layouts.page_done(config))
+    for lane in events.Lane:
+        groups[f"{lane.name}_record"] = events.record_fields(config, lane)
+    for group, fields in groups.items():
+        low = 0
+        for name, bits in fields:
+            yield f"{group}_{name}", f"{low} +: {bits}"
+            low += bits
+        yield f"{group}_bits", low
+    for port, macro in PORTS.items():
+        yield macro, widths[port]
+    for op in Op:
+        yield f"op_{op.name}", f"{op.value}"
+    for op, fields in MESSAGES.items():
+        layout = messages.FIELDS["req" if op == Op.READ else "rwd"]
+        bits = sum(width for _, width in layout)
+        yield f"message_{op.name}", f"{bits}'h{pack(layout, fields):x}"
+    yield "drs_opcode_nxm", f"{messages.DRSOpcode.MEM_DATA_NXM.value}"
+    yield "address_bits", messages.ADDRESS_BITS
+    yield "lookahead", LOOKAHEAD
+    yield "line_size", (LINE_BYTES - 1).bit_length()
+    yield "lines_per_block", LINES_PER_BLOCK
+    yield "sidecar_lines", SIDECAR_LINES
+    yield "sidecar_base", config.sidecar_base
+    yield "memory_lines", config.memory_lines
+    yield "pages", 1 << config.index_bits
+    yield "poison_line", f"512'h{POISON_LINE:x}"
+
+
+def verilog_header(config, widths):
+    """The text of `HEADER_NAME`. `widths` has the bits of the endpoint's ports in `PORTS`."""
+    lines = [f"`define {name.upper()} {text}" for name, text in _macros(config, widths)]
+    return "\n".join(["`ifndef LAYOUT", "`define LAYOUT", *lines, "`endif", ""])
+
+
+def bench_sources(config, widths):
+    """{file: text} of the bench around an endpoint whose ports have `widths`; the endpoint is to be added."""
+    sources = {path.name: path.read_text() for path in sorted(HDL.glob("*.v"))}
+    return sources | {HEADER_NAME: verilog_header(config, widths)}

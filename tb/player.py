@@ -1,0 +1,65 @@
+"""Issue rules of a stimulus, clock for clock as in `tb/hdl/player.v`, over the interactive host."""
+
+from collections import deque
+
+from cocotb.triggers import FallingEdge, ReadOnly
+
+from tb.stimulus import LOOKAHEAD, Op
+
+__all__ = ["Player"]
+
+
+class Player:
+    """Plays operations through a host, reads and writes on their own, as many outstanding as allowed.
+
+    In each clock, after the responses of that clock have been seen: operations are taken from the stimulus until one
+    has to wait (a fence, or a full look-ahead queue); then each channel that is free offers its next message from the
+    next clock on.
+    """
+
+    def __init__(self, host, operations, *, max_reads, max_writes):
+        self._host = host
+        self._operations = iter(operations)
+        self._limits = {"req": max_reads, "rwd": max_writes}
+        self._queues = {"req": deque(), "rwd": deque()}
+        self._next = None
+        self._ended = False
+
+    def _idle(self, channel):
+        return not self._queues[channel] and not self._host.outstanding(channel)
+
+    def _take(self):
+        """Take operations until one has to wait."""
+        while True:
+            if self._next is None:
+                self._next = next(self._operations, None)
+                if self._next is None:
+                    self._ended = True
+                    return
+            operation = self._next
+            if operation.op == Op.FENCE_WRITES:
+                if not self._idle("rwd"):
+                    return
+            elif operation.op == Op.FENCE_ALL:
+                if not (self._idle("req") and self._idle("rwd")):
+                    return
+            else:
+                queue = self._queues[operation.channel]
+                if len(queue) == LOOKAHEAD:
+                    return
+                queue.append((self._host.next_tag(), operation))
+            self._next = None
+
+    async def run(self):
+        """Returns when every message is answered."""
+        falling = FallingEdge(self._host.clock)
+        while True:
+            await falling
+            await ReadOnly()
+            self._take()
+            for channel, queue in self._queues.items():
+                if queue and self._host.free(channel) and self._host.outstanding(channel) < self._limits[channel]:
+                    tag, operation = queue.popleft()
+                    self._host.issue(channel, operation.message(tag))
+            if self._ended and self._idle("req") and self._idle("rwd"):
+                return

@@ -1,0 +1,60 @@
+"""Random stimuli from a seed: steps of hints, reads and writes, dense enough that messages meet on lines and blocks."""
+
+import random
+from collections import deque
+
+from golden.address import encode, hint_address
+from golden.config import LINES_PER_BLOCK
+from golden.hints import ENTRIES_MAX, pack_hint
+from tb.image import WRITES_MAX
+from tb.stimulus import fence_all, fence_writes, read, write, write_partial
+
+__all__ = ["random_operations"]
+
+#: writes that can be open at once, so that no line gets more of them than the image can follow
+OPEN_WRITES = 64
+FIRST_STEP = 1
+
+
+def random_operations(config, region, *, seed, steps, accesses, blocks=None, lines=8, hints=True):
+    """Operations of `steps` steps of `accesses` messages each, over the first `blocks` blocks of each head.
+
+    A step hints a few blocks of each head (not with `hints` false), waits for the hints, and then mixes reads, writes
+    and partial writes, more often on hinted blocks, on `lines` lines of a block, with a fence now and then.
+    """
+    rng = random.Random(seed)
+    blocks = min(blocks or config.blocks_per_head, config.blocks_per_head)
+    heads = range(region.first_head, region.first_head + region.heads)
+    recent = deque(maxlen=OPEN_WRITES)
+    used_lines = [rng.randrange(LINES_PER_BLOCK) for _ in range(lines)]
+
+    def place(hot):
+        head, block = rng.choice(hot) if hot and rng.random() < 0.6 else (rng.choice(heads), rng.randrange(blocks))
+        return encode(config, region, head, block, rng.choice(used_lines))
+
+    for step in range(FIRST_STEP, FIRST_STEP + steps):
+        hot = []
+        for head in heads if hints else ():
+            chosen = rng.sample(range(blocks), rng.randint(0, min(4, blocks)))
+            for first in range(0, len(chosen) or 1, ENTRIES_MAX):
+                entries = [
+                    (block, rng.getrandbits(rng.choice((8, 16)))) for block in chosen[first : first + ENTRIES_MAX]
+                ]
+                yield write(hint_address(config, region, head), pack_hint(step, entries))
+            hot += [(head, block) for block in chosen]
+        if hints:
+            yield fence_writes()
+        for _ in range(accesses):
+            choice = rng.random()
+            address = place(hot)
+            if choice < 0.5 or recent.count(address) == WRITES_MAX - 1:
+                yield read(address)
+            elif choice < 0.85:
+                recent.append(address)
+                yield write(address, rng.getrandbits(512))
+            elif choice < 0.96:
+                recent.append(address)
+                yield write_partial(address, rng.getrandbits(512), rng.getrandbits(64))
+            else:
+                yield rng.choice((fence_writes, fence_all))()
+        yield fence_all()

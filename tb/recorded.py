@@ -1,0 +1,116 @@
+"""Reading what a batch run recorded: event records in sequence order, messages, and the end-to-end data check."""
+
+from dataclasses import dataclass
+
+from golden.address import Target, decode
+from golden.events import Lane, unpack
+from golden.messages import FIELDS, DRSOpcode
+from tb import payload
+from tb.image import DataMismatch, Image
+from tb.sequence import Merger
+from tb.stimulus import TAGS
+
+__all__ = ["EVENTS", "MESSAGES", "Offer", "Answer", "check_data", "read_events", "read_messages"]
+
+#: files of a run's folder
+EVENTS = "events.txt"
+MESSAGES = "messages.txt"
+
+_LANES = {"S": Lane.SLOT, "E": Lane.ENGINE}
+_CHANNELS = {"N": "ndr", "D": "drs"}
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A message is offered for the first time. `number` is its running number in the stimulus."""
+
+    clock: int
+    number: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response on `channel` (ndr, drs): `latency` clocks after its message's first offer."""
+
+    clock: int
+    number: int
+    channel: str
+    latency: int
+    fields: dict
+
+
+def read_events(path, config):
+    """(lane, fields) of each record of an events file in sequence order. Raises `SequenceError` if one is missing."""
+    ready = []
+    merger = Merger(lambda lane, fields: ready.append((lane, fields)))
+    with open(path) as file:
+        for line in file:
+            letter, text = line.split()
+            lane = _LANES[letter]
+            merger.add(lane, unpack(config, lane, int(text, 16)))
+            yield from ready
+            ready.clear()
+    merger.finish()
+
+
+def read_messages(path):
+    """`Offer` and `Answer` of each line of a messages file, in the order of their clocks."""
+    highest = 0
+
+    def number_of(tag):
+        # Far fewer than 2^15 messages are in flight, so the nearest number with this tag is the one.
+        nonlocal highest
+        number = highest + (tag - highest + TAGS // 2) % TAGS - TAGS // 2
+        highest = max(highest, number)
+        return number
+
+    with open(path) as file:
+        for line in file:
+            letter, clock, *rest = line.split()
+            if letter == "I":
+                yield Offer(int(clock), number_of(int(rest[0])))
+                continue
+            channel = _CHANNELS[letter]
+            fields = payload.unpack(FIELDS[channel], int(rest[1], 16))
+            yield Answer(int(clock), number_of(fields["tag"]), channel, int(rest[0]), fields)
+
+
+def check_data(config, regions, operations, messages, *, poison_allowed=False):
+    """Check the data of every read of a block against what memory must hold; returns the number of reads checked.
+
+    `operations` is the stimulus, `messages` what `read_messages` gives for it, recorded with data; both are read
+    once, in order. Raises `DataMismatch`.
+    """
+    image = Image(poison_allowed=poison_allowed)
+    numbered = enumerate(operation for operation in operations if operation.channel)
+    waiting, due = {}, {}
+
+    def operation_of(number):
+        while number not in waiting:
+            position, operation = next(numbered)
+            waiting[position] = operation
+        return waiting[number]
+
+    for message in messages:
+        number = message.number
+        operation = operation_of(number)
+        read = operation.channel == "req"
+        block = decode(config, regions, operation.address).target == Target.BLOCK
+        if isinstance(message, Offer):
+            due[number] = 2 if read else 1
+            if block and read:
+                image.read_issued(number, operation.address)
+            elif block:
+                image.write_issued(number, operation.address, operation.data, operation.be)
+            continue
+        nxm = message.channel == "drs" and message.fields["opcode"] == DRSOpcode.MEM_DATA_NXM
+        if block and nxm:
+            raise DataMismatch(f"read {number} of a block was answered MemData-NXM")
+        if block and message.channel == "drs":
+            image.read_done(number, operation.address, message.fields["data"], bool(message.fields["poison"]))
+        elif block and not read:
+            image.write_done(number, operation.address)
+        due[number] -= 2 if nxm else 1
+        if not due[number]:
+            del due[number], waiting[number]
+    return image.checked

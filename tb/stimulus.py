@@ -1,0 +1,123 @@
+"""Stimuli: what a host does, as a sequence of operations, and as the text that the batch form's player reads.
+
+Both forms follow the same rules. Operations are taken in order; a read waits for its turn among the reads, a write
+among the writes, and neither for the other; a fence waits, and so does everything after it. A message's tag is its
+running number modulo 2^16, reads and writes counted together.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from golden.messages import ADDRESS_BITS, MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
+
+__all__ = [
+    "FULL", "LOOKAHEAD", "MESSAGES", "Op", "Operation", "TAGS", "fence_all", "fence_writes", "line", "read", "write",
+    "write_partial", "write_stimulus",
+]  # fmt: skip
+
+TAGS = 1 << 16
+#: reads (and writes) taken from the stimulus before they can be issued
+LOOKAHEAD = 16
+#: byte enables of a whole line
+FULL = (1 << 64) - 1
+
+
+class Op(IntEnum):
+    """The first number of a line of the text."""
+
+    END = 0
+    READ = 1
+    WRITE = 2
+    WRITE_PARTIAL = 3
+    #: goes on when every write before it is completed
+    FENCE_WRITES = 4
+    #: goes on when every message before it is answered
+    FENCE_ALL = 5
+
+
+#: a write after which the host has no copy
+_NO_COPY = {
+    "snp_type": SnpType.SNP_INV,
+    "meta_field": MetaField.META0_STATE,
+    "meta_value": MetaValue.INVALID,
+}
+#: the fields that make a message of an operation; tag, address, byte enables and data come on top
+MESSAGES = {
+    Op.READ: {"opcode": ReqOpcode.MEM_RD, "snp_type": SnpType.SNP_INV, "meta_field": MetaField.NO_OP},
+    Op.WRITE: {"opcode": RwDOpcode.MEM_WR, **_NO_COPY},
+    Op.WRITE_PARTIAL: {"opcode": RwDOpcode.MEM_WR_PTL, **_NO_COPY, "be_present": 1},
+}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation; `address` is a line address (HPA >> 6), `data` a line as an integer, `be` one bit a byte."""
+
+    op: Op
+    address: int = 0
+    data: int = 0
+    be: int = FULL
+
+    def __post_init__(self):
+        for name, bits in (("address", ADDRESS_BITS), ("data", 512), ("be", 64)):
+            value = getattr(self, name)
+            if not 0 <= value < 1 << bits:
+                raise ValueError(f"{self.op.name}: {name} must fit {bits} bits, not {value!r}")
+
+    @property
+    def channel(self):
+        """The channel of its message; None for a fence."""
+        return {Op.READ: "req", Op.WRITE: "rwd", Op.WRITE_PARTIAL: "rwd"}.get(self.op)
+
+    def message(self, tag):
+        """Its message's fields."""
+        fields = MESSAGES[self.op] | {"tag": tag, "address": self.address}
+        if self.op != Op.READ:
+            fields |= {"data": self.data}
+        if self.op == Op.WRITE_PARTIAL:
+            fields |= {"be": self.be}
+        return fields
+
+
+def read(address):
+    return Operation(Op.READ, address)
+
+
+def write(address, data):
+    """Also a hint, with `golden.hints.pack_hint` and `golden.address.hint_address`."""
+    return Operation(Op.WRITE, address, data)
+
+
+def write_partial(address, data, be):
+    return Operation(Op.WRITE_PARTIAL, address, data, be)
+
+
+def fence_writes():
+    return Operation(Op.FENCE_WRITES)
+
+
+def fence_all():
+    return Operation(Op.FENCE_ALL)
+
+
+def line(operation):
+    """The line of text of an operation: hexadecimal numbers, `op [address [byte enables] data]`."""
+    text = f"{operation.op:x}"
+    if operation.channel:
+        text += f" {operation.address:x}"
+    if operation.op == Op.WRITE_PARTIAL:
+        text += f" {operation.be:x}"
+    if operation.channel == "rwd":
+        text += f" {operation.data:x}"
+    return text
+
+
+def write_stimulus(path, operations):
+    """Write the text of `operations`, an END after them, and return the number of messages in it."""
+    messages = 0
+    with open(path, "w") as file:
+        for operation in operations:
+            messages += operation.channel is not None
+            file.write(line(operation) + "\n")
+        file.write(f"{Op.END:x}\n")
+    return messages

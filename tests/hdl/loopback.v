@@ -1,0 +1,278 @@
+// Stands in for the endpoint in the bench's own tests: every line lives at a fixed place of DDR5, no metadata, made-up records.
+// Reads of lines never written give zeros. Each 16th write is followed by a page program and a page read of its frame, so that
+// data goes once through flash. A write to register 0x06C breaks one rule on purpose: 1 a lost response, 2 wrong data, 3 a
+// doubled sequence number, 4 a response twice, 5 an access outside memory, 6 a page that was never programmed.
+`include "layout.vh"
+
+module endpoint (
+    input clk,
+    input rst,
+    input [`REQ_BITS-1:0] req__payload,
+    input req__valid,
+    output req__ready,
+    input [`RWD_BITS-1:0] rwd__payload,
+    input rwd__valid,
+    output rwd__ready,
+    output reg [`NDR_BITS-1:0] ndr__payload,
+    output reg ndr__valid,
+    input ndr__ready,
+    output reg [`DRS_BITS-1:0] drs__payload,
+    output reg drs__valid,
+    input drs__ready,
+    output reg [`PAGE_COMMAND_BITS-1:0] page_command__payload,
+    output reg page_command__valid,
+    input page_command__ready,
+    input [`PAGE_DONE_BITS-1:0] page_done__payload,
+    input page_done__valid,
+    output page_done__ready,
+    output reg [`SLOT_RECORD_BITS-1:0] slot_record__payload,
+    output reg slot_record__valid,
+    input slot_record__ready,
+    output reg [`ENGINE_RECORD_BITS-1:0] engine_record__payload,
+    output reg engine_record__valid,
+    input engine_record__ready,
+    output [`MEM_ID_BITS-1:0] mem__awid,
+    output [`MEM_ADDRESS_BITS-1:0] mem__awaddr,
+    output [7:0] mem__awlen,
+    output [2:0] mem__awsize,
+    output [1:0] mem__awburst,
+    output reg mem__awvalid,
+    input mem__awready,
+    output [`MEM_ID_BITS-1:0] mem__arid,
+    output [`MEM_ADDRESS_BITS-1:0] mem__araddr,
+    output [7:0] mem__arlen,
+    output [2:0] mem__arsize,
+    output [1:0] mem__arburst,
+    output reg mem__arvalid,
+    input mem__arready,
+    output reg [511:0] mem__wdata,
+    output reg [63:0] mem__wstrb,
+    output mem__wlast,
+    output reg mem__wvalid,
+    input mem__wready,
+    input [`MEM_ID_BITS-1:0] mem__bid,
+    input [1:0] mem__bresp,
+    input mem__bvalid,
+    output mem__bready,
+    input [`MEM_ID_BITS-1:0] mem__rid,
+    input [511:0] mem__rdata,
+    input [1:0] mem__rresp,
+    input mem__rlast,
+    input mem__rvalid,
+    output mem__rready,
+    input [`CSR_ADDRESS_BITS-1:0] csr__awaddr,
+    input [2:0] csr__awprot,
+    input csr__awvalid,
+    output csr__awready,
+    input [31:0] csr__wdata,
+    input [3:0] csr__wstrb,
+    input csr__wvalid,
+    output csr__wready,
+    output reg [1:0] csr__bresp,
+    output reg csr__bvalid,
+    input csr__bready,
+    input [`CSR_ADDRESS_BITS-1:0] csr__araddr,
+    input [2:0] csr__arprot,
+    input csr__arvalid,
+    output csr__arready,
+    output reg [31:0] csr__rdata,
+    output [1:0] csr__rresp,
+    output reg csr__rvalid,
+    input csr__rready
+);
+    localparam READS = 8;
+    localparam IDLE = 0, WRITING = 1, PROGRAM = 2, PROGRAMMING = 3, FETCH = 4, FETCHING = 5, TWICE = 6;
+
+    reg [2:0] state, fault;
+    reg [31:0] next_record, writes, reads;
+    reg written [0:`MEMORY_LINES-1];
+    integer i;
+
+    // Reads, by ID: in flight, the tag, whether the line was ever written; then an answer in two halves.
+    reg flying [0:READS-1];
+    reg [15:0] tags [0:READS-1];
+    reg known [0:READS-1];
+    integer free_id, in_flight;
+    reg [15:0] write_tag;
+    reg [63:0] enables;
+
+    // One thing at a time leaves: a record has to be gone before the next message is taken.
+    wire room = !slot_record__valid && !engine_record__valid && !ndr__valid && !drs__valid && !mem__arvalid;
+    assign rwd__ready = state == IDLE && room && in_flight == 0;
+    assign req__ready = state == IDLE && room && in_flight < READS && !rwd__valid;
+    assign page_done__ready = state == PROGRAMMING || state == FETCHING;
+    assign mem__bready = state == WRITING && !ndr__valid;
+    assign mem__rready = !ndr__valid && !drs__valid;
+
+    reg [31:0] read_line, write_line;
+    reg [`MEM_ID_BITS-1:0] arid;
+    assign mem__araddr = fault == 5 ? ~0 : read_line << `LINE_SIZE;
+    assign mem__awaddr = write_line << `LINE_SIZE;
+    assign mem__arid = arid;
+    assign mem__awid = 3;
+    assign mem__arlen = 0;
+    assign mem__awlen = 0;
+    assign mem__arsize = `LINE_SIZE;
+    assign mem__awsize = `LINE_SIZE;
+    assign mem__arburst = 1;
+    assign mem__awburst = 1;
+    assign mem__wlast = 1;
+
+    wire [31:0] frame = write_line / `LINES_PER_BLOCK;
+
+    task note(input [5:0] kind);
+        begin
+            engine_record__payload <= 0;
+            engine_record__payload[`ENGINE_RECORD_SEQUENCE] <= next_record;
+            engine_record__payload[`ENGINE_RECORD_KIND] <= kind;
+            engine_record__payload[`ENGINE_RECORD_FRAME] <= frame;
+            engine_record__valid <= 1;
+            next_record = next_record + 1;
+        end
+    endtask
+
+    task record(input [3:0] kind, input [15:0] tag);
+        begin
+            slot_record__payload <= 0;
+            slot_record__payload[`SLOT_RECORD_SEQUENCE] <= next_record;
+            slot_record__payload[`SLOT_RECORD_KIND] <= kind;
+            slot_record__payload[`SLOT_RECORD_TAG] <= tag;
+            slot_record__valid <= 1;
+            next_record = next_record + 1;
+        end
+    endtask
+
+    task command(input write);
+        begin
+            page_command__payload <= 0;
+            page_command__payload[`PAGE_COMMAND_WRITE] <= write;
+            page_command__payload[`PAGE_COMMAND_TAG] <= 1;
+            page_command__payload[`PAGE_COMMAND_PAGE] <= frame;
+            page_command__payload[`PAGE_COMMAND_FRAME] <= frame;
+            page_command__valid <= 1;
+            note(write ? 7 : 6);
+        end
+    endtask
+
+    initial for (i = 0; i < `MEMORY_LINES; i = i + 1) written[i] = 0;
+
+    always @(posedge clk) begin
+        if (ndr__ready) ndr__valid <= 0;
+        if (drs__ready) drs__valid <= 0;
+        if (slot_record__ready) slot_record__valid <= 0;
+        if (engine_record__ready) engine_record__valid <= 0;
+        if (page_command__ready) page_command__valid <= 0;
+        if (mem__arready) mem__arvalid <= 0;
+        if (mem__awready) mem__awvalid <= 0;
+        if (mem__wready) mem__wvalid <= 0;
+        if (rst) begin
+            state <= IDLE;
+            next_record = 0;
+            writes = 0;
+            reads = 0;
+            in_flight = 0;
+            for (i = 0; i < READS; i = i + 1) flying[i] = 0;
+            ndr__valid <= 0;
+            drs__valid <= 0;
+            slot_record__valid <= 0;
+            engine_record__valid <= 0;
+            page_command__valid <= 0;
+            mem__arvalid <= 0;
+            mem__awvalid <= 0;
+            mem__wvalid <= 0;
+        end else begin
+            if (req__valid && req__ready) begin
+                reads = reads + 1;
+                for (i = 0; i < READS; i = i + 1) if (!flying[i]) free_id = i;
+                flying[free_id] = 1;
+                in_flight = in_flight + 1;
+                tags[free_id] = req__payload[`REQ_TAG];
+                known[free_id] = written[req__payload[`REQ_ADDRESS] % (`PAGES * `LINES_PER_BLOCK)];
+                arid <= free_id;
+                read_line <= req__payload[`REQ_ADDRESS] % (`PAGES * `LINES_PER_BLOCK);
+                mem__arvalid <= 1;
+                record(0, req__payload[`REQ_TAG]);
+            end
+            if (mem__rvalid && mem__rready) begin
+                flying[mem__rid] = 0;
+                in_flight = in_flight - 1;
+                ndr__payload <= 0;
+                ndr__payload[`NDR_TAG] <= tags[mem__rid];
+                ndr__valid <= 1;
+                drs__payload <= 0;
+                drs__payload[`DRS_TAG] <= tags[mem__rid];
+                drs__payload[`DRS_DATA] <= known[mem__rid] ? mem__rdata ^ (fault == 2 && reads >= 40) : 512'd0;
+                drs__valid <= !(fault == 1 && reads > 40);
+            end
+            case (state)
+                IDLE: if (rwd__valid && rwd__ready) begin
+                    writes = writes + 1;
+                    write_tag <= rwd__payload[`RWD_TAG];
+                    write_line <= rwd__payload[`RWD_ADDRESS] % (`PAGES * `LINES_PER_BLOCK);
+                    mem__awvalid <= 1;
+                    mem__wvalid <= 1;
+                    mem__wstrb <= {64{1'b1}};
+                    mem__wdata <= rwd__payload[`RWD_DATA];
+                    if (rwd__payload[`RWD_BE_PRESENT]) begin
+                        if (written[rwd__payload[`RWD_ADDRESS] % (`PAGES * `LINES_PER_BLOCK)]) mem__wstrb <= rwd__payload[`RWD_BE];
+                        else begin
+                            enables = rwd__payload[`RWD_BE];
+                            for (i = 0; i < 64; i = i + 1) if (!enables[i]) mem__wdata[8*i +: 8] <= 0;
+                        end
+                    end
+                    written[rwd__payload[`RWD_ADDRESS] % (`PAGES * `LINES_PER_BLOCK)] = 1;
+                    if (fault == 3 && writes == 20) next_record = next_record - 1;
+                    record(1, rwd__payload[`RWD_TAG]);
+                    state <= WRITING;
+                end
+                WRITING: if (mem__bvalid && mem__bready) begin
+                    ndr__payload <= 0;
+                    ndr__payload[`NDR_TAG] <= write_tag;
+                    ndr__valid <= 1;
+                    state <= writes % 16 == 0 ? fault == 6 ? FETCH : PROGRAM : fault == 4 && writes == 20 ? TWICE : IDLE;
+                end
+                PROGRAM: if (room) begin
+                    command(1);
+                    state <= PROGRAMMING;
+                end
+                PROGRAMMING: if (page_done__valid) state <= FETCH;
+                FETCH: if (room) begin
+                    command(0);
+                    state <= FETCHING;
+                end
+                FETCHING: if (page_done__valid) state <= IDLE;
+                TWICE: if (room) begin
+                    ndr__valid <= 1;
+                    state <= IDLE;
+                end
+            endcase
+        end
+    end
+
+    // Registers: 0x008 reads as 1 (the table is ready), 0x000 cannot be written, the others keep what is written.
+    reg [31:0] registers [0:(1 << `CSR_ADDRESS_BITS) / 4 - 1];
+    assign csr__awready = csr__awvalid && csr__wvalid && !csr__bvalid;
+    assign csr__wready = csr__awready;
+    assign csr__arready = csr__arvalid && !csr__rvalid;
+    assign csr__rresp = 0;
+    always @(posedge clk) begin
+        if (csr__bready) csr__bvalid <= 0;
+        if (csr__rready) csr__rvalid <= 0;
+        if (rst) begin
+            csr__bvalid <= 0;
+            csr__rvalid <= 0;
+            fault <= 0;
+        end else begin
+            if (csr__awready) begin
+                if (csr__awaddr == 'h6c) fault <= csr__wdata;
+                csr__bvalid <= 1;
+                csr__bresp <= csr__awaddr == 0 ? 2 : 0;
+                registers[csr__awaddr / 4] <= csr__wdata;
+            end
+            if (csr__arready) begin
+                csr__rvalid <= 1;
+                csr__rdata <= csr__araddr == 8 ? 1 : registers[csr__araddr / 4];
+            end
+        end
+    end
+endmodule

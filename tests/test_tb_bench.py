@@ -1,0 +1,122 @@
+"""Both forms of the bench around a stand-in for the endpoint, on both simulators; each of their checks can fail."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from golden.config import preset
+from golden.csr import reset_regions
+from tb.batch import BatchSettings
+from tb.batch import run as run_batch
+from tb.build import SIMULATORS, SimulationFailed, build, run
+from tb.layout import HEADER_NAME, bench_sources, verilog_header
+from tb.random_traffic import random_operations
+from tb.recorded import EVENTS, MESSAGES, Answer, check_data, read_events, read_messages
+
+CONFIG = preset("tiny")
+WIDTHS = {"mem__awaddr": CONFIG.memory_address_bits, "mem__awid": 5, "csr__awaddr": 12}
+LOOPBACK = (Path(__file__).parent / "hdl" / "loopback.v").read_text()
+REGION = reset_regions(CONFIG)[0]
+BATCH = BatchSettings(
+    memory_latency=20,
+    flash_read_clocks=70,
+    flash_program_clocks=90,
+    max_reads=6,
+    max_writes=4,
+    watchdog_clocks=2000,
+    poll_clocks=5000,
+)
+
+
+def interactive(simulator, folder, testcase, **settings):
+    sources = {"endpoint.v": LOOPBACK, HEADER_NAME: verilog_header(CONFIG, WIDTHS)}
+    built = build(simulator, top="endpoint", sources=sources)
+    settings = {"preset": CONFIG.name, "seed": 1} | settings
+    return run(built, module="tb.cocotb_bench", testcase=testcase, folder=folder, settings=settings)
+
+
+def batch_build(simulator):
+    return build(simulator, top="bench", sources=bench_sources(CONFIG, WIDTHS) | {"endpoint.v": LOOPBACK})
+
+
+def operations(seed=1, accesses=60):
+    return random_operations(CONFIG, REGION, seed=seed, steps=3, accesses=accesses, blocks=3, hints=False)
+
+
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_coroutines_under_stalls_see_their_data(simulator, tmp_path):
+    assert interactive(simulator, tmp_path, "coroutines", share=0.5, messages=12) == 1
+
+
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_registers_by_name_and_errors_raised(simulator, tmp_path):
+    assert interactive(simulator, tmp_path, "registers") == 1
+
+
+@pytest.mark.parametrize("latency", [1, 2, 20])
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_both_forms_give_the_same_records_and_responses(simulator, latency, tmp_path):
+    interactive(simulator, tmp_path / "interactive", "play", messages=60, memory_latency=latency)
+    seen = json.loads((tmp_path / "interactive" / "seen.json").read_text())
+    folder = tmp_path / "batch"
+    run_batch(batch_build(simulator), operations(), replace(BATCH, memory_latency=latency), folder)
+    records = [[int(lane), fields] for lane, fields in read_events(folder / EVENTS, CONFIG)]
+    answers = [message for message in read_messages(folder / MESSAGES) if isinstance(message, Answer)]
+    assert records == seen["records"]
+    assert [[a.channel, a.latency, a.fields] for a in answers] == seen["responses"]
+
+
+@pytest.mark.parametrize("pause_seed", [0, 12345])
+def test_both_simulators_record_the_same_files_and_the_data_is_right(pause_seed, tmp_path):
+    texts = []
+    for simulator in SIMULATORS:
+        folder = tmp_path / simulator
+        outcome = run_batch(batch_build(simulator), operations(), replace(BATCH, pause_seed=pause_seed), folder)
+        texts.append([(folder / name).read_text() for name in (EVENTS, MESSAGES)])
+        checked = check_data(CONFIG, [REGION], operations(), read_messages(folder / MESSAGES))
+        assert checked > 50
+        assert outcome["answered"] == sum(op.channel is not None for op in operations())
+    assert texts[0] == texts[1]
+
+
+def test_data_check_of_recorded_files_can_fail(tmp_path):
+    run_batch(batch_build("icarus"), operations(), replace(BATCH, registers=[("LEAP_CAP", 2)]), tmp_path)
+    with pytest.raises(AssertionError, match="read tag"):
+        check_data(CONFIG, [REGION], operations(), read_messages(tmp_path / MESSAGES))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (1, "no response and no record for 2000 clocks; the oldest message is req tag"),
+        (2, "DataMismatch|read tag"),
+        (3, "twice, or one is missing"),
+        (4, "which is not in flight"),
+        (5, "not a line of memory"),
+        (6, "was never programmed"),
+    ],
+)
+def test_interactive_form_notices(fault, message, tmp_path):
+    with pytest.raises(SimulationFailed, match=message):
+        interactive("icarus", tmp_path, "play", messages=60, fault=fault)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (1, "no response and no record for 2000 clocks; the oldest message has tag"),
+        (4, "a response that is not due, with tag"),
+        (5, "not one line of memory"),
+        (6, "was? ?never programmed"),
+    ],
+)
+def test_batch_form_notices(fault, message, tmp_path):
+    with pytest.raises(SimulationFailed, match=message):
+        run_batch(batch_build("icarus"), operations(), replace(BATCH, registers=[("LEAP_CAP", fault)]), tmp_path)
+
+
+def test_batch_form_refuses_a_register_that_the_endpoint_refuses(tmp_path):
+    with pytest.raises(SimulationFailed, match="write of 0x1 to ID was refused"):
+        run_batch(batch_build("icarus"), operations(), replace(BATCH, registers=[("ID", 1)]), tmp_path)
