@@ -181,7 +181,7 @@ def run(bench, *others, seed=1, slowness=0.6, config=CONFIG, dut=None):
 
 
 def random_delays(rng):
-    return tuple(rng.choice((0, 0, 1, 2, 5)) for _ in range(3))
+    return tuple(rng.choice((0, 0, 1, 2, 5, 9)) for _ in range(3))
 
 
 # The map -------------------------------------------------------------------------------------------------------------
