@@ -1,0 +1,268 @@
+"""Streaming blocks of one head through the key pipeline: short scans of its queue, sweeps of all its blocks."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, enum, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.metadata import State
+from hw import layouts
+from hw.queues import count_bits, position_bits, queue_write
+from hw.rank import beyond, is_before, rank_layout, rank_of
+from hw.score import Key
+from hw.sorter import Sorter
+
+__all__ = ["SweepKind", "sweep_job", "sweep_result", "Sweep"]
+
+
+class SweepKind(enum.Enum, shape=2):
+    """What is streamed."""
+
+    #: the `count` blocks of the head's queue; those that no longer belong there are dropped from it
+    QUEUE = 0
+    #: all blocks of the head
+    HEAD = 1
+    #: all blocks of the head, and its first ones become its queue
+    REFILL = 2
+    #: block `other` of head `other_head`, then `block` of `head`
+    PAIR = 3
+
+
+def sweep_job(config):
+    """`count`, `threshold`: of the head's queue record, for QUEUE."""
+    return data.StructLayout(
+        {
+            "kind": SweepKind, "head": config.head_bits, "block": config.block_bits, "other_head": config.head_bits,
+            "other": config.block_bits, "count": count_bits(config), "threshold": rank_layout(config),
+        }
+    )  # fmt: skip
+
+
+def sweep_result(config):
+    """Ranks of what was streamed.
+
+    `eligible`: the first block that may leave; `waived`: the first that may leave if announcements are waived; `warm`:
+    the first that is warm. `threshold`, `count`: of the queue as it is now. Of a PAIR: the key of `other`; frame of the
+    other block and whether it is in migration.
+    """
+    rank = rank_layout(config)
+    return data.StructLayout(
+        {
+            "eligible": rank, "waived": rank, "warm": rank, "threshold": rank, "count": count_bits(config),
+            "other": rank, "frame": config.frame_bits, "migrating": 1,
+        }
+    )  # fmt: skip
+
+
+class Sweep(wiring.Component):
+    """Reads blocks of a head from the metadata table, ranks them and keeps the first ones. One block a clock.
+
+    A job of n blocks takes n + 11 clocks from `start` to `done`; REFILL adds up to 2 x `queue_depth` for sorting and
+    for writing the queue.
+
+    ```
+    clock   0           1           2           3          4         5..10    11         12
+            number      queue RAM   index       table      entry,    key      rank       first so far,
+                                                           migrating                     sorter, queue
+    ```
+
+    A QUEUE job compacts the queue in place: what stays moves forward. Entries behind the last one moved are untouched,
+    so that the queue as it was, `count` blocks long, still holds all it must where the result is not used.
+
+    Members
+    -------
+    start : In(1)
+        Begin `job`; not before the last job is done.
+    job : In(sweep_job)
+    done : Out(1)
+        For one clock.
+    result : Out(sweep_result)
+        From the clock after `done` until the next start.
+    now, policy : In
+    table : Out(TableRead)
+    migrating_index : Out(index)
+    migrating : In(1)
+        In the same clock: this block is in migration.
+    read_enable, read_head, read_position, read_block, write, write_done
+        The queue RAM in `Queues`.
+    """
+
+    def __init__(self, *, config):
+        if config.lanes != 1:
+            raise ConfigError(
+                f"preset {config.name!r}: lanes = {config.lanes!r}: must be 1 (the table has one read port)"
+            )
+        self._config = config
+        self._key = Key(config=config)
+        super().__init__(
+            {
+                "start": In(1),
+                "job": In(sweep_job(config)),
+                "done": Out(1),
+                "result": Out(sweep_result(config)),
+                "now": In(config.step_bits),
+                "policy": In(layouts.policy_layout()),
+                "table": Out(layouts.TableRead(config)),
+                "migrating_index": Out(config.index_bits),
+                "migrating": In(1),
+                "read_enable": Out(1),
+                "read_head": Out(config.head_bits),
+                "read_position": Out(position_bits(config)),
+                "read_block": In(config.block_bits),
+                "write": Out(queue_write(config)),
+                "write_done": In(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        job, result = Signal(sweep_job(config)), self.result
+        m.submodules.key = key = self._key
+        m.submodules.sorter = sorter = Sorter(config=config)
+        is_queue = job.kind == SweepKind.QUEUE
+        is_pair = job.kind == SweepKind.PAIR
+
+        # Clock 0: which blocks
+        element = data.StructLayout(
+            {
+                "valid": 1, "last": 1, "other": 1, "head": config.head_bits, "block": config.block_bits,
+                "step": config.step_bits, "warm": 1, "waived": 1, "eligible": 1,
+            }
+        )  # fmt: skip
+        number = Signal(range(max(config.blocks_per_head, config.queue_depth)))
+        last_number = Signal.like(number)
+        issuing = Signal()
+        issued = Signal(element)
+        with m.If(is_queue):
+            m.d.comb += last_number.eq(job.count - 1)
+        with m.Elif(is_pair):
+            m.d.comb += last_number.eq(1)
+        with m.Else():
+            m.d.comb += last_number.eq(config.blocks_per_head - 1)
+        m.d.comb += [
+            issued.valid.eq(issuing),
+            issued.last.eq(number == last_number),
+            issued.other.eq(is_pair & (number == 0)),
+            issued.head.eq(Mux(issued.other, job.other_head, job.head)),
+            issued.block.eq(Mux(is_pair, Mux(issued.other, job.other, job.block), number)),
+            self.read_enable.eq(issuing),
+            self.read_head.eq(job.head),
+            self.read_position.eq(number),
+        ]
+        with m.If(issuing):
+            m.d.sync += number.eq(number + 1)
+            with m.If(issued.last):
+                m.d.sync += issuing.eq(0)
+
+        # Clocks 1 to 3: the block of a queue, its index, its entry
+        named = Signal(element)
+        indexed = Signal(element)
+        read = Signal(element)
+        m.d.sync += [named.eq(issued), indexed.eq(named), read.eq(indexed)]
+        with m.If(is_queue):
+            m.d.sync += indexed.block.eq(self.read_block)
+        m.d.comb += [
+            self.table.enable.eq(indexed.valid),
+            self.table.index.eq(Cat(indexed.block, indexed.head)),
+        ]
+
+        # Clock 4: may it leave?
+        entry = Signal(layouts.entry(config))
+        examined = Signal(element)
+        fetched = Signal(element)
+        protected = self.policy.protect & (entry.step == self.now) & entry.announced & ~entry.touched
+        m.d.sync += [entry.eq(self.table.entry), fetched.eq(read)]
+        m.d.comb += [
+            self.migrating_index.eq(Cat(fetched.block, fetched.head)),
+            examined.eq(fetched),
+            examined.step.eq(entry.step),
+            examined.warm.eq(entry.state == State.WARM),
+            examined.waived.eq(examined.warm & ~entry.pinned & ~self.migrating),
+            examined.eligible.eq(examined.waived & ~protected),
+            key.priority.eq(self.policy.priority),
+            key.ema.eq(entry.ema),
+            key.step.eq(entry.step),
+            key.now.eq(self.now),
+            key.lam.eq(self.policy.lam),
+        ]
+        with m.If(fetched.valid & ~fetched.other):
+            m.d.sync += [result.frame.eq(entry.frame), result.migrating.eq(self.migrating)]
+
+        # Clocks 5 to 10: key
+        carried = examined
+        for clock in range(1, key.latency + 1):
+            following = Signal(element, name=f"carried_{clock}")
+            m.d.sync += following.eq(carried)
+            carried = following
+
+        # Clock 11: rank
+        ranked = Signal(element)
+        rank = Signal(rank_layout(config))
+        m.d.sync += [
+            ranked.eq(carried),
+            rank.eq(rank_of(config, key=key.key, step=carried.step, block=carried.block)),
+        ]
+
+        # Clock 12: first so far
+        for field in ("eligible", "waived", "warm"):
+            with m.If(ranked.valid & ranked[field] & is_before(rank, result[field])):
+                m.d.sync += result[field].eq(rank)
+        with m.If(ranked.valid & ranked.other):
+            m.d.sync += result.other.eq(rank)
+        m.d.comb += [sorter.rank.eq(rank), sorter.push.eq(ranked.valid & ranked.warm & ~is_queue & ~is_pair)]
+
+        # The queue's RAM: compacted as the blocks pass, or filled from the sorter
+        belongs = ranked.valid & ranked.warm & ~is_before(job.threshold, rank)
+        compacting = Signal()
+        filling = Signal()
+        m.d.comb += self.write.head.eq(job.head)
+        with m.If(filling):
+            m.d.comb += [self.write.valid.eq(~sorter.first.none), self.write.block.eq(sorter.first.block)]
+        with m.Else():
+            m.d.comb += [self.write.valid.eq(compacting & belongs), self.write.block.eq(rank.block)]
+        kept = Signal.like(result.count)
+        m.d.comb += [self.write.position.eq(kept), sorter.shift.eq(filling & self.write_done)]
+        with m.If(self.write_done):
+            m.d.sync += kept.eq(kept + 1)
+        with m.Elif(self.write.valid & ~filling):
+            # An event took the port. The rest stays where it is.
+            m.d.sync += compacting.eq(0)
+
+        with m.FSM():
+            with m.State("IDLE"):
+                with m.If(self.start):
+                    m.d.comb += sorter.clear.eq(1)
+                    m.d.sync += [
+                        number.eq(0),
+                        kept.eq(0),
+                        job.eq(self.job),
+                        compacting.eq(self.job.kind == SweepKind.QUEUE),
+                        result.eligible.eq(beyond(config)),
+                        result.waived.eq(beyond(config)),
+                        result.warm.eq(beyond(config)),
+                    ]
+                    with m.If((self.job.kind == SweepKind.QUEUE) & (self.job.count == 0)):
+                        m.next = "END"
+                    with m.Else():
+                        m.d.sync += issuing.eq(1)
+                        m.next = "STREAM"
+            with m.State("STREAM"):
+                with m.If(ranked.valid & ranked.last):
+                    m.next = "END"
+                    with m.If(job.kind == SweepKind.REFILL):
+                        m.next = "SORT"
+            with m.State("SORT"):
+                with m.If(sorter.settled):
+                    m.d.sync += result.threshold.eq(Mux(sorter.overflowed, sorter.last.as_value(), beyond(config)))
+                    m.next = "FILL"
+            with m.State("FILL"):
+                m.d.comb += filling.eq(1)
+                with m.If(sorter.first.none):
+                    m.next = "END"
+            with m.State("END"):
+                m.d.comb += self.done.eq(1)
+                with m.If(is_queue):
+                    m.d.sync += result.threshold.eq(job.threshold)
+                m.d.sync += result.count.eq(Mux(is_queue & ~compacting, job.count, kept))
+                m.next = "IDLE"
+        return m

@@ -1,0 +1,465 @@
+# amaranth: UnusedElaboratable=no
+"""The victim engine answers every request with the victim that brute force finds, whatever was committed before."""
+
+import random
+from dataclasses import replace
+
+import pytest
+from amaranth.hdl import ResetInserter, Signal
+
+from golden.config import ConfigError, preset
+from golden.metadata import FLAGS, Entry, Slot, SlotKind, State, commit
+from golden.policy import Policy, Priority, ScoreSource, alpha_code, lambda_of
+from golden.score import key
+from golden.victim import Domain, VictimSearch
+from hw.victim import VictimEngine
+from tests.simulation import fields_of, set_payload, simulate
+
+TINY, SMALL = preset("tiny"), preset("small")
+#: number of heads not a power of two, and a queue of two blocks
+ODD = preset("tiny", heads=5, blocks_per_head=32, queue_depth=2, step_bits=27)
+REQUEST_CLOCKS_MAX = 20_000
+
+
+def _packer(layout):
+    """A function that packs named integers into the integer of a flat struct."""
+    offsets = {name: layout[name].offset for name, _ in layout}
+
+    def pack(**values):
+        return sum(int(value) << offsets[name] for name, value in values.items())
+
+    return pack
+
+
+class Bench:
+    """A metadata table in Python, whose every change is shown to the engine as a commit; the golden search follows."""
+
+    def __init__(self, config, policy, seed):
+        print(f"seed {seed}")
+        self.config, self.policy, self.random = config, policy, random.Random(seed)
+        self.dut = VictimEngine(config=config)
+        self.reset = Signal()
+        self.golden = VictimSearch(config)
+        self.table = {(h, b): Entry() for h in range(config.heads) for b in range(config.blocks_per_head)}
+        self.packed = dict.fromkeys(self.table, 0)
+        self.migrating = set()
+        self.now = 0
+        self.above_min = (1 << config.heads) - 1
+        self.pack_entry = _packer(self.dut.table.entry.shape())
+        self.pack_slot = _packer(self.dut.commit.slot.shape())
+        self.pack_commit = _packer(self.dut.commit.shape())
+        self.next_frame = 0
+        self.request_clocks = []
+        self.answers = []
+
+    # One clock --------------------------------------------------------------------------------------------------------
+
+    def start(self, ctx):
+        self.ctx = ctx
+        self.set_policy(self.policy)
+        ctx.set(self.dut.above_min, self.above_min)
+
+    def set_policy(self, policy):
+        self.policy = policy
+        values = {name: getattr(policy, name) for name in ("priority", "score", "alpha", "lam", "protect", "bypass")}
+        set_payload(self.ctx, self.dut.policy, values)
+
+    def index_of(self, where):
+        return where[0] * self.config.blocks_per_head + where[1]
+
+    async def clock(self, slot=None, ended=None):
+        """One clock, in which `slot` commits and the migration of `ended` is reported to be over."""
+        ctx, dut = self.ctx, self.dut
+        enable, index = ctx.get(dut.table.enable), ctx.get(dut.table.index)
+        where = divmod(index, self.config.blocks_per_head)
+        entry = self.packed.get(where, 0)
+        migrating = divmod(ctx.get(dut.migrating_index), self.config.blocks_per_head)
+        ctx.set(dut.migrating, migrating in self.migrating)
+        if slot is not None:
+            self._commit(slot)
+            # A read in the clock of the write may see either.
+            if self.random.random() < 0.5:
+                entry = self.packed.get(where, 0)
+        if ended is not None:
+            ctx.set(dut.migration_ended.valid, 1)
+            ctx.set(dut.migration_ended.head, ended[0])
+        await ctx.tick()
+        if slot is not None:
+            ctx.set(dut.commit.valid, 0)
+        if ended is not None:
+            ctx.set(dut.migration_ended.valid, 0)
+        if enable:
+            ctx.set(dut.table.entry.as_value(), entry)
+
+    def _commit(self, slot):
+        where = slot.head, slot.block
+        before = self.table[where]
+        done = commit(before, slot, self.now, self.policy)
+        packed_before = self.packed[where]
+        if done.entry is not before:
+            self.table[where] = done.entry
+            names = ("ema", "step", "frame", "state", *FLAGS)
+            self.packed[where] = self.pack_entry(**{name: getattr(done.entry, name) for name in names})
+            self.golden.observe(*where, done.entry)
+        value = self.pack_commit(
+            valid=1,
+            slot=self.pack_slot(kind=slot.kind, head=slot.head, block=slot.block, value=slot.value, frame=slot.frame),
+            before=packed_before,
+            after=self.packed[where],
+            outcome=done.outcome,
+            touch=done.touch,
+            event=done.event,
+        )
+        self.ctx.set(self.dut.commit.as_value(), value)
+
+    # What happens in them ---------------------------------------------------------------------------------------------
+
+    async def idle(self, clocks):
+        for _ in range(clocks):
+            await self.clock()
+
+    async def slot(self, kind, where, value=0):
+        self.next_frame = (self.next_frame + 1) % self.config.frames
+        await self.clock(Slot(kind, head=where[0], block=where[1], value=value, frame=self.next_frame))
+
+    async def make_warm(self, where, score=0):
+        """Bring an absent block to a frame, with a hint if `score`, and end its miss."""
+        if score:
+            await self.slot(SlotKind.HINT, where, score)
+        await self.slot(SlotKind.ALLOCATE, where)
+
+    async def end_migration(self, where):
+        self.migrating.discard(where)
+        await self.clock(ended=where)
+
+    async def step(self, steps=1):
+        self.now += steps
+        self.ctx.set(self.dut.now, self.now)
+
+    async def restart(self):
+        """Reset the engine and, as the metadata pipeline does, the table."""
+        self.ctx.set(self.reset, 1)
+        await self.clock()
+        self.ctx.set(self.reset, 0)
+        for where in self.table:
+            self.table[where], self.packed[where] = Entry(), 0
+            self.golden.observe(*where, Entry())
+        self.migrating.clear()
+
+    async def rebuild(self, policy):
+        self.set_policy(policy)
+        self.ctx.set(self.dut.rebuild, 1)
+        await self.clock()
+        self.ctx.set(self.dut.rebuild, 0)
+
+    def heads_of(self, domain, head):
+        if domain == Domain.OWN:
+            return [head]
+        if domain == Domain.ANY:
+            return range(self.config.heads)
+        return [h for h in range(self.config.heads) if self.above_min >> h & 1 or h == head]
+
+    async def request(self, head, domain):
+        """Ask, and check the answer."""
+        ctx, dut, config, policy = self.ctx, self.dut, self.config, self.policy
+        own = head, next(b for b in range(config.blocks_per_head) if self.table[head, b].state != State.WARM)
+        set_payload(ctx, dut.request.payload, {"head": head, "block": own[1], "domain": domain})
+        ctx.set(dut.request.valid, 1)
+        clocks = 1
+        while not ctx.get(dut.request.ready):
+            await self.clock()
+            clocks += 1
+        await self.clock()
+        ctx.set(dut.request.valid, 0)
+        while not ctx.get(dut.answer.valid):
+            await self.clock()
+            clocks += 1
+            assert clocks < REQUEST_CLOCKS_MAX, "no answer"
+        answer = fields_of(ctx.get(dut.answer.payload))
+        await self.idle(self.random.choice((0, 0, 2)))
+        assert ctx.get(dut.answer.valid) and fields_of(ctx.get(dut.answer.payload)) == answer
+        ctx.set(dut.answer.ready, 1)
+        await self.clock()
+        ctx.set(dut.answer.ready, 0)
+        self.request_clocks.append(clocks)
+
+        victim = self.golden.find(
+            self.heads_of(domain, head), now=self.now, policy=policy, in_migration=self.migrating,
+            protect=policy.protect and domain != Domain.ANY,
+        )  # fmt: skip
+        entry = self.table[own]
+        expected = {"own_key": key(config, policy.priority, entry.ema, entry.step, self.now, policy.lam)}
+        expected["found"] = victim is not None
+        expected["waived"] = victim is not None and victim.waived
+        if victim is not None:
+            expected |= {name: getattr(victim, name) for name in ("head", "block", "frame", "key")}
+        self.answers.append((domain, victim))
+        for name in {"key", "own_key"} & expected.keys():
+            expected[name] &= (1 << config.key_bits) - 1
+        seen = {name: answer[name] for name in expected}
+        assert seen == expected, f"request {len(self.request_clocks)}: {Domain(domain).name} of head {head}"
+        return answer
+
+    async def random_event(self, blocks):
+        """Something that may happen to a block, in one clock."""
+        rng = self.random
+        where = rng.choice(blocks)
+        choices = {
+            State.ABSENT: (SlotKind.ALLOCATE, SlotKind.ALLOCATE, SlotKind.HINT, SlotKind.WRITE),
+            State.COLD: (SlotKind.PROMOTE, SlotKind.PROMOTE, SlotKind.HINT, SlotKind.READ),
+            State.PROMOTING: (SlotKind.FILL, SlotKind.FILL, SlotKind.HINT, SlotKind.READ),
+            State.WARM: (
+                SlotKind.HINT, SlotKind.HINT, SlotKind.READ, SlotKind.READ, SlotKind.WRITE, SlotKind.DEMOTE,
+                SlotKind.PIN, SlotKind.UNPIN, SlotKind.UNPIN,
+            ),
+            State.DEMOTING: (SlotKind.EVICT, SlotKind.EVICT, SlotKind.RESTORE, SlotKind.READ, SlotKind.HINT),
+        }  # fmt: skip
+        if self.migrating and rng.random() < 0.25:
+            await self.end_migration(rng.choice(sorted(self.migrating)))
+            return
+        kind = rng.choice(choices[self.table[where].state])
+        if kind in (SlotKind.ALLOCATE, SlotKind.PROMOTE, SlotKind.DEMOTE):
+            self.migrating.add(where)
+        if kind == SlotKind.READ and rng.random() < 0.05:
+            # A miss that was overtaken by another one of the same block opens when the block is warm.
+            self.migrating.add(where)
+        await self.slot(kind, where, rng.choice((0, 1, 2, 40, 0x4000, 0xFFFF, rng.getrandbits(16))))
+        if kind == SlotKind.EVICT:
+            self.migrating.discard(where)
+
+    async def random_life(self, *, requests, events, blocks, rebuilds=(), rebuild=0.0):
+        """Requests with random events, steps, masks and policies between them."""
+        rng = self.random
+        await self.idle(40)
+        for _ in range(requests):
+            for _ in range(rng.randrange(events + 1)):
+                await self.random_event(blocks)
+                if rng.random() < 0.2:
+                    await self.idle(rng.choice((1, 1, 2, 5, 60)))
+            if rng.random() < 0.15:
+                await self.step(rng.choice((1, 1, 1, 3, 60, 3000)))
+            if rng.random() < 0.2:
+                self.above_min = rng.getrandbits(self.config.heads)
+                self.ctx.set(self.dut.above_min, self.above_min)
+            if rng.random() < 0.03:
+                self.set_policy(replace(self.policy, protect=not self.policy.protect))
+            if rng.random() < rebuild:
+                await self.rebuild(replace(rng.choice(rebuilds), protect=self.policy.protect))
+            domain = rng.choice((Domain.SHARED, Domain.SHARED, Domain.SHARED, Domain.OWN, Domain.ANY))
+            heads = {head for (head, _), entry in self.table.items() if entry.state != State.WARM}
+            await self.request(rng.choice(sorted(heads)), domain)
+
+
+def run(bench, testbench):
+    """Run `testbench()` on the bench's engine, which `bench.reset` resets."""
+
+    async def started(ctx):
+        bench.start(ctx)
+        await testbench()
+
+    simulate(ResetInserter(bench.reset)(bench.dut), started)
+
+
+def policy_of(priority, **overrides):
+    return Policy(priority=priority, **overrides)
+
+
+def warm_blocks(bench, heads=None):
+    return [w for w, e in bench.table.items() if e.state == State.WARM and (heads is None or w[0] in heads)]
+
+
+@pytest.mark.parametrize("priority", list(Priority))
+@pytest.mark.parametrize("config", [TINY, ODD, SMALL], ids=["tiny", "odd", "small"])
+def test_random_life_is_answered_as_by_brute_force(config, priority):
+    bench = Bench(config, policy_of(priority), seed=100 * config.heads + priority)
+    requests = {TINY: 500, ODD: 400, SMALL: 100}[config]
+    if priority == Priority.PRODUCT:
+        requests //= 5
+    blocks = sorted(bench.table)
+    if config is SMALL:
+        blocks = [where for where in blocks if where[1] < 24]
+    run(bench, lambda: bench.random_life(requests=requests, events=30 if config is SMALL else 12, blocks=blocks))
+    assert sum(victim is not None for _, victim in bench.answers) > requests * 0.8
+
+
+def test_policies_may_change_at_any_rebuild():
+    bench = Bench(ODD, Policy(), seed=6)
+    policies = [policy_of(p, alpha=alpha_code(a), lam=lambda_of(a)) for p in Priority for a in (0.02, 0.2, 0.5)]
+    policies += [replace(policy, score=ScoreSource.ACCESS) for policy in policies]
+    run(
+        bench,
+        lambda: bench.random_life(requests=300, events=12, blocks=sorted(bench.table), rebuilds=policies, rebuild=0.1),
+    )
+
+
+@pytest.mark.parametrize("priority", [Priority.DECAYED, Priority.PRODUCT])
+def test_announcement_is_waived_only_where_nothing_else_may_leave(priority):
+    bench = Bench(TINY, policy_of(priority), seed=7)
+
+    async def life():
+        rng = bench.random
+        await bench.idle(20)
+        for where in bench.table:
+            if where[1] < 6:
+                await bench.slot(SlotKind.ALLOCATE, where)
+        for _ in range(120):
+            # All blocks of some heads are announced, all but one, or all but some that cannot leave anyway.
+            for head in rng.sample(range(TINY.heads), rng.randint(1, TINY.heads)):
+                spared = rng.choice(warm_blocks(bench, [head]))
+                fate = rng.choice(("announced", "announced", "plain", "touched", "pinned", "migrating"))
+                for where in warm_blocks(bench, [head]):
+                    if where != spared or fate in ("announced", "touched"):
+                        await bench.slot(SlotKind.HINT, where, rng.getrandbits(16))
+                if fate == "touched":
+                    await bench.slot(SlotKind.READ, spared)
+                elif fate == "pinned":
+                    await bench.slot(rng.choice((SlotKind.PIN, SlotKind.UNPIN)), spared)
+                elif fate == "migrating":
+                    bench.migrating.add(spared)
+            bench.above_min = rng.choice((0, 0b1111, rng.getrandbits(4)))
+            bench.ctx.set(bench.dut.above_min, bench.above_min)
+            await bench.request(rng.randrange(TINY.heads), rng.choice((Domain.OWN, Domain.SHARED, Domain.ANY)))
+            while bench.migrating:
+                await bench.end_migration(min(bench.migrating))
+            if rng.random() < 0.6:
+                await bench.step()
+
+    run(bench, life)
+    waived = {(domain, victim.waived) for domain, victim in bench.answers if victim}
+    assert waived == {(Domain.OWN, False), (Domain.OWN, True), (Domain.SHARED, False), (Domain.SHARED, True),
+                      (Domain.ANY, False)}  # fmt: skip
+
+
+def test_no_victim_where_no_block_may_leave():
+    bench = Bench(TINY, Policy(), seed=8)
+
+    async def life():
+        await bench.idle(20)
+        for domain in Domain:
+            assert not (await bench.request(1, domain))["found"]
+        await bench.slot(SlotKind.ALLOCATE, (1, 3))
+        await bench.slot(SlotKind.PIN, (1, 3))
+        await bench.slot(SlotKind.ALLOCATE, (2, 5))
+        bench.migrating.add((2, 5))
+        for domain in Domain:
+            assert not (await bench.request(1, domain))["found"]
+        await bench.end_migration((2, 5))
+        assert not (await bench.request(1, Domain.OWN))["found"]
+        assert (await bench.request(1, Domain.SHARED))["found"]
+        await bench.slot(SlotKind.UNPIN, (1, 3))
+        assert (await bench.request(1, Domain.OWN))["found"]
+
+    run(bench, life)
+
+
+@pytest.mark.parametrize("priority", list(Priority))
+def test_ties_go_to_the_lowest_head_then_the_lowest_block(priority):
+    bench = Bench(ODD, policy_of(priority), seed=9)
+    order = []
+
+    async def life():
+        await bench.idle(20)
+        blocks = [where for where in bench.table if where[1] < 7]
+        bench.random.shuffle(blocks)
+        for where in blocks:
+            await bench.slot(SlotKind.ALLOCATE, where)
+        for _ in blocks:
+            answer = await bench.request(bench.random.randrange(ODD.heads), Domain.SHARED)
+            order.append((answer["head"], answer["block"]))
+            await bench.slot(SlotKind.DEMOTE, order[-1])
+        assert order == sorted(blocks)
+
+    run(bench, life)
+
+
+def test_keys_that_rounding_lowers_are_found():
+    bench = Bench(ODD, Policy(), seed=10)
+    lowered = 0
+
+    def key_now(where):
+        entry = bench.table[where]
+        return key(ODD, bench.policy.priority, entry.ema, entry.step, bench.now, bench.policy.lam)
+
+    async def life():
+        nonlocal lowered
+        rng = bench.random
+        await bench.idle(20)
+        blocks = [where for where in bench.table if where[0] < 2 and where[1] < 16]
+        for where in blocks:
+            await bench.make_warm(where, rng.randrange(1, 60))
+        for _ in range(150):
+            await bench.step()
+            # A hint that scores nothing only brings the entry to now: all that changes the key is rounding.
+            for where in rng.sample(blocks, 8):
+                before = key_now(where)
+                await bench.slot(SlotKind.HINT, where, rng.choice((0, 0, 0, 20)))
+                lowered += key_now(where) < before
+            if rng.random() < 0.5:
+                await bench.step()
+            await bench.request(rng.randrange(3), rng.choice((Domain.SHARED, Domain.OWN)))
+
+    run(bench, life)
+    assert lowered > 100
+
+
+def test_reset_leaves_nothing_behind():
+    bench = Bench(TINY, Policy(), seed=11)
+
+    async def life():
+        for _ in range(4):
+            await bench.random_life(requests=20, events=12, blocks=sorted(bench.table))
+            await bench.restart()
+
+    run(bench, life)
+
+
+def test_realistic_stream_takes_few_clocks_a_request():
+    """20 heads share 160 frames; a head's blocks are announced, then read; some of them miss."""
+    bench = Bench(SMALL, Policy(), seed=12)
+
+    async def life():
+        rng = bench.random
+        await bench.idle(40)
+        heads = range(20)
+        for head in heads:
+            for block in range(8):
+                await bench.make_warm((head, block), rng.randrange(0x1000))
+        await bench.idle(100)
+        head = 0
+        for _ in range(150):
+            for _ in range(5):
+                head = (head + 1) % len(heads)
+                if head == 0:
+                    await bench.step()
+                blocks = rng.sample(warm_blocks(bench, [head]), min(8, len(warm_blocks(bench, [head]))))
+                for where in blocks:
+                    await bench.slot(SlotKind.HINT, where, rng.choice((100, 0x1000, 0x3000, 0xFFFF)))
+                await bench.idle(20)
+                for where in blocks:
+                    await bench.slot(SlotKind.READ, where)
+                    await bench.idle(3)
+            block = rng.choice([b for b in range(64) if bench.table[head, b].state in (State.ABSENT, State.COLD)])
+            answer = await bench.request(head, Domain.SHARED)
+            victim = answer["head"], answer["block"]
+            bench.migrating.add(victim)
+            await bench.slot(SlotKind.DEMOTE, victim)
+            cold = bench.table[head, block].state == State.COLD
+            bench.migrating.add((head, block))
+            await bench.slot(SlotKind.PROMOTE if cold else SlotKind.ALLOCATE, (head, block))
+            await bench.idle(30)
+            await bench.slot(SlotKind.EVICT, victim)
+            await bench.end_migration(victim)
+            if cold:
+                await bench.slot(SlotKind.FILL, (head, block))
+            await bench.slot(SlotKind.READ, (head, block))
+            await bench.end_migration((head, block))
+
+    run(bench, life)
+    mean = sum(bench.request_clocks) / len(bench.request_clocks)
+    print(f"mean {mean:.1f}, most {max(bench.request_clocks)} clocks a request")
+    assert mean < 60
+
+
+def test_more_than_one_lane_is_refused():
+    with pytest.raises(ConfigError, match="lanes = 4: must be 1"):
+        VictimEngine(config=preset("tiny", lanes=4))
