@@ -1,0 +1,146 @@
+"""The way to DDR5: brings data lines and sidecar lines together on one AXI4 port."""
+
+from amaranth import Cat, Const, Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import In, Out
+
+from golden.config import LINE_BYTES
+from hw import layouts
+from hw.axi import AXI4, RESP_OKAY
+from hw.lines_in_flight import place
+from hw.sidecar import sidecar_fetch, sidecar_write_back
+
+__all__ = ["MemoryPort", "memory_axi", "line_read", "line_write", "line_returned", "line_confirmed"]
+
+#: words that wait for memory in each of AR, AW and W
+FIFO_DEPTH = 4
+
+AXI_SIZE_LINE = (LINE_BYTES - 1).bit_length()
+AXI_BURST_INCR = 1
+
+
+def memory_axi(config):
+    """The port; an ID is {sidecar, number of the read or write slot, or of the sidecar fetch or write-back}."""
+    return AXI4(
+        address_bits=config.memory_address_bits, data_bits=layouts.LINE_BITS, id_bits=layouts.id_bits(config) + 1
+    )
+
+
+def line_read(config):
+    """A data line to read for read slot `id`."""
+    return layouts.layout((("id", layouts.id_bits(config)), ("place", place(config))))
+
+
+def line_write(config):
+    """A data line to write for write slot `id`; `strb` enables bytes."""
+    return layouts.layout((*line_read(config).members.items(), ("data", layouts.LINE_BITS), ("strb", LINE_BYTES)))
+
+
+def line_confirmed(config):
+    """Memory has done, or failed to do, a write: of a data line or, with `sidecar`, of a sidecar line."""
+    return layouts.layout((("id", layouts.id_bits(config)), ("sidecar", 1), ("failed", 1)))
+
+
+def line_returned(config):
+    """Memory's answer to a read, likewise."""
+    return layouts.layout((*line_confirmed(config).members.items(), ("data", layouts.LINE_BITS)))
+
+
+class MemoryPort(wiring.Component):
+    """Single-beat bursts of one line; one read and one write a clock; 1 clock from a request to its AXI channel.
+
+    Line n of frame f lies at line f x 128 + n of memory, the sidecar line of frame f at line `config.sidecar_base` + f.
+    Sidecar lines go first: data operations wait for them, they for no data operation that is not under way.
+
+    Members: `read`, `write`, `fetch`, `write_back` (streams of requests), `returned`, `confirmed` (streams of answers,
+    valid and ready in the clock of the AXI transfer), `mem` (`memory_axi`).
+    """
+
+    def __init__(self, *, config):
+        self._config = config
+        super().__init__({
+            "read": In(stream.Signature(line_read(config))),
+            "write": In(stream.Signature(line_write(config))),
+            "fetch": In(stream.Signature(sidecar_fetch(config))),
+            "write_back": In(stream.Signature(sidecar_write_back(config))),
+            "returned": Out(stream.Signature(line_returned(config))),
+            "confirmed": Out(stream.Signature(line_confirmed(config))),
+            "mem": Out(memory_axi(config)),
+        })  # fmt: skip
+
+    def elaborate(self, platform):
+        m = Module()
+        mem = self.mem
+        line_bits = self._config.memory_address_bits - AXI_SIZE_LINE
+        address = data.StructLayout({"id": mem.arid.shape(), "line": line_bits})
+        word = data.StructLayout({"data": layouts.LINE_BITS, "strb": LINE_BYTES})
+        # Shallow, with asynchronous reads: they fit LUT RAM, where 512 bits would take 15 block RAMs.
+        m.submodules.ar_fifo = ar_fifo = SyncFIFO(width=address.size, depth=FIFO_DEPTH)
+        m.submodules.aw_fifo = aw_fifo = SyncFIFO(width=address.size, depth=FIFO_DEPTH)
+        m.submodules.w_fifo = w_fifo = SyncFIFO(width=word.size, depth=FIFO_DEPTH)
+
+        ar, aw, w = Signal(address), Signal(address), Signal(word)
+        write_room = Signal()
+        m.d.comb += [
+            self.fetch.ready.eq(ar_fifo.w_rdy),
+            self.read.ready.eq(ar_fifo.w_rdy & ~self.fetch.valid),
+            ar_fifo.w_en.eq(self.fetch.valid | self.read.valid),
+            ar_fifo.w_data.eq(ar),
+            write_room.eq(aw_fifo.w_rdy & w_fifo.w_rdy),
+            self.write_back.ready.eq(write_room),
+            self.write.ready.eq(write_room & ~self.write_back.valid),
+            aw_fifo.w_en.eq((self.write_back.valid | self.write.valid) & write_room),
+            w_fifo.w_en.eq(aw_fifo.w_en),
+            aw_fifo.w_data.eq(aw),
+            w_fifo.w_data.eq(w),
+        ]
+        for out, data_line, sidecar_line in (
+            (ar, self.read, self.fetch),
+            (aw, self.write, self.write_back),
+        ):
+            with m.If(sidecar_line.valid):
+                m.d.comb += [
+                    out.id.eq(Cat(sidecar_line.payload.id, Const(1, 1))),
+                    out.line.eq(self._config.sidecar_base + sidecar_line.payload.frame),
+                ]
+            with m.Else():
+                m.d.comb += [
+                    out.id.eq(data_line.payload.id),
+                    out.line.eq(Cat(data_line.payload.place.line, data_line.payload.place.frame)),
+                ]
+        with m.If(self.write_back.valid):
+            m.d.comb += [w.data.eq(self.write_back.payload.row), w.strb.eq(~0)]
+        with m.Else():
+            m.d.comb += [w.data.eq(self.write.payload.data), w.strb.eq(self.write.payload.strb)]
+
+        for channel, fifo in (("ar", ar_fifo), ("aw", aw_fifo)):
+            out = address(fifo.r_data)
+            m.d.comb += [
+                getattr(mem, f"{channel}valid").eq(fifo.r_rdy),
+                fifo.r_en.eq(getattr(mem, f"{channel}ready")),
+                getattr(mem, f"{channel}id").eq(out.id),
+                getattr(mem, f"{channel}addr").eq(Cat(Const(0, AXI_SIZE_LINE), out.line)),
+                getattr(mem, f"{channel}size").eq(AXI_SIZE_LINE),
+                getattr(mem, f"{channel}burst").eq(AXI_BURST_INCR),
+            ]
+        out = word(w_fifo.r_data)
+        m.d.comb += [
+            mem.wvalid.eq(w_fifo.r_rdy),
+            w_fifo.r_en.eq(mem.wready),
+            mem.wdata.eq(out.data),
+            mem.wstrb.eq(out.strb),
+            mem.wlast.eq(1),
+        ]
+
+        for channel, answer in (("r", self.returned), ("b", self.confirmed)):
+            id_ = getattr(mem, f"{channel}id")
+            m.d.comb += [
+                answer.valid.eq(getattr(mem, f"{channel}valid")),
+                getattr(mem, f"{channel}ready").eq(answer.ready),
+                answer.payload.id.eq(id_[:-1]),
+                answer.payload.sidecar.eq(id_[-1]),
+                answer.payload.failed.eq(getattr(mem, f"{channel}resp") != RESP_OKAY),
+            ]
+        m.d.comb += self.returned.payload.data.eq(mem.rdata)
+        return m
