@@ -31,6 +31,8 @@ class Action(IntEnum):
     BYPASS = 2
     #: nothing, until a demotion ends or the state changes otherwise
     WAIT = 3
+    #: nothing ever: the write is answered UNWRITABLE
+    DROP = 4
 
 
 @dataclass(frozen=True)
@@ -107,12 +109,13 @@ class Allocator:
             return [other for other in heads if self.held[other] > self.minimum[other] or other == head]
         return heads
 
-    def decide(self, head, *, write, bypass_below, find, demoting):
+    def decide(self, head, *, write, bypass_below, find, demoting, unwritable):
         """What a missed block of `head` gets next.
 
         `write`: a write waits for it. `bypass_below`: a victim with a key above this number is spared by reading past
         the pool, or None. `find(domain)` is the victim of a domain or None; `demoting`: a demotion is in progress, and
-        will free a frame.
+        will free a frame. `unwritable`: nothing is demoted any more, since its page might be lost; what would need a
+        victim is dropped, or read past the pool.
         """
         domain = self.domain(head)
         if domain is None:
@@ -125,7 +128,10 @@ class Allocator:
         if victim is None and write:
             if self.free_frames:
                 return Decision(Action.FRAME, frame=self.next_frame)
-            victim = find(Domain.ANY)
+            if not unwritable:
+                victim = find(Domain.ANY)
+        if unwritable:
+            return Decision(Action.DROP if write else Action.BYPASS)
         if victim is None:
             return Decision(Action.WAIT)
         if not write and bypass_below is not None and bypass_below < victim.key:

@@ -397,7 +397,12 @@ class Endpoint:
 
         own_key = self.key_of(self.entry(head, block)) if self.policy.bypass and not write else None
         return self.allocator.decide(
-            head, write=write, bypass_below=own_key, find=find, demoting=bool(self.migration.demotions)
+            head,
+            write=write,
+            bypass_below=own_key,
+            find=find,
+            demoting=bool(self.migration.demotions),
+            unwritable=self.migration.unwritable,
         )
 
     def remembered(self, where):

@@ -176,9 +176,6 @@ class ConcurrentDevice:
     def obtain(self, where, requests):
         golden, (head, block) = self.golden, where
         writes = [request for request in requests if request.write]
-        if writes and golden.migration.unwritable and self.random.random() < 0.5:
-            self.slot(SlotKind.ANSWER, rwd=True, tag=writes[0].tag, outcome=Outcome.UNWRITABLE)
-            return
         decision = golden.decide(where, write=bool(writes))
         if decision.action == Action.FRAME:
             absent = golden.entry(head, block).state == State.ABSENT
@@ -189,6 +186,9 @@ class ConcurrentDevice:
             where = {"head": victim.head, "block": victim.block}
             self.note(EngineKind.VICTIM, **where, frame=victim.frame, key=victim.key, aux=aux)
             self.slot(SlotKind.DEMOTE, **where)
+        elif decision.action == Action.DROP:
+            for request in writes:
+                self.slot(SlotKind.ANSWER, rwd=True, tag=request.tag, outcome=Outcome.UNWRITABLE)
         elif decision.action == Action.BYPASS and golden.bypass_slots.oldest_idle() is not None:
             frame, key = golden.bypass_slots.oldest_idle().frame, golden.key_of(golden.entry(head, block))
             self.note(EngineKind.BYPASS, head=head, block=block, frame=frame, key=key)

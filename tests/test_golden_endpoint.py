@@ -294,8 +294,10 @@ def test_frames_come_back_longest_free_first_then_never_used_lowest_first():
 VICTIM = Victim(head=1, block=2, frame=3, key=100, waived=False)
 
 
-def decide(allocator, *, write=False, find=lambda domain: None, demoting=False, bypass_below=None):
-    return allocator.decide(0, write=write, bypass_below=bypass_below, find=find, demoting=demoting)
+def decide(allocator, *, write=False, find=lambda domain: None, demoting=False, bypass_below=None, unwritable=False):
+    return allocator.decide(
+        0, write=write, bypass_below=bypass_below, find=find, demoting=demoting, unwritable=unwritable
+    )
 
 
 def test_the_reserve_serves_writes_alone():
@@ -325,6 +327,16 @@ def test_only_a_read_with_the_lower_key_is_bypassed():
     assert decide(allocator, find=find, bypass_below=100).action == Action.VICTIM
     assert decide(allocator, find=find, bypass_below=None).action == Action.VICTIM
     assert decide(allocator, find=find, bypass_below=99, write=True).action == Action.VICTIM
+
+
+def test_nothing_is_demoted_once_flash_is_unwritable():
+    find = {Domain.OWN: VICTIM, Domain.ANY: VICTIM}.get
+    allocator = taken(TINY.pool_frames_max)
+    assert decide(allocator, find=find, write=True, unwritable=True).action == Action.DROP
+    assert decide(allocator, find=find, bypass_below=101, unwritable=True).action == Action.BYPASS
+    assert decide(allocator, write=True, unwritable=True).action == Action.FRAME
+    allocator = taken(TINY.bypass_base)
+    assert decide(allocator, find={Domain.ANY: VICTIM}.get, write=True, unwritable=True).action == Action.DROP
 
 
 def test_pins_are_refused_beyond_the_cap_and_the_quota():
