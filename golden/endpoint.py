@@ -165,11 +165,10 @@ class Endpoint:
             )
 
     def slot(self, slot):
-        """Commit a slot of our own making; the fields of its record, without the sequence number."""
+        """Commit a slot of our own making; the entry before it, and what `golden.metadata.commit` says of it."""
         before, result = self._evaluate(slot)
-        record = self._slot_record(slot, before, result)
         self._follow_slot(slot, before, result)
-        return record
+        return before, result
 
     def note(self, kind, record):
         """Follow an engine note, a dict of all its fields."""
@@ -204,13 +203,13 @@ class Endpoint:
             record["frame"], outcome,
         )  # fmt: skip
         before, result = self._evaluate(slot)
-        for name, expected in self._slot_record(slot, before, result).items():
+        for name, expected in self.slot_record(slot, before, result).items():
             if record[name] != expected:
                 raise Mismatch(name, expected, record[name])
         self._follow_slot(slot, before, result)
 
-    def _slot_record(self, slot, before, result):
-        """The record of a slot, less its sequence number."""
+    def slot_record(self, slot, before, result):
+        """The record of a slot, less its sequence number; `before` and `result` as returned by `slot`."""
         kind, after = slot.kind, result.entry
         rwd = kind in _RWD_KINDS
         if kind == SlotKind.ANSWER:

@@ -3,7 +3,7 @@
 from golden import csr
 from golden.allocator import Action
 from golden.endpoint import Endpoint
-from golden.events import EngineKind, ErrorKind, Lane
+from golden.events import SEQUENCE_BITS, EngineKind, ErrorKind, Lane
 from golden.hints import ENTRIES_MAX, HeaderCheck, check_header, pack_hint
 from golden.metadata import Outcome, Slot, SlotKind, State
 
@@ -84,19 +84,20 @@ class Standalone:
     # Records ----------------------------------------------------------------------------------------------------------
 
     def _slot(self, slot):
-        record = self.endpoint.slot(slot)
-        self._emit(Lane.SLOT, record)
-        return record["outcome"]
+        before, result = self.endpoint.slot(slot)
+        if self._on_record is not None:
+            self._emit(Lane.SLOT, self.endpoint.slot_record(slot, before, result))
+        return result.outcome
 
     def _note(self, kind, *, head=0, block=0, frame=0, key=0, aux=0):
         record = {"kind": kind, "head": head, "block": block, "frame": frame, "key": key, "aux": aux}
         self.endpoint.note(kind, record)
-        self._emit(Lane.ENGINE, record)
+        if self._on_record is not None:
+            self._emit(Lane.ENGINE, record)
 
     def _emit(self, lane, record):
-        if self._on_record is not None:
-            self._on_record(lane, {"sequence": self._sequence} | record)
-        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+        self._on_record(lane, {"sequence": self._sequence} | record)
+        self._sequence = (self._sequence + 1) & (1 << SEQUENCE_BITS) - 1
 
     def _next_tag(self):
         self._tag = (self._tag + 1) & _TAG_MASK

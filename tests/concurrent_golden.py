@@ -55,10 +55,11 @@ class ConcurrentDevice:
     # Records ----------------------------------------------------------------------------------------------------------
 
     def slot(self, kind, head=0, block=0, **fields):
-        record = self.golden.slot(Slot(kind, head=head, block=block, **fields))
+        slot = Slot(kind, head=head, block=block, **fields)
+        before, result = self.golden.slot(slot)
+        record = self.golden.slot_record(slot, before, result)
         self.records.append((Lane.SLOT, {"sequence": self._sequence} | record))
         self._sequence += 1
-        return record["outcome"]
 
     def note(self, kind, **fields):
         record = {"sequence": self._sequence, "kind": kind} | _NO_ENTRIES | fields

@@ -457,9 +457,10 @@ class Scripted:
         self._sequence = 0
 
     def slot(self, kind, head=0, block=0, **fields):
-        record = self._maker.slot(Slot(kind, head=head, block=block, **fields))
-        self.feed(Lane.SLOT, record)
-        return record["outcome"]
+        slot = Slot(kind, head=head, block=block, **fields)
+        before, result = self._maker.slot(slot)
+        self.feed(Lane.SLOT, self._maker.slot_record(slot, before, result))
+        return result.outcome
 
     def note(self, kind, **fields):
         record = dict.fromkeys(("head", "block", "frame", "key", "aux"), 0) | {"kind": kind} | fields
