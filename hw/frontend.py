@@ -73,7 +73,7 @@ class FrontEnd(wiring.Component):
     store_read, store_write : Out
         What the slot keeps.
     req_slots, rwd_slots : Out(stream of slots)
-    hold, notes, leap_cap, now, step_exhausted
+    hold, notes, leap_cap, now
         The hint unit's (`hw/hints.py`).
     """
 
@@ -95,7 +95,6 @@ class FrontEnd(wiring.Component):
                 "notes": Out(stream.Signature(layouts.engine_note(config))),
                 "leap_cap": In(16),
                 "now": Out(config.step_bits),
-                "step_exhausted": Out(1),
             }
         )
 
@@ -164,11 +163,7 @@ class FrontEnd(wiring.Component):
         m.submodules.hints = hints = HintUnit(config=self._config)
         wiring.connect(m, hints.hold, wiring.flipped(self.hold))
         wiring.connect(m, hints.notes, wiring.flipped(self.notes))
-        m.d.comb += [
-            hints.leap_cap.eq(self.leap_cap),
-            self.now.eq(hints.now),
-            self.step_exhausted.eq(hints.step_exhausted),
-        ]
+        m.d.comb += [hints.leap_cap.eq(self.leap_cap), self.now.eq(hints.now)]
 
         full = message.opcode == RwDOpcode.MEM_WR
         kind = Signal(SlotKind)

@@ -39,8 +39,6 @@ class HintUnit(wiring.Component):
     leap_cap : In(16)
     now : Out(step)
         The step counter.
-    step_exhausted : Out(1)
-        Pulse: an advance was refused since the counter is within 2^16 of its end.
     """
 
     def __init__(self, *, config):
@@ -53,7 +51,6 @@ class HintUnit(wiring.Component):
                 "notes": Out(stream.Signature(layouts.engine_note(config))),
                 "leap_cap": In(16),
                 "now": Out(config.step_bits),
-                "step_exhausted": Out(1),
             }
         )
 
@@ -138,7 +135,6 @@ class HintUnit(wiring.Component):
                     self.notes.payload.aux.eq(step16),
                 ]
                 with m.If(self.notes.ready):
-                    m.d.comb += self.step_exhausted.eq(1)
                     m.next = "ANSWER"
             with m.State("BLOCKS"):
                 with m.If(position == count):

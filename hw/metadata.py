@@ -53,6 +53,8 @@ class MetadataPipeline(wiring.Component):
         To the event port.
     data_ops : Out(stream)
         To the datapath, in commit order.
+    data_level : Out
+        Operations committed and not yet taken by the datapath.
     sweep : In(TableRead)
         The victim engine's view of the table; it sees a write from the clock after its commit on.
     ready : Out(1)
@@ -78,6 +80,7 @@ class MetadataPipeline(wiring.Component):
                 "record": Out(layouts.record(config, Lane.SLOT)),
                 "record_room": In(1),
                 "data_ops": Out(stream.Signature(layouts.data_op(config))),
+                "data_level": Out(range(self.data_depth + 1)),
                 "sweep": In(layouts.TableRead(config)),
                 "ready": Out(1),
             }
@@ -87,6 +90,11 @@ class MetadataPipeline(wiring.Component):
     def commit_stage(self):
         """Clocks from issue to commit."""
         return _DECAY_STAGE + self._decay.latency
+
+    @property
+    def data_depth(self):
+        """Operations that the FIFO to the datapath holds."""
+        return self.commit_stage + _DATA_SLACK
 
     def elaborate(self, platform):
         m = Module()
@@ -100,8 +108,7 @@ class MetadataPipeline(wiring.Component):
         sweep = table.read_port(transparent_for=(write,))
         m.submodules.decay = decay = self._decay
         m.submodules.increment = increment = self._increment
-        data_depth = commit_stage + _DATA_SLACK
-        m.submodules.data = data_fifo = fifo.SyncFIFOBuffered(width=layouts.data_op(config).size, depth=data_depth)
+        m.submodules.data = data_fifo = fifo.SyncFIFOBuffered(width=layouts.data_op(config).size, depth=self.data_depth)
 
         # Clearing after reset
         clear_index = Signal(range(config.blocks))
@@ -350,6 +357,7 @@ class MetadataPipeline(wiring.Component):
             self.data_ops.payload.eq(data_fifo.r_data),
             self.data_ops.valid.eq(data_fifo.r_rdy),
             data_fifo.r_en.eq(self.data_ops.ready),
+            self.data_level.eq(data_fifo.level),
         ]
 
         # Record

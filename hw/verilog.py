@@ -13,6 +13,7 @@ from importlib import metadata as packages
 from pathlib import Path
 
 from amaranth.back import verilog
+from amaranth.hdl import Value
 from amaranth.lib.wiring import Out
 
 from golden.config import ConfigError, preset
@@ -41,7 +42,7 @@ def _ports(config):
     component = Endpoint(config=config)
     for path, member, value in component.signature.flatten(component):
         direction = "output" if member.flow == Out else "input"
-        ports.append({"name": "__".join(map(str, path)), "direction": direction, "width": len(value.as_value())})
+        ports.append({"name": "__".join(map(str, path)), "direction": direction, "width": len(Value.cast(value))})
     return ports
 
 

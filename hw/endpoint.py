@@ -1,0 +1,200 @@
+"""The top: the control-and-policy block of a CXL memory endpoint. `hw/README.md` shows how its blocks meet."""
+
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from golden.events import EngineKind, ErrorKind, Lane
+from golden.messages import DevLoad
+from hw import layouts
+from hw.axi import AXI4Lite
+from hw.csr import Csr
+from hw.csr_map import ADDRESS_BITS as CSR_ADDRESS_BITS
+from hw.datapath import Datapath
+from hw.drain_gate import DrainGate
+from hw.error_notes import ErrorNotes
+from hw.event_port import EventPort
+from hw.frontend import FrontEnd
+from hw.memory_port import memory_axi
+from hw.metadata import MetadataPipeline
+from hw.quiesce import Quiesce
+from hw.residency import Residency
+from hw.streams import Arbiter
+from hw.tracker import Tracker
+from hw.transactions import ReadSlots, WriteSlots
+from hw.victim import VictimEngine
+
+__all__ = ["Endpoint"]
+
+#: requesters of the pipeline, by number
+_HOLD_FRONTEND, _HOLD_CSR, _HOLD_RESIDENCY = range(3)
+
+
+class Endpoint(wiring.Component):
+    """Serves CXL.mem requests from DDR5 frames and decides which blocks have one.
+
+    One Req and one RwD a clock are accepted, one slot a clock is served. Requests are taken `config.blocks` clocks
+    after reset, when the metadata table is clear.
+
+    Members
+    -------
+    req, rwd : In(stream of messages), ndr, drs : Out(stream of messages)
+        CXL.mem (`golden/messages.py`).
+    mem : Out(AXI4)
+        DDR5: line n of frame f at line 128 f + n, sidecar line of frame f at line `config.sidecar_base` + f.
+    page_command : Out(stream), page_done : In(stream)
+        Flash controller: moves a page with its sidecar line between flash and a frame; completions in any order.
+    csr : In(AXI4Lite)
+        `csr.rdl`.
+    slot_record, engine_record : Out(stream)
+        The event port (`golden/events.py`). The block stalls when it is not drained.
+    """
+
+    def __init__(self, *, config):
+        self._config = config
+        super().__init__(
+            {
+                "req": In(stream.Signature(layouts.message("req"))),
+                "rwd": In(stream.Signature(layouts.message("rwd"))),
+                "ndr": Out(stream.Signature(layouts.message("ndr"))),
+                "drs": Out(stream.Signature(layouts.message("drs"))),
+                "mem": Out(memory_axi(config)),
+                "page_command": Out(stream.Signature(layouts.page_command(config))),
+                "page_done": In(stream.Signature(layouts.page_done(config))),
+                "csr": In(AXI4Lite(address_bits=CSR_ADDRESS_BITS)),
+                "slot_record": Out(stream.Signature(layouts.record(config, Lane.SLOT))),
+                "engine_record": Out(stream.Signature(layouts.record(config, Lane.ENGINE))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        outside = flipped(self)
+
+        m.submodules.frontend = frontend = FrontEnd(config=config)
+        m.submodules.read_slots = read_slots = ReadSlots(config=config)
+        m.submodules.write_slots = write_slots = WriteSlots(config=config)
+        m.submodules.metadata = metadata = MetadataPipeline(config=config)
+        m.submodules.datapath = datapath = Datapath(config=config)
+        m.submodules.drain_gate = drain_gate = DrainGate(depth=metadata.data_depth)
+        m.submodules.residency = residency = Residency(config=config)
+        m.submodules.victim = victim = VictimEngine(config=config)
+        m.submodules.tracker = tracker = Tracker(config=config)
+        m.submodules.csr = csr = Csr(config=config)
+        m.submodules.quiesce = quiesce = Quiesce(count=3, engine=_HOLD_RESIDENCY)
+        m.submodules.error_notes = error_notes = ErrorNotes(config=config)
+        m.submodules.event_port = event_port = EventPort(config=config, pipeline_depth=metadata.commit_stage)
+        note_sources = (frontend, csr, residency, error_notes)
+        m.submodules.notes = notes = Arbiter(layouts.engine_note(config), count=len(note_sources))
+
+        # Requests
+        connect(m, outside.req, frontend.req)
+        connect(m, outside.rwd, frontend.rwd)
+        connect(m, read_slots.available, frontend.read_slots)
+        connect(m, write_slots.available, frontend.write_slots)
+        connect(m, frontend.req_slots, metadata.req_slots)
+        connect(m, frontend.rwd_slots, metadata.rwd_slots)
+        connect(m, residency.engine_slots, metadata.engine_slots)
+        m.d.comb += [
+            read_slots.store.eq(frontend.store_read),
+            write_slots.store.eq(frontend.store_write),
+            frontend.regions.eq(csr.regions),
+            frontend.leap_cap.eq(csr.policy.leap_cap),
+        ]
+
+        # Who holds the pipeline
+        connect(m, frontend.hold, quiesce.holds[_HOLD_FRONTEND])
+        connect(m, csr.hold, quiesce.holds[_HOLD_CSR])
+        connect(m, residency.hold, quiesce.holds[_HOLD_RESIDENCY])
+        m.d.comb += [
+            quiesce.idle.eq(metadata.idle),
+            metadata.hold_external.eq(quiesce.hold_external),
+            metadata.hold_engine.eq(quiesce.hold_engine),
+        ]
+
+        # Step, policy, commits: broadcast
+        m.d.comb += [
+            metadata.now.eq(frontend.now),
+            metadata.policy.eq(csr.policy),
+            residency.now.eq(frontend.now),
+            residency.policy.eq(csr.policy),
+            residency.commit.eq(metadata.commit),
+            victim.now.eq(frontend.now),
+            victim.policy.eq(csr.policy),
+            victim.rebuild.eq(csr.rebuild),
+            victim.commit.eq(metadata.commit),
+            tracker.commit.eq(metadata.commit),
+            csr.now.eq(frontend.now),
+            csr.commit.eq(metadata.commit),
+        ]
+
+        # Data
+        connect(m, metadata.data_ops, datapath.ops)
+        connect(m, datapath.mem, outside.mem)
+        connect(m, datapath.ndr, outside.ndr)
+        connect(m, datapath.drs, outside.drs)
+        connect(m, residency.sidecar_ops, datapath.sidecar_ops)
+        connect(m, residency.drain, drain_gate.asker)
+        connect(m, drain_gate.datapath, datapath.drain)
+        m.d.comb += [
+            drain_gate.level.eq(metadata.data_level),
+            drain_gate.taken.eq(metadata.data_ops.valid & metadata.data_ops.ready),
+            residency.sidecar_done.eq(datapath.sidecar_done),
+            read_slots.lookup.eq(datapath.read_lookup),
+            datapath.read_found.eq(read_slots.found),
+            read_slots.release.eq(datapath.read_release),
+            write_slots.lookup.eq(datapath.write_lookup),
+            datapath.write_found.eq(write_slots.found),
+            write_slots.read.eq(datapath.write_read),
+            datapath.write_contents.eq(write_slots.contents),
+            write_slots.release.eq(datapath.write_release),
+            datapath.dev_load.eq(DevLoad.LIGHT),
+            error_notes.errors.eq(datapath.errors),
+        ]
+
+        # Residency
+        connect(m, residency.victim_request, victim.request)
+        connect(m, victim.answer, residency.victim_answer)
+        connect(m, victim.table, metadata.sweep)
+        connect(m, residency.page_commands, outside.page_command)
+        connect(m, outside.page_done, residency.page_done)
+        m.d.comb += [
+            victim.above_min.eq(residency.above_min),
+            residency.migrating_index.eq(victim.migrating_index),
+            victim.migrating.eq(residency.migrating),
+            victim.migration_ended.eq(residency.migration_ended),
+        ]
+
+        # Registers
+        connect(m, outside.csr, csr.bus)
+        connect(m, csr.commands, residency.commands)
+        connect(m, residency.command_answers, csr.command_answers)
+        m.d.comb += [
+            csr.stalled.eq(event_port.stalled),
+            csr.table_ready.eq(metadata.ready),
+            csr.flash_unwritable.eq(residency.unwritable),
+            residency.inspect_head.eq(csr.inspect_head),
+            csr.inspect_held.eq(residency.inspect_held),
+            csr.inspect_minimum.eq(residency.inspect_minimum),
+            csr.inspect_maximum.eq(residency.inspect_maximum),
+            tracker.head.eq(csr.inspect_head),
+            csr.inspect_tracker.eq(tracker.counters),
+        ]
+
+        # Events. An error is sticky from the clock of its note on, whoever notes it.
+        for source, sink in zip(note_sources, notes.sources, strict=True):
+            connect(m, source.notes, sink)
+        connect(m, notes.output, event_port.notes)
+        connect(m, event_port.slot_record, outside.slot_record)
+        connect(m, event_port.engine_record, outside.engine_record)
+        noted = event_port.notes.payload
+        with m.If(event_port.notes.valid & event_port.notes.ready & (noted.kind == EngineKind.ERROR)):
+            for kind in ErrorKind:
+                m.d.comb += csr.errors[kind].eq(noted.key == kind)
+        m.d.comb += [
+            event_port.slot_valid.eq(metadata.record_valid),
+            event_port.slot.eq(metadata.record),
+            metadata.record_room.eq(event_port.slot_room),
+        ]
+        return m
