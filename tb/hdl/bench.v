@@ -1,5 +1,6 @@
-// The batch form's top: the endpoint with player, media and recorder around it; simulation only. The clock and the registers
-// come from cocotb (tb/batch.py), which sets the inputs before `start` and then waits for `done`, `stuck` or `error`.
+// The batch form's top: the endpoint with player, media and recorder around it; simulation only. The clock and the
+// registers come from cocotb (tb/batch.py), which sets the inputs before `start` and then waits for `done`, `stuck` or
+// `error`.
 `include "layout.vh"
 
 module bench (
@@ -93,9 +94,10 @@ module bench (
     wire slot_taken = slot_valid && slot_ready;
     wire engine_taken = engine_valid && engine_ready;
 
-    // What happens, and what counts as progress: a run whose media is busy with nothing coming of it is stuck as well.
+    // What counts as progress, and what happens at all.
     wire progress = ndr_taken || drs_taken || slot_taken || engine_taken || (command_valid && command_ready);
-    wire activity = progress || req_valid || rwd_valid || arvalid || awvalid || wvalid || rvalid || bvalid || page_done_valid;
+    wire activity = progress || req_valid || rwd_valid || arvalid || awvalid || wvalid || rvalid || bvalid
+        || page_done_valid;
     wire played, busy;
     wire [3:0] player_error, media_error;
     reg [31:0] quiet, still;

@@ -1,9 +1,9 @@
 // DDR5 behind an AXI4 port and flash behind page commands, with fixed latencies; simulation only. tb/memory.py and
 // tb/flash.py are the same thing for the interactive form, clock for clock while nothing pauses.
 //
-// What is accepted in clock n is answered in clock n + latency (or read_clocks, program_clocks) at the earliest. A read sees
-// memory in the clock of its acceptance, a write changes it when its answer is offered; a page read fills its frame when its
-// completion is offered, a program captures the frame in the clock of its acceptance.
+// What is accepted in clock n is answered in clock n + latency (read_clocks, program_clocks) at the earliest. A read
+// sees memory in the clock of its acceptance, a write changes it when its answer is offered; a page read fills its frame
+// when its completion is offered, a program captures the frame in the clock of its acceptance.
 // State that only this block sees is assigned at once (`=`), outputs are registers (`<=`).
 `include "layout.vh"
 
@@ -14,7 +14,7 @@ module media (
     input [15:0] latency,
     input [31:0] read_clocks,
     input [31:0] program_clocks,
-    // no address, data, command is accepted, and no new answer is offered, while its bit is set: ar, aw, w, r, b, command, done
+    // a channel accepts nothing, or offers nothing new, while its bit is set: ar, aw, w, r, b, command, done
     input [6:0] pause,
     input [`MEM_ADDRESS_BITS-1:0] araddr,
     input [`MEM_ID_BITS-1:0] arid,
@@ -48,7 +48,8 @@ module media (
     input done_ready,
     // a page is on its way
     output reg busy,
-    // 0, or the first of: 4 an AXI access that is not one line of memory, 5 a page tag in use, 6 a page never programmed
+    // 0, or the first of: 4 an AXI access that is not one line of memory, 5 a page tag in use, 6 a page read that was
+    // never programmed
     output reg [3:0] error
 );
     localparam PAGE_LINES = `LINES_PER_BLOCK + `SIDECAR_LINES;

@@ -1,7 +1,7 @@
-// Plays a stimulus file at the host side of the endpoint: tb/stimulus.py has the operations and the rules, tb/player.py the
-// same rules for the interactive form. Both must stay alike clock for clock.
+// Plays a stimulus file at the host side of the endpoint; simulation only. tb/stimulus.py has the operations and the
+// rules, tb/player.py is the same thing for the interactive form, clock for clock while nothing pauses.
 //
-// In each clock: count what was answered, take operations until one has to wait, offer the next message of each channel.
+// In each clock: count what was answered, take operations until one has to wait, offer each channel's next message.
 // State that only this block sees is assigned at once (`=`), outputs are registers (`<=`).
 `include "layout.vh"
 
@@ -171,7 +171,8 @@ module player (
                 if (ended) waiting = 1;
                 else case (op)
                     `OP_FENCE_WRITES: waiting = writes_queued != 0 || writes_open != 0;
-                    `OP_FENCE_ALL: waiting = writes_queued != 0 || writes_open != 0 || reads_queued != 0 || reads_open != 0;
+                    `OP_FENCE_ALL:
+                        waiting = writes_queued != 0 || writes_open != 0 || reads_queued != 0 || reads_open != 0;
                     `OP_READ: if (reads_queued == `LOOKAHEAD) waiting = 1; else accept(1);
                     `OP_END: begin
                         ended = 1;

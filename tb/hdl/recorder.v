@@ -1,8 +1,8 @@
 // Writes down what leaves the endpoint; simulation only. tb/recorded.py reads it.
 //
 // events.txt: one line a record, `S` (slot) or `E` (engine) and its payload, as they leave their lanes.
-// messages.txt, in the order of clocks: `I`, the clock and the tag of a message that is offered for the first time; `N` (NDR)
-// or `D` (DRS), the clock of a response, the clocks since its message was first offered, and the payload; without
+// messages.txt, in the order of clocks: `I`, the clock and the tag of a message that is offered for the first time; `N`
+// (NDR) or `D` (DRS), the clock of a response, the clocks since its message was first offered, and the payload; without
 // `with_data` only the payload's fields below the data.
 `include "layout.vh"
 

@@ -1,7 +1,8 @@
-// Stands in for the endpoint in the bench's own tests: every line lives at a fixed place of DDR5, no metadata, made-up records.
-// Reads of lines never written give zeros. Each 16th write is followed by a page program and a page read of its frame, so that
-// data goes once through flash. A write to register 0x06C breaks one rule on purpose: 1 a lost response, 2 wrong data, 3 a
-// doubled sequence number, 4 a response twice, 5 an access outside memory, 6 a page that was never programmed.
+// Stands in for the endpoint in the bench's own tests: every line lives at a fixed place of DDR5, no metadata, made-up
+// records. Reads of lines never written give zeros. Each 16th write is followed by a page program and a page read of
+// its frame, so that data goes once through flash. A write to register 0x06C breaks one rule on purpose: 1 a lost response,
+// 2 wrong data, 3 a doubled sequence number, 4 a response twice, 5 an access outside memory, 6 a page that was never
+// programmed.
 `include "layout.vh"
 
 module endpoint (
@@ -201,7 +202,8 @@ module endpoint (
                 ndr__valid <= 1;
                 drs__payload <= 0;
                 drs__payload[`DRS_TAG] <= tags[mem__rid];
-                drs__payload[`DRS_DATA] <= known[mem__rid] ? mem__rdata ^ (fault == 2 && reads >= 40) : 512'd0;
+                drs__payload[`DRS_DATA] <= 0;
+                if (known[mem__rid]) drs__payload[`DRS_DATA] <= mem__rdata ^ (fault == 2 && reads >= 40);
                 drs__valid <= !(fault == 1 && reads > 40);
             end
             case (state)
@@ -229,7 +231,9 @@ module endpoint (
                     ndr__payload <= 0;
                     ndr__payload[`NDR_TAG] <= write_tag;
                     ndr__valid <= 1;
-                    state <= writes % 16 == 0 ? fault == 6 ? FETCH : PROGRAM : fault == 4 && writes == 20 ? TWICE : IDLE;
+                    state <= IDLE;
+                    if (writes % 16 == 0) state <= fault == 6 ? FETCH : PROGRAM;
+                    if (writes == 20 && fault == 4) state <= TWICE;
                 end
                 PROGRAM: if (room) begin
                     command(1);
