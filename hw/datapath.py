@@ -19,7 +19,7 @@ from hw.responder import Responder, datapath_errors, direct_op
 from hw.sidecar import SidecarCache, tracked_op
 from hw.transactions import identity, numbered, write_data
 
-__all__ = ["Datapath"]
+__all__ = ["Datapath", "datapath_errors"]
 
 #: operations without memory that wait for their response
 DIRECT_FIFO_DEPTH = 4
