@@ -1,6 +1,6 @@
 """The register block: what the host sets, commands and reads over AXI4-Lite. The map is `csr.rdl`."""
 
-from amaranth.hdl import C, Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
@@ -99,7 +99,7 @@ class Csr(wiring.Component):
                 elif field.kind == Kind.COUNTER:
                     values[register.name, field.name] = counters.counts[register.name]
                 elif field.kind in (Kind.CONSTANT, Kind.PULSE):
-                    values[register.name, field.name] = C(field.reset, field.width)
+                    values[register.name, field.name] = Const(field.reset, field.width)
         refused, reason = Signal(), Signal.like(self.command_answers.payload.reason)
         values |= self._status(m, values, refused, reason)
 
@@ -107,9 +107,6 @@ class Csr(wiring.Component):
         self._read(m, port, values)
         self._write(m, port, values, refused, reason)
         return m
-
-    def _register(self, name):
-        return next(register for register in self._registers if register.name == name)
 
     def _status(self, m, values, refused, reason):
         """The fields that follow the hardware."""
@@ -175,23 +172,10 @@ class Csr(wiring.Component):
         m.d.sync += fields_legal.eq(full & _any_of([chosen_of[r.name] & _word_is_legal(r, data) for r in writable]))
         regions_legal = self._regions_after(m, values, chosen_of, data)
 
-        # `apply`: the write takes effect in this clock.
-        apply, refuse = Signal(), Signal()
-        is_pool = chosen_of["POOL_FRAMES"]
-        m.d.comb += [
-            self.notes.payload.kind.eq(EngineKind.CSR_WRITE),
-            self.notes.payload.key.eq(port.write_address),
-            self.notes.payload.aux.eq(data),
-            self.commands.payload.head.eq(values["HEAD_SELECT", "VALUE"]),
-            self.commands.payload.block.eq(values["HEAD_BLOCK", "VALUE"]),
-            self.commands.payload.minimum.eq(values["QUOTA_MIN", "VALUE"]),
-            self.commands.payload.maximum.eq(Mux(is_pool, data, values["QUOTA_MAX", "VALUE"])),
-            self.commands.payload.kind.eq(layouts.CommandKind.POOL),
-        ]
-        for field in self._register("COMMAND").fields:
-            with m.If(~is_pool & data[field.low]):
-                m.d.comb += self.commands.payload.kind.eq(layouts.CommandKind[field.name])
+        self._drive_payloads(m, port, values, chosen_of["POOL_FRAMES"])
 
+        # `apply`: the write takes effect in this clock. `refuse`: the allocator refuses it.
+        apply, refuse = Signal(), Signal()
         with m.FSM(name="write"):
             with m.State("DECODE"):
                 m.d.sync += full.eq(port.write_full)
@@ -239,24 +223,44 @@ class Csr(wiring.Component):
                     m.d.sync += [refused.eq(refuse), reason.eq(self.command_answers.payload.reason)]
                     m.next = "DECODE"
 
+        self._store(m, values, {name: apply & signal for name, signal in chosen_of.items()}, data, refuse)
+
+    def _drive_payloads(self, m, port, values, is_pool):
+        """What a note and a command say, should the write become one."""
+        data, note, command = port.write_data, self.notes.payload, self.commands.payload
+        m.d.comb += [
+            note.kind.eq(EngineKind.CSR_WRITE),
+            note.key.eq(port.write_address),
+            note.aux.eq(data),
+            command.head.eq(values["HEAD_SELECT", "VALUE"]),
+            command.block.eq(values["HEAD_BLOCK", "VALUE"]),
+            command.minimum.eq(values["QUOTA_MIN", "VALUE"]),
+            command.maximum.eq(Mux(is_pool, data, values["QUOTA_MAX", "VALUE"])),
+            command.kind.eq(layouts.CommandKind.POOL),
+        ]
+        for register in self._registers:
+            for field in register.fields:
+                if field.kind == Kind.PULSE:
+                    with m.If(~is_pool & data[field.low]):
+                        m.d.comb += command.kind.eq(layouts.CommandKind[field.name])
+
+    def _store(self, m, values, applied, data, refuse):
+        """The fields after a write; `applied` says for each register that its write takes effect in this clock."""
         changes_keys = []
-        for register in writable:
-            apply_here = apply & chosen_of[register.name]
+        for register in self._registers:
             for field in register.fields:
                 part = data[field.low : field.low + field.width]
+                value = values[register.name, field.name]
                 if field.kind == Kind.STORED:
-                    value = values[register.name, field.name]
-                    with m.If(apply_here):
+                    with m.If(applied[register.name]):
                         m.d.sync += value.eq(part)
                     if field.rebuild:
-                        changes_keys.append(apply_here & (part != value))
+                        changes_keys.append(applied[register.name] & (part != value))
                 elif field.kind == Kind.STICKY:
-                    # A set in the same clock wins over the clear.
-                    value = values[register.name, field.name]
-                    set_now = self.errors[ErrorKind[field.name]]
-                    if ErrorKind[field.name] == ErrorKind.REFUSED_COMMAND:
-                        set_now = set_now | refuse
-                    m.d.sync += value.eq(set_now | (value & ~(apply_here & part)))
+                    # An error in the clock of its clearing wins.
+                    error = ErrorKind[field.name]
+                    set_now = self.errors[error] | (refuse if error == ErrorKind.REFUSED_COMMAND else 0)
+                    m.d.sync += value.eq(set_now | (value & ~(applied[register.name] & part)))
         m.d.sync += self.rebuild.eq(Cat(changes_keys).any())
 
     def _regions_after(self, m, values, chosen_of, data):

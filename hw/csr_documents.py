@@ -1,6 +1,6 @@
-"""Writes what follows from `csr.rdl`: the golden model's map and the register document.
+"""Writes what follows from `csr.rdl`: the golden model's map, the register document and the C header.
 
-`python -m hw.csr_documents` writes both; with `--check` it writes nothing and fails if one of them is out of date.
+`python -m hw.csr_documents` writes them; with `--check` it writes nothing and fails if one of them is out of date.
 """
 
 import argparse
@@ -77,6 +77,13 @@ One AXI4-Lite port, 32 bits wide, {bits} address bits. Addresses are byte addres
 """
 
 
+def _split(name):
+    """(name without index, whether it stands for all elements of an array); None for elements beyond the first."""
+    if "[" not in name:
+        return name, False
+    return (name.replace("[0]", "[n]"), True) if "[0]" in name else None
+
+
 def _reset_text(register, field, parameter_of):
     if field.kind == Kind.STATUS:
         return "-"
@@ -91,28 +98,62 @@ def _field_meaning(field):
     return "; ".join(meaning) + (" (rebuild)" if field.rebuild else "")
 
 
-def _document(all_registers, parameter_of, address_bits):
+def _document(all_registers, parameter_of):
     by_name = {register.name: register for register in all_registers}
-    lines = [_DOCUMENT_HEAD.format(bits=address_bits)]
+    lines = [_DOCUMENT_HEAD.format(bits=ADDRESS_BITS)]
     lines += ["| address | register | bits | field | access | reset | meaning |", "|---|---|---|---|---|---|---|"]
     for register in all_registers:
-        index = re.search(r"\[(\d+)\]", register.name)
-        if index and int(index[1]) > 0:
+        if _split(register.name) is None:
             continue
-        address, name, other = f"0x{register.address:03X}", register.name, None
-        if index:
-            other = by_name[name.replace("[0]", "[1]")]
+        name, is_array = _split(register.name)
+        address, other = f"0x{register.address:03X}", None
+        if is_array:
+            other = by_name[register.name.replace("[0]", "[1]")]
             address += f" + 0x{other.address - register.address:X} n"
-            name = name.replace("[0]", "[n]")
-        marks = " ".join(mark for mark in ("held", "command") if getattr(register, mark))
-        lines.append(f"| {address} | **{name}** | | | {marks} | | {register.meaning} |")
+        marks = [mark for mark in ("held", "command") if getattr(register, mark)]
+        rows = []
         for field in register.fields:
             reset = _reset_text(register, field, parameter_of)
             if other and reset != (rest := _reset_text(other, other.field(field.name), parameter_of)):
                 reset = f"n = 0: {reset}, else {rest}"
             bits = f"{field.low + field.width - 1}:{field.low}" if field.width > 1 else str(field.low)
-            lines.append(f"| | | {bits} | {field.name} | {field.kind.value} | {reset} | {_field_meaning(field)} |")
+            access = ", ".join([field.kind.value, *marks])
+            rows.append([bits, field.name, access, reset, _field_meaning(field)])
+        if len(rows) == 1:
+            # A register of one field takes one row.
+            rows[0][-1] = " ".join(text for text in (register.meaning, rows[0][-1]) if text)
+            lines.append(f"| {address} | **{name}** | {' | '.join(rows[0])} |")
+        else:
+            lines.append(f"| {address} | **{name}** | | | | | {register.meaning} |")
+            lines += [f"| | | {' | '.join(row)} |" for row in rows]
     return "\n".join([*lines, ""])
+
+
+def _header(all_registers):
+    by_name = {register.name: register for register in all_registers}
+    lines = [
+        "/* The registers of the endpoint. Generated from hw/csr.rdl by `python -m hw.csr_documents`: do not edit. */",
+        "#ifndef KV_ENDPOINT_REGISTERS_H",
+        "#define KV_ENDPOINT_REGISTERS_H",
+        "",
+        "/* Byte addresses; of each field its lowest bit, its mask in place, and its encoding. */",
+    ]
+    for register in all_registers:
+        if _split(register.name) is None:
+            continue
+        name, is_array = _split(register.name)
+        macro = "KV_" + re.sub(r"\[n\]\.", "_", name)
+        if is_array:
+            stride = by_name[register.name.replace("[0]", "[1]")].address - register.address
+            lines.append(f"#define {macro}(n) (0x{register.address:03X}u + 0x{stride:X}u * (n))")
+        else:
+            lines.append(f"#define {macro} 0x{register.address:03X}u")
+        for field in register.fields:
+            lines.append(f"#define {macro}_{field.name}_SHIFT {field.low}")
+            lines.append(f"#define {macro}_{field.name}_MASK 0x{((1 << field.width) - 1) << field.low:08X}u")
+            for value, (meaning, _) in field.encoding.items():
+                lines.append(f"#define {macro}_{field.name}_{meaning} {value}u")
+    return "\n".join([*lines, "", "#endif", ""])
 
 
 def documents():
@@ -121,7 +162,8 @@ def documents():
     parameter_of = _parameter_of_reset()
     return {
         _ROOT / "golden" / "csr_map.py": _golden_map(all_registers, parameter_of),
-        _ROOT / "docs" / "registers.md": _document(all_registers, parameter_of, ADDRESS_BITS),
+        _ROOT / "docs" / "registers.md": _document(all_registers, parameter_of),
+        _ROOT / "docs" / "registers.h": _header(all_registers),
     }
 
 

@@ -1,7 +1,9 @@
 """The register block: every register of the map, every access, and the order in which a write takes effect."""
 
 import random
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from amaranth.hdl import ResetInserter, Signal
@@ -253,6 +255,27 @@ def test_golden_words_are_packed_and_unpacked_by_field():
         csr.pack("POLICY", PRIORITY=4)
     with pytest.raises(ValueError, match="policy or region register"):
         csr.apply(Policy(), csr.reset_regions(CONFIG), csr.address("POOL_FRAMES"), 1)
+
+
+def test_the_c_header_compiles_to_the_golden_addresses_and_fields(tmp_path):
+    names = [name for name in csr.NAMES if "[" not in name or name.startswith("REGION[1]")]
+    checks = ['#include "registers.h"']
+    for name in names:
+        macro = "KV_" + name.replace("[1].", "_")
+        call = f"{macro}(1)" if "[" in name else macro
+        checks.append(f'_Static_assert({call} == {csr.address(name)}u, "{name}");')
+        for field, (low, width, _) in REGISTERS[name][1].items():
+            mask = f"{macro}_{field}_MASK == {((1 << width) - 1) << low}u"
+            checks.append(f'_Static_assert({macro}_{field}_SHIFT == {low} && {mask}, "{name}.{field}");')
+    for enumeration, field in ((Priority, "PRIORITY"), (ScoreSource, "SCORE")):
+        checks += [f'_Static_assert(KV_POLICY_{field}_{kind.name} == {kind}, "{kind!r}");' for kind in enumeration]
+    source = tmp_path / "checks.c"
+    source.write_text("\n".join(checks) + "\n")
+    include = Path(csr_documents.__file__).parent.parent / "docs"
+    result = subprocess.run(
+        ["gcc", "-std=c11", "-Wall", "-Werror", "-fsyntax-only", f"-I{include}", source], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
 
 
 # Reads ---------------------------------------------------------------------------------------------------------------
