@@ -119,19 +119,17 @@ class Allocator:
         """
         domain = self.domain(head)
         if domain is None:
+            # A pool that is not full has a free frame, unless demotions in progress still have the spare ones.
             if self.free_frames > (0 if write else self._config.reserve_frames):
                 return Decision(Action.FRAME, frame=self.next_frame)
-            if demoting:
-                return Decision(Action.WAIT)
-            domain = Domain.SHARED
+            return Decision(Action.WAIT)
         victim = find(domain)
-        if victim is None and write:
-            if self.free_frames:
-                return Decision(Action.FRAME, frame=self.next_frame)
-            if not unwritable:
-                victim = find(Domain.ANY)
+        if victim is None and write and self.free_frames:
+            return Decision(Action.FRAME, frame=self.next_frame)
         if unwritable:
             return Decision(Action.DROP if write else Action.BYPASS)
+        if victim is None and write and not demoting:
+            victim = find(Domain.ANY)
         if victim is None:
             return Decision(Action.WAIT)
         if not write and bypass_below is not None and bypass_below < victim.key:

@@ -276,7 +276,7 @@ class Endpoint:
     def _answer(self, slot, where, before, result):
         outcome = slot.outcome
         if outcome == Outcome.UNWRITABLE:
-            self._unwritable(slot)
+            self._unwritable(slot, where)
         elif outcome in _HEADER_OF or outcome == Outcome.HINT_MALFORMED:
             self._hint_answer(slot)
         else:
@@ -310,12 +310,12 @@ class Endpoint:
     def _header(self, step16):
         return check_header(self.config, pack_hint(step16, []), self.now, self._loaded, self.policy.leap_cap)
 
-    def _unwritable(self, slot):
+    def _unwritable(self, slot, where):
         if not self.migration.unwritable:
             raise Mismatch("outcome", "no UNWRITABLE before flash is", slot.outcome.name)
-        where = self.misses.find(SlotKind.WRITE, slot.tag)
-        if where is None:
-            raise Mismatch("tag", "the tag of a waiting write", slot.tag)
+        if slot.value:
+            raise Mismatch("value", 0, slot.value)
+        self.misses.of(where)
         self.misses.served(where, SlotKind.WRITE, slot.tag, None)
 
     def _replay(self, slot, where, before, result):
@@ -334,7 +334,7 @@ class Endpoint:
             raise Mismatch("kind", "the page in a bypass slot first", slot.kind.name)
         if slot.frame != held.frame:
             raise Mismatch("frame", held.frame, slot.frame)
-        if miss.bypass is not held:
+        if not (miss.decided and miss.bypass is held):
             requests = self.misses.waiting.get(where, ())
             if not any(
                 request.tag == slot.tag and not request.touch and held.step in (request.step, self.now)
@@ -495,7 +495,7 @@ class Endpoint:
             raise Mismatch("frame", "the frame of an idle bypass slot", record["frame"])
         self.bypass_slots.forget(where)
         self.bypass_slots.reuse(slot, where, self.now)
-        miss.bypass = slot
+        miss.bypass, miss.decided = slot, True
         self.bypasses += 1
 
     def _page_read(self, record):

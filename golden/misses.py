@@ -28,12 +28,14 @@ class Request:
 
 @dataclass(slots=True)
 class Miss:
-    """An open miss: what it has obtained so far."""
+    """An open miss: what it has obtained so far. `write`: a write opened it."""
 
+    write: bool
     #: the block's frame, once PROMOTE or ALLOCATE has committed
     frame: int | None = None
-    #: the bypass slot that the block is read through
+    #: the bypass slot that the block is read through, and whether that was decided for this miss
     bypass: object = None
+    decided: bool = False
     #: tag of the page read in progress
     page_tag: int | None = None
     #: the page has arrived in `frame`
@@ -63,9 +65,13 @@ class Misses:
             raise Mismatch("kind", "no second miss of an open one", "MISS_OPEN")
         if not self.waits(where, write):
             raise Mismatch("aux", "a request of this kind that waits for the block", int(write))
-        if len(self.open) >= self._config.miss_slots:
-            raise Mismatch("kind", f"at most {self._config.miss_slots} open misses", "MISS_OPEN")
-        self.open[where] = Miss()
+        slots = self._config.miss_slots
+        if len(self.open) >= slots:
+            raise Mismatch("kind", f"at most {slots} open misses", "MISS_OPEN")
+        slots -= self._config.miss_slots_for_writes
+        if not write and sum(not miss.write for miss in self.open.values()) >= slots:
+            raise Mismatch("kind", f"at most {slots} misses opened by reads", "MISS_OPEN")
+        self.open[where] = Miss(write)
 
     def closed(self, where):
         """MISS_CLOSE."""
@@ -103,13 +109,6 @@ class Misses:
             del self.waiting[where]
         if where in self.open:
             self.open[where].served += 1
-
-    def find(self, kind, tag):
-        """The block that a request of `kind` with `tag` waits for; None if there is no such request."""
-        for where, requests in self.waiting.items():
-            if any(request.kind == kind and request.tag == tag for request in requests):
-                return where
-        return None
 
     def owed(self):
         """(head, block, what) of everything that has to come yet."""

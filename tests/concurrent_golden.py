@@ -143,6 +143,9 @@ class ConcurrentDevice:
             head, block = self.random.choice(sorted(golden.misses.waiting))
             if (head, block) not in golden.misses.open:
                 write = self.random.choice(golden.misses.waiting[head, block]).write
+                reads = sum(not miss.write for miss in golden.misses.open.values())
+                if not write and reads == self.config.miss_slots - self.config.miss_slots_for_writes:
+                    return
                 self.note(EngineKind.MISS_OPEN, head=head, block=block, aux=write)
         elif pick == 1 and golden.misses.open:
             self.advance_miss(self.random.choice(sorted(golden.misses.open)))
@@ -167,10 +170,13 @@ class ConcurrentDevice:
             self.slot(kind, head, block, rwd=request.write, tag=request.tag, line=request.line)
         elif miss.bypass is not None and not miss.bypass.loaded:
             self.page_read(where, miss.bypass.frame)
-        elif miss.bypass is not None and any(not request.write for request in requests):
+        elif miss.decided and any(not request.write for request in requests):
             self.bypass_read(where, miss.bypass)
         elif golden.remembered(where) is not None:
             self.bypass_read(where, golden.remembered(where))
+        elif miss.bypass is not None and not any(request.write for request in requests):
+            # What came since is a touch of a later step: it needs a miss, and a decision, of its own.
+            self.note(EngineKind.MISS_CLOSE, head=head, block=block)
         else:
             self.obtain(where, requests)
 
@@ -188,8 +194,8 @@ class ConcurrentDevice:
             self.note(EngineKind.VICTIM, **where, frame=victim.frame, key=victim.key, aux=aux)
             self.slot(SlotKind.DEMOTE, **where)
         elif decision.action == Action.DROP:
-            for request in writes:
-                self.slot(SlotKind.ANSWER, rwd=True, tag=request.tag, outcome=Outcome.UNWRITABLE)
+            for request in tuple(writes):
+                self.slot(SlotKind.ANSWER, head, block, rwd=True, tag=request.tag, outcome=Outcome.UNWRITABLE)
         elif decision.action == Action.BYPASS and golden.bypass_slots.oldest_idle() is not None:
             frame, key = golden.bypass_slots.oldest_idle().frame, golden.key_of(golden.entry(head, block))
             self.note(EngineKind.BYPASS, head=head, block=block, frame=frame, key=key)

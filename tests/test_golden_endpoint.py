@@ -301,13 +301,14 @@ def decide(allocator, *, write=False, find=lambda domain: None, demoting=False, 
 
 
 def test_the_reserve_serves_writes_alone():
+    """The pool has room, but the spare frames are still with blocks that are leaving."""
     allocator = taken(TINY.bypass_base - TINY.reserve_frames)
-    allocator.total_held = 0
-    allocator.held[0] = 0
-    assert decide(allocator, write=True).action == Action.FRAME
+    leaving = allocator.total_held - TINY.pool_frames_max + 1
+    for frame in range(leaving):
+        allocator.observe(0, SlotKind.DEMOTE, Entry(state=State.WARM, frame=frame), Entry(state=State.DEMOTING))
+    assert allocator.domain(0) is None
+    assert decide(allocator, write=True, demoting=True).action == Action.FRAME
     assert decide(allocator, demoting=True).action == Action.WAIT
-    one_more = decide(allocator, find={Domain.SHARED: VICTIM}.get)
-    assert (one_more.action, one_more.victim) == (Action.VICTIM, VICTIM)
 
 
 def test_a_write_without_victim_takes_a_reserve_frame_then_any_block():
@@ -316,6 +317,7 @@ def test_a_write_without_victim_takes_a_reserve_frame_then_any_block():
     assert decide(allocator).action == Action.WAIT
     allocator = taken(TINY.bypass_base)
     assert decide(allocator, write=True, find={Domain.ANY: VICTIM}.get).victim == VICTIM
+    assert decide(allocator, write=True, find={Domain.ANY: VICTIM}.get, demoting=True).action == Action.WAIT
     assert decide(allocator, find={Domain.ANY: VICTIM}.get).action == Action.WAIT
     assert decide(allocator, write=True).action == Action.WAIT
 
@@ -534,14 +536,14 @@ def test_flash_counts_as_unwritable_after_so_many_failures_in_a_row():
     tag, limit = device.checker.page_write_tag, TINY.flash_failure_limit
     for failure in range(limit):
         with pytest.raises(Mismatch, match="UNWRITABLE"):
-            copy.deepcopy(device).slot(SlotKind.ANSWER, rwd=True, tag=2, outcome=Outcome.UNWRITABLE)
+            copy.deepcopy(device).slot(SlotKind.ANSWER, 0, 2, rwd=True, tag=2, outcome=Outcome.UNWRITABLE)
         device.note(EngineKind.PAGE_WRITE, frame=0, aux=tag)
         device.note(EngineKind.PAGE_WRITE_DONE, frame=0, aux=tag << 1 | 1)
         device.note(EngineKind.ERROR, key=ErrorKind.PAGE_WRITE)
         device.slot(SlotKind.RESTORE, 0, 0)
         if failure < limit - 1:
             device.victim(0)
-    device.slot(SlotKind.ANSWER, rwd=True, tag=2, outcome=Outcome.UNWRITABLE)
+    device.slot(SlotKind.ANSWER, 0, 2, rwd=True, tag=2, outcome=Outcome.UNWRITABLE)
     device.note(EngineKind.MISS_CLOSE, block=2)
     with pytest.raises(Mismatch, match="ERROR FLASH_UNWRITABLE"):
         device.checker.finish()
