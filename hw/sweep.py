@@ -11,7 +11,7 @@ from hw.rank import beyond, is_before, rank_layout, rank_of
 from hw.score import Key
 from hw.sorter import Sorter
 
-__all__ = ["SweepKind", "sweep_job", "sweep_result", "Sweep"]
+__all__ = ["SweepKind", "sweep_job", "sweep_peek", "sweep_result", "sweep_sight", "Sweep"]
 
 
 class SweepKind(enum.Enum, shape=2):
@@ -23,34 +23,40 @@ class SweepKind(enum.Enum, shape=2):
     HEAD = 1
     #: all blocks of the head, and its first ones become its queue
     REFILL = 2
-    #: block `other` of head `other_head`, then `block` of `head`
-    PAIR = 3
 
 
 def sweep_job(config):
     """`count`, `threshold`: of the head's queue record, for QUEUE."""
     return data.StructLayout(
-        {
-            "kind": SweepKind, "head": config.head_bits, "block": config.block_bits, "other_head": config.head_bits,
-            "other": config.block_bits, "count": count_bits(config), "threshold": rank_layout(config),
-        }
-    )  # fmt: skip
+        {"kind": SweepKind, "head": config.head_bits, "count": count_bits(config), "threshold": rank_layout(config)}
+    )
+
+
+def sweep_peek(config):
+    """One block to look at: `key` asks for its key, `entry` for what its entry says."""
+    return data.StructLayout({"key": 1, "entry": 1, "head": config.head_bits, "block": config.block_bits})
 
 
 def sweep_result(config):
     """Ranks of what was streamed.
 
     `eligible`: the first block that may leave; `waived`: the first that may leave if announcements are waived; `warm`:
-    the first that is warm. `threshold`, `count`: of the queue as it is now. Of a PAIR: the key of `other`; frame of the
-    other block and whether it is in migration.
+    the first that is warm. `threshold`, `count`: of the queue as it is now.
     """
     rank = rank_layout(config)
     return data.StructLayout(
-        {
-            "eligible": rank, "waived": rank, "warm": rank, "threshold": rank, "count": count_bits(config),
-            "other": rank, "frame": config.frame_bits, "migrating": 1,
-        }
-    )  # fmt: skip
+        {"eligible": rank, "waived": rank, "warm": rank, "threshold": rank, "count": count_bits(config)}
+    )
+
+
+def sweep_sight(config):
+    """What peeks saw: `rank` of the last one for a key; `frame` and `migrating` of the last one for an entry.
+
+    `key_done`, `entry_done`: nothing newer was asked for.
+    """
+    return data.StructLayout(
+        {"rank": rank_layout(config), "frame": config.frame_bits, "migrating": 1, "key_done": 1, "entry_done": 1}
+    )
 
 
 class Sweep(wiring.Component):
@@ -77,6 +83,9 @@ class Sweep(wiring.Component):
         For one clock.
     result : Out(sweep_result)
         From the clock after `done` until the next start.
+    peek : In(sweep_peek)
+        Look at a block beside the job; not while a job streams. A key takes 12 clocks, an entry 5.
+    sight : Out(sweep_sight)
     now, policy : In
     table : Out(TableRead)
     migrating_index : Out(index)
@@ -87,10 +96,6 @@ class Sweep(wiring.Component):
     """
 
     def __init__(self, *, config):
-        if config.lanes != 1:
-            raise ConfigError(
-                f"preset {config.name!r}: lanes = {config.lanes!r}: must be 1 (the table has one read port)"
-            )
         self._config = config
         self._key = Key(config=config)
         super().__init__(
@@ -99,6 +104,8 @@ class Sweep(wiring.Component):
                 "job": In(sweep_job(config)),
                 "done": Out(1),
                 "result": Out(sweep_result(config)),
+                "peek": In(sweep_peek(config)),
+                "sight": Out(sweep_sight(config)),
                 "now": In(config.step_bits),
                 "policy": In(layouts.policy_layout()),
                 "table": Out(layouts.TableRead(config)),
@@ -116,35 +123,30 @@ class Sweep(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        job, result = Signal(sweep_job(config)), self.result
+        job, result, sight = Signal(sweep_job(config)), self.result, self.sight
         m.submodules.key = key = self._key
         m.submodules.sorter = sorter = Sorter(config=config)
         is_queue = job.kind == SweepKind.QUEUE
-        is_pair = job.kind == SweepKind.PAIR
 
         # Clock 0: which blocks
         element = data.StructLayout(
             {
-                "valid": 1, "last": 1, "other": 1, "head": config.head_bits, "block": config.block_bits,
-                "step": config.step_bits, "warm": 1, "waived": 1, "eligible": 1,
+                "valid": 1, "last": 1, "peek_key": 1, "peek_entry": 1, "head": config.head_bits,
+                "block": config.block_bits, "step": config.step_bits, "warm": 1, "waived": 1, "eligible": 1,
             }
         )  # fmt: skip
         number = Signal(range(max(config.blocks_per_head, config.queue_depth)))
         last_number = Signal.like(number)
         issuing = Signal()
         issued = Signal(element)
-        with m.If(is_queue):
-            m.d.comb += last_number.eq(job.count - 1)
-        with m.Elif(is_pair):
-            m.d.comb += last_number.eq(1)
-        with m.Else():
-            m.d.comb += last_number.eq(config.blocks_per_head - 1)
         m.d.comb += [
+            last_number.eq(Mux(is_queue, job.count - 1, config.blocks_per_head - 1)),
             issued.valid.eq(issuing),
             issued.last.eq(number == last_number),
-            issued.other.eq(is_pair & (number == 0)),
-            issued.head.eq(Mux(issued.other, job.other_head, job.head)),
-            issued.block.eq(Mux(is_pair, Mux(issued.other, job.other, job.block), number)),
+            issued.peek_key.eq(self.peek.key),
+            issued.peek_entry.eq(self.peek.entry),
+            issued.head.eq(Mux(issuing, job.head, self.peek.head)),
+            issued.block.eq(Mux(issuing, number, self.peek.block)),
             self.read_enable.eq(issuing),
             self.read_head.eq(job.head),
             self.read_position.eq(number),
@@ -159,10 +161,10 @@ class Sweep(wiring.Component):
         indexed = Signal(element)
         read = Signal(element)
         m.d.sync += [named.eq(issued), indexed.eq(named), read.eq(indexed)]
-        with m.If(is_queue):
+        with m.If(is_queue & named.valid):
             m.d.sync += indexed.block.eq(self.read_block)
         m.d.comb += [
-            self.table.enable.eq(indexed.valid),
+            self.table.enable.eq(indexed.valid | indexed.peek_key | indexed.peek_entry),
             self.table.index.eq(Cat(indexed.block, indexed.head)),
         ]
 
@@ -185,8 +187,10 @@ class Sweep(wiring.Component):
             key.now.eq(self.now),
             key.lam.eq(self.policy.lam),
         ]
-        with m.If(fetched.valid & ~fetched.other):
-            m.d.sync += [result.frame.eq(entry.frame), result.migrating.eq(self.migrating)]
+        with m.If(self.peek.entry):
+            m.d.sync += sight.entry_done.eq(0)
+        with m.Elif(fetched.peek_entry):
+            m.d.sync += [sight.frame.eq(entry.frame), sight.migrating.eq(self.migrating), sight.entry_done.eq(1)]
 
         # Clocks 5 to 10: key
         carried = examined
@@ -207,9 +211,11 @@ class Sweep(wiring.Component):
         for field in ("eligible", "waived", "warm"):
             with m.If(ranked.valid & ranked[field] & is_before(rank, result[field])):
                 m.d.sync += result[field].eq(rank)
-        with m.If(ranked.valid & ranked.other):
-            m.d.sync += result.other.eq(rank)
-        m.d.comb += [sorter.rank.eq(rank), sorter.push.eq(ranked.valid & ranked.warm & ~is_queue & ~is_pair)]
+        with m.If(self.peek.key):
+            m.d.sync += sight.key_done.eq(0)
+        with m.Elif(ranked.peek_key):
+            m.d.sync += [sight.rank.eq(rank), sight.key_done.eq(1)]
+        m.d.comb += [sorter.rank.eq(rank), sorter.push.eq(ranked.valid & ranked.warm & ~is_queue)]
 
         # The queue's RAM: compacted as the blocks pass, or filled from the sorter
         belongs = ranked.valid & ranked.warm & ~is_before(job.threshold, rank)

@@ -145,18 +145,16 @@ class VictimEngine(wiring.Component):
         chosen = Signal(leaf(config))
         waived = Signal()
 
+        own_is_shared = self.above_min.bit_select(asked.head, 1).any()
         command = queues.command
         job = Signal(sweep_job(config))
-        found = sweep.result
+        found, peek = sweep.result, sweep.peek
         #: the queue reaches this far
         eligible_reached = Signal()
         waived_reached = Signal()
         warm_reached = Signal()
         m.d.comb += [
             job.head.eq(target),
-            job.block.eq(chosen.rank.block),
-            job.other_head.eq(asked.head),
-            job.other.eq(asked.block),
             job.count.eq(record.count),
             job.threshold.eq(record.threshold),
             sweep.job.eq(job),
@@ -194,6 +192,11 @@ class VictimEngine(wiring.Component):
                 m.d.comb += self.request.ready.eq(1)
                 m.d.sync += [searching.eq(0), asked.eq(self.request.payload), is_open.eq(self.request.valid)]
                 with m.If(self.request.valid):
+                    m.d.comb += [
+                        peek.key.eq(1),
+                        peek.head.eq(self.request.payload.head),
+                        peek.block.eq(self.request.payload.block),
+                    ]
                     m.next = "CHECK"
                 with m.Elif(~root.exact & (settling == 0) & ~is_product):
                     m.d.sync += target.eq(root.head)
@@ -203,10 +206,13 @@ class VictimEngine(wiring.Component):
             with m.State("CHECK"):
                 m.d.sync += [searching.eq(0), waived.eq(0)]
                 with m.If(~busy):
-                    m.d.sync += target.eq(asked.head)
-                    m.next = "LOOK_OWN"
+                    m.d.sync += [target.eq(asked.head), chosen.eq(root)]
                     with m.If(is_product | (asked.domain == Domain.ANY)):
                         m.next = "SEARCH"
+                    with m.Elif((asked.domain == Domain.SHARED) & own_is_shared):
+                        m.next = "DECIDE"
+                    with m.Else():
+                        m.next = "LOOK_OWN"
             with m.State("LOOK_OWN"):
                 with order(QueueCommand.READ):
                     m.next = "READ_OWN"
@@ -215,11 +221,10 @@ class VictimEngine(wiring.Component):
                 with m.If(queues.record_valid):
                     m.next = "COMPARE"
             with m.State("COMPARE"):
-                # The requester's head takes part above its minimum or not; if it is the root too, both are the same.
+                # The requester's head takes part in its own search, though it is not above its minimum.
                 ahead = is_before(record.bound, root.rank, across_heads=True)
                 behind = is_before(root.rank, record.bound, across_heads=True)
-                m.d.sync += chosen.eq(root)
-                with m.If((asked.domain == Domain.OWN) | ahead | (~behind & (asked.head <= root.head))):
+                with m.If((asked.domain == Domain.OWN) | ahead | (~behind & (asked.head < root.head))):
                     m.d.sync += [
                         chosen.head.eq(asked.head),
                         chosen.rank.eq(record.bound),
@@ -324,25 +329,22 @@ class VictimEngine(wiring.Component):
                     ]
                 m.next = "CLOSE"
 
-            # The requester's key, the victim's frame, and whether the victim may really leave
+            # The victim's frame, and whether it may really leave
             with m.State("CLOSE"):
-                m.d.comb += job.head.eq(chosen.head)
-                start(SweepKind.PAIR)
+                m.d.comb += [peek.entry.eq(1), peek.head.eq(chosen.head), peek.block.eq(chosen.rank.block)]
                 m.next = "CLOSING"
             with m.State("CLOSING"):
                 m.d.sync += target.eq(chosen.head)
-                with m.If(sweep.done):
-                    m.next = "VERIFY"
-            with m.State("VERIFY"):
-                m.next = "ANSWER"
-                with m.If(found.migrating & ~chosen.rank.none):
-                    m.next = "DROP"
+                with m.If(sweep.sight.entry_done):
+                    m.next = "ANSWER"
+                    with m.If(sweep.sight.migrating & ~chosen.rank.none):
+                        m.next = "DROP"
             with m.State("DROP"):
                 with order(QueueCommand.DROP):
                     m.next = "CHECK"
             with m.State("ANSWER"):
-                m.d.comb += self.answer.valid.eq(1)
-                with m.If(self.answer.ready):
+                m.d.comb += self.answer.valid.eq(sweep.sight.key_done)
+                with m.If(self.answer.valid & self.answer.ready):
                     m.next = "IDLE"
 
         m.d.comb += [
@@ -350,8 +352,8 @@ class VictimEngine(wiring.Component):
             self.answer.payload.waived.eq(waived),
             self.answer.payload.head.eq(chosen.head),
             self.answer.payload.block.eq(chosen.rank.block),
-            self.answer.payload.frame.eq(found.frame),
+            self.answer.payload.frame.eq(sweep.sight.frame),
             self.answer.payload.key.eq(key_of(chosen.rank)),
-            self.answer.payload.own_key.eq(key_of(found.other)),
+            self.answer.payload.own_key.eq(key_of(sweep.sight.rank)),
         ]
         return m

@@ -426,7 +426,7 @@ def test_realistic_stream_takes_few_clocks_a_request():
                 await bench.make_warm((head, block), rng.randrange(0x1000))
         await bench.idle(100)
         head = 0
-        for _ in range(150):
+        for _ in range(60):
             for _ in range(5):
                 head = (head + 1) % len(heads)
                 if head == 0:
