@@ -1,0 +1,500 @@
+"""A world around `hw.residency.Residency`: pipeline, victim engine, flash, datapath and host.
+
+Every slot and every note goes through `golden.endpoint.Endpoint`, which refuses what the rules do not allow; besides,
+the data is checked end to end: each line read must hold what was written last.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from random import Random
+
+from golden.config import Config, preset
+from golden.endpoint import Endpoint
+from golden.events import EngineKind
+from golden.metadata import DataKind, Outcome, Slot, SlotKind, State
+from golden.mismatch import Mismatch
+from golden.policy import policy_fields
+from hw.layouts import CommandKind, Domain, SidecarKind, page_tag_bits
+from hw.residency import Residency
+from tests.simulation import fields_of, set_payload, simulate
+
+__all__ = ["ScarceConfig", "World", "scarce", "POISON"]
+
+#: clocks from issue to commit
+PIPELINE_STAGES = 7
+POISON = "poison"
+GARBAGE = "garbage"
+
+
+@dataclass(frozen=True)
+class ScarceConfig(Config):
+    """A build with fewer frames than blocks, so that frames, reserve and spare frames run out."""
+
+    pool_blocks: int = 8
+
+    @property
+    def pool_frames_max(self):
+        return self.pool_blocks
+
+
+def scarce(**changes):
+    """Preset `tiny` with frames for few blocks."""
+    return ScarceConfig(**vars(preset("tiny")) | {"name": "scarce"} | changes)
+
+
+class Frame:
+    """A frame of DDR5: lines written to it, and what the others read as."""
+
+    def __init__(self, lines=None, rest=0):
+        self.lines, self.rest = dict(lines or {}), rest
+
+    def copy(self):
+        return Frame(self.lines, self.rest)
+
+    def read(self, line):
+        return self.lines.get(line, self.rest)
+
+
+@dataclass
+class Access:
+    """A request of the host. `result`: what the line held, or how it ended."""
+
+    write: bool
+    head: int
+    block: int
+    line: int
+    value: int = 0
+    result: object = None
+    done_at: int | None = None
+
+    @property
+    def where(self):
+        return self.head, self.block
+
+
+class World:
+    """Runs a list of accesses and commands against the DUT.
+
+    Parameters
+    ----------
+    seed : int
+        Of every random choice; printed when something fails.
+    stall : float
+        Probability that a port of the world makes the DUT wait, a clock.
+    flash_latency : (int, int)
+        Clocks of a page command, lowest and highest.
+    fails : callable (write, page) -> bool
+        Whether a page command fails.
+    """
+
+    def __init__(self, config, *, seed, policy, stall=0.2, flash_latency=(5, 60), fails=None, endpoint=Endpoint):
+        self.config, self.policy, self.seed = config, policy, seed
+        self.rng = Random(seed)
+        self.stall = stall
+        self.flash_latency = flash_latency
+        self.fails = fails or (lambda write, page: False)
+        self.dut = Residency(config=config)
+        self.golden = endpoint(config, policy=policy)
+        self.clock = 0
+        #: (lane record kind name, fields) in order
+        self.log = []
+        # Pipeline
+        self._host_slots = {False: deque(), True: deque()}
+        self._in_flight = deque()
+        self._engine_turn = False
+        # Holds: the DUT's, and that of a step to come
+        self._held = self._granted = None
+        self._steps = deque()
+        # Host
+        self._free_ids = {False: deque(range(config.read_slots)), True: deque(range(config.write_slots))}
+        self._active = {}
+        self._tag = 0
+        self.memory = {}
+        #: blocks of which a page was lost
+        self.lost = set()
+        # Datapath, sidecar, flash
+        self.frames = {}
+        self.flash = {}
+        self._ops = deque()
+        self._op_wait = 0
+        self._ops_pushed = self._ops_done = 0
+        self._drain_until = None
+        self._sidecar = None
+        self._sidecar_cached = set()
+        self._page_commands = {}
+        self._page_done = deque()
+        self._victim = None
+        self.answers = []
+
+    # Running ----------------------------------------------------------------------------------------------------------
+
+    def run(self, accesses, *, commands=(), steps=0, limit=60000, script=None, outstanding=48):
+        """Issue the accesses in order, as the slots allow; fails if they are not all answered in `limit` clocks.
+
+        `steps` are spread over the accesses, each with a hint line; `script(world)` is called every clock. Returns the
+        accesses, answered.
+        """
+        print(f"seed {self.seed}")
+        accesses = list(accesses)
+        waiting = deque(accesses)
+        commands = deque(commands)
+        step_at = {len(accesses) * (n + 1) // (steps + 1) for n in range(steps)}
+
+        async def bench(ctx):
+            self._ctx = ctx
+            set_payload(ctx, self.dut.policy, {name: getattr(self.policy, name) for name, _ in policy_fields()})
+            command = None
+            quiet = 0
+            while quiet < 20:
+                if self.clock > limit:
+                    raise AssertionError(f"not answered after {limit} clocks: {self._state()}")
+                if waiting and len(waiting) in step_at and not self._steps:
+                    step_at.discard(len(waiting))
+                    self._steps.append(self.golden.now + 1)
+                if script is not None:
+                    script(self)
+                self._offer(waiting, outstanding)
+                command = self._command(ctx, commands, command)
+                self._commit(ctx)
+                self._hold(ctx)
+                self._issue(ctx)
+                self._note(ctx)
+                self._victims(ctx)
+                self._flash(ctx)
+                self._datapath(ctx)
+                idle = not (
+                    waiting or commands or command or self._active or self._steps or self._in_flight or self._ops
+                    or self._page_commands or self._page_done or self.golden.misses.open
+                    or self.golden.migration.demotions or any(self._host_slots.values())
+                )  # fmt: skip
+                quiet = quiet + 1 if idle else 0
+                await ctx.tick()
+                self.clock += 1
+            assert not ctx.get(self.dut.hold.request), "the hold is kept"
+            assert not ctx.get(self.dut.drain.request), "a drain is asked for that nobody waits for"
+            allocator = self.golden.allocator
+            assert ctx.get(self.dut.held) == allocator.total_held
+            assert ctx.get(self.dut.free) == allocator.free_frames
+            assert ctx.get(self.dut.pins) == sum(allocator.pins)
+            for head in range(self.config.heads):
+                ctx.set(self.dut.inspect_head, head)
+                await ctx.tick().repeat(2)
+                assert ctx.get(self.dut.inspect_held) == allocator.held[head]
+                assert ctx.get(self.dut.inspect_minimum) == allocator.minimum[head]
+                assert ctx.get(self.dut.inspect_maximum) == allocator.maximum[head]
+                above = ctx.get(self.dut.above_min) >> head & 1
+                assert above == (allocator.held[head] > allocator.minimum[head])
+
+        simulate(self.dut, bench)
+        self.golden.finish()
+        return accesses
+
+    def _state(self):
+        return {
+            "open": dict(self.golden.misses.open), "waiting": self.golden.misses.waiting,
+            "demotions": self.golden.migration.demotions, "held": self._held, "flash": self._page_commands,
+            "log": self.log[-12:],
+        }  # fmt: skip
+
+    def _ready(self):
+        return self.rng.random() >= self.stall
+
+    def kinds(self, kind):
+        """The records of one kind, in order."""
+        return [fields for name, fields in self.log if name == kind.name]
+
+    # Host -------------------------------------------------------------------------------------------------------------
+
+    def _offer(self, waiting, outstanding):
+        """New requests, unless one to the same line is under way and one of the two writes."""
+        while waiting and len(self._active) < outstanding:
+            access = waiting[0]
+            ids = self._free_ids[access.write]
+            lines = [
+                other for _, other in self._active.values() if (other.where, other.line) == (access.where, access.line)
+            ]
+            if not ids or any(other.write or access.write for other in lines) or self.rng.random() < 0.3:
+                return
+            waiting.popleft()
+            self._tag = (self._tag + 1) & 0xFFFF
+            number = ids.popleft()
+            self._active[access.write, number] = (self._tag, access)
+            kind = SlotKind.WRITE if access.write else SlotKind.READ
+            slot = Slot(kind, access.write, self._tag, access.head, access.block, access.line)
+            self._host_slots[access.write].append((slot, number))
+
+    def _answer(self, rwd, number, result):
+        _, access = self._active.pop((rwd, number))
+        self._free_ids[rwd].append(number)
+        access.result, access.done_at = result, self.clock
+        place = (*access.where, access.line)
+        if access.write:
+            if result == "done":
+                self.memory[place] = access.value
+        elif access.where not in self.lost:
+            assert result == self.memory.get(place, 0), (place, result, self.memory.get(place, 0))
+        else:
+            assert result in (POISON, self.memory.get(place, 0)), (place, result)
+
+    def _command(self, ctx, commands, command):
+        dut = self.dut
+        if command is None and commands and self.rng.random() < 0.02:
+            command = commands.popleft()
+            set_payload(ctx, dut.commands.payload, command)
+            ctx.set(dut.commands.valid, 1)
+            self._command_taken = False
+        if command is not None:
+            allocator = self.golden.allocator
+            if not self._command_taken and ctx.get(dut.commands.ready):
+                self._command_taken = True
+            elif self._command_taken:
+                ctx.set(dut.commands.valid, 0)
+            ctx.set(dut.command_answers.ready, self._ready())
+            if ctx.get(dut.command_answers.valid) and ctx.get(dut.command_answers.ready):
+                answer = fields_of(ctx.get(dut.command_answers.payload))
+                self.answers.append((command, answer["reason"] if answer["refused"] else None))
+                if command["kind"] == CommandKind.QUOTA and not answer["refused"]:
+                    head = command["head"]
+                    quotas = allocator.minimum[head], allocator.maximum[head]
+                    assert quotas == (command["minimum"], command["maximum"])
+                return None
+        return command
+
+    # Pipeline ---------------------------------------------------------------------------------------------------------
+
+    def _commit(self, ctx):
+        dut = self.dut
+        ctx.set(dut.commit.valid, 0)
+        if not self._in_flight or self._in_flight[0][0] > self.clock:
+            return
+        _, slot, number = self._in_flight.popleft()
+        try:
+            before, result = self.golden.slot(slot)
+        except Mismatch as mismatch:
+            raise AssertionError(f"{slot}: {mismatch.args}; {self._state()}") from mismatch
+        record = self.golden.slot_record(slot, before, result)
+        self.log.append((slot.kind.name, record | {"clock": self.clock}))
+        set_payload(ctx, dut.commit.before, vars(before))
+        set_payload(ctx, dut.commit.after, vars(result.entry))
+        set_payload(ctx, dut.commit.slot, vars(slot) | {"id": number})
+        ctx.set(dut.commit.outcome, int(result.outcome))
+        ctx.set(dut.commit.touch, result.touch)
+        ctx.set(dut.commit.event, result.event)
+        ctx.set(dut.commit.valid, 1)
+        frame = slot.frame if slot.kind == SlotKind.BYPASS_READ else before.frame
+        if result.data in (DataKind.READ, DataKind.WRITE):
+            self._ops.append((result.data == DataKind.WRITE, slot.rwd, number, frame, slot.line))
+            self._ops_pushed += 1
+        elif result.data == DataKind.ZEROS:
+            self._answer(slot.rwd, number, 0)
+        elif result.outcome == Outcome.UNWRITABLE:
+            self._answer(slot.rwd, number, "unwritable")
+        elif slot.kind in (SlotKind.EVICT,) and result.outcome == Outcome.DONE:
+            self.frames[before.frame] = Frame(rest=GARBAGE)
+
+    def _hold(self, ctx):
+        """Who holds the pipeline: the DUT, or whoever moves the step."""
+        dut = self.dut
+        idle = not self._in_flight
+        if self._held is None:
+            if self._steps and self.rng.random() < 0.1:
+                self._held = "step"
+            elif ctx.get(dut.hold.request):
+                self._held = "dut"
+        elif self._held == "dut":
+            self._granted = self._granted or (idle and "dut")
+            if not ctx.get(dut.hold.request):
+                self._held = self._granted = None
+        elif idle:
+            self._step(ctx, self._steps.popleft())
+            self._held = None
+        ctx.set(dut.hold.granted, self._granted == "dut")
+
+    def _step(self, ctx, step):
+        """A hint line of some head that moves the step; its blocks follow as slots."""
+        head = self.rng.randrange(self.config.heads)
+        self.golden.note(EngineKind.STEP, {"head": 0, "block": 0, "frame": 0, "key": 0, "aux": step})
+        ctx.set(self.dut.now, step)
+        self._tag = (self._tag + 1) & 0xFFFF
+        for block in self.rng.sample(range(self.config.blocks_per_head), 4):
+            slot = Slot(SlotKind.HINT, True, self._tag, head, block, value=self.rng.randrange(1 << 16))
+            self._host_slots[True].append((slot, 0))
+        slot = Slot(SlotKind.ANSWER, True, self._tag, head, value=step & 0xFFFF, outcome=Outcome.HINT_DONE)
+        self._host_slots[True].append((slot, 0))
+
+    def _issue(self, ctx):
+        dut = self.dut
+        ctx.set(dut.engine_slots.ready, 0)
+        if not self._ready():
+            return
+        channel = next((rwd for rwd in (True, False) if self._host_slots[rwd]), None)
+        host = channel is not None and self._held is None
+        engine = ctx.get(dut.engine_slots.valid) and self._held in (None, "dut")
+        if engine and not (host and not self._engine_turn):
+            ctx.set(dut.engine_slots.ready, 1)
+            payload = fields_of(ctx.get(dut.engine_slots.payload))
+            number = payload.pop("id")
+            payload |= {"kind": SlotKind(payload["kind"]), "rwd": bool(payload["rwd"])}
+            payload["outcome"] = Outcome(payload["outcome"])
+            slot = Slot(**payload)
+            self._engine_turn = False
+        elif host:
+            slot, number = self._host_slots[channel].popleft()
+            self._engine_turn = True
+        else:
+            return
+        self._in_flight.append((self.clock + PIPELINE_STAGES, slot, number))
+
+    def _note(self, ctx):
+        dut = self.dut
+        ready = self._ready()
+        ctx.set(dut.notes.ready, ready)
+        if ready and ctx.get(dut.notes.valid):
+            note = fields_of(ctx.get(dut.notes.payload))
+            if note["key"] >> self.config.key_bits - 1:
+                note["key"] -= 1 << self.config.key_bits
+            kind = EngineKind(note["kind"])
+            self.log.append((kind.name, note | {"clock": self.clock}))
+            try:
+                self.golden.note(kind, note)
+            except Mismatch as error:
+                raise AssertionError(f"{kind.name} {note}: {error.args}; {self._state()}") from error
+
+    # Victim engine ----------------------------------------------------------------------------------------------------
+
+    def _victims(self, ctx):
+        dut = self.dut
+        ctx.set(dut.victim_request.ready, self._victim is None)
+        if self._victim is None:
+            if ctx.get(dut.victim_request.valid):
+                assert self._granted == "dut", "a victim is asked for outside a hold"
+                request = ctx.get(dut.victim_request.payload)
+                self._victim = self.clock + self.rng.randrange(1, 30), self._find_victim(ctx, request)
+        elif ctx.get(dut.victim_answer.valid):
+            if self._victim_taken:
+                ctx.set(dut.victim_answer.valid, 0)
+                self._victim = None
+        elif self.clock >= self._victim[0]:
+            set_payload(ctx, dut.victim_answer.payload, self._victim[1])
+            ctx.set(dut.victim_answer.valid, 1)
+        self._victim_taken = ctx.get(dut.victim_answer.valid) and ctx.get(dut.victim_answer.ready)
+
+    def _find_victim(self, ctx, request):
+        golden, config = self.golden, self.config
+        domain = request.domain
+        above = ctx.get(self.dut.above_min)
+        for head in range(config.heads):
+            assert above >> head & 1 == (golden.allocator.held[head] > golden.allocator.minimum[head])
+        in_migration = set()
+        for head in range(config.heads):
+            for block in range(config.blocks_per_head):
+                ctx.set(self.dut.migrating_index, head * config.blocks_per_head + block)
+                if ctx.get(self.dut.migrating):
+                    in_migration.add((head, block))
+        assert in_migration == {*golden.misses.open, *golden.migration.demotions}
+        victim = golden._search.find(
+            golden.allocator.heads_of(domain.value, request.head),
+            now=golden.now,
+            policy=self.policy,
+            in_migration=in_migration,
+            protect=self.policy.protect and domain != Domain.ANY,
+        )
+        answer = {"own_key": golden.key_of(golden.entry(request.head, request.block)), "found": victim is not None}
+        return answer | (vars(victim) if victim else {"waived": 0, "head": 0, "block": 0, "frame": 0, "key": 0})
+
+    # Flash ------------------------------------------------------------------------------------------------------------
+
+    def _flash(self, ctx):
+        dut, config = self.dut, self.config
+        ready = self._ready()
+        ctx.set(dut.page_commands.ready, ready)
+        if ready and ctx.get(dut.page_commands.valid):
+            command = fields_of(ctx.get(dut.page_commands.payload))
+            assert command["tag"] not in self._page_commands
+            assert command["tag"] >> page_tag_bits(config) - 1 == command["write"]
+            assert command["write"] or command["frame"] not in self._sidecar_cached, "its sidecar line would be stale"
+            self._page_commands[command["tag"]] = self.clock + self.rng.randint(*self.flash_latency), command
+        if ctx.get(dut.page_done.valid):
+            # Taken at once by contract.
+            assert ctx.get(dut.page_done.ready)
+        ctx.set(dut.page_done.valid, 0)
+        due = [tag for tag, (at, _) in self._page_commands.items() if at <= self.clock]
+        if due and self._ready():
+            tag = self.rng.choice(due)
+            _, command = self._page_commands.pop(tag)
+            failed = self.fails(bool(command["write"]), command["page"])
+            self._move_page(command, failed)
+            set_payload(ctx, dut.page_done.payload, {"tag": tag, "failed": failed})
+            ctx.set(dut.page_done.valid, 1)
+
+    def _move_page(self, command, failed):
+        page, frame = command["page"], command["frame"]
+        if command["write"]:
+            self.flash[page] = Frame(rest=GARBAGE) if failed else self.frames[frame].copy()
+        elif failed:
+            self.lost.add(divmod(page, self.config.blocks_per_head))
+            self.frames[frame] = Frame(rest=GARBAGE)
+        else:
+            self.frames[frame] = self.flash[page].copy()
+
+    # Datapath and sidecar ---------------------------------------------------------------------------------------------
+
+    def _datapath(self, ctx):
+        dut = self.dut
+        if self._ops:
+            if self._op_wait:
+                self._op_wait -= 1
+            else:
+                self._do(*self._ops.popleft())
+                self._ops_done += 1
+                self._op_wait = self.rng.choice((0, 0, 0, 1, 10))
+        if not ctx.get(dut.drain.request):
+            self._drain_until = None
+        elif self._drain_until is None:
+            self._drain_until = self._ops_pushed
+        ctx.set(dut.drain.granted, self._drain_until is not None and self._ops_done >= self._drain_until)
+
+        ctx.set(dut.sidecar_done, 0)
+        ready = self._sidecar is None and self._ready()
+        ctx.set(dut.sidecar_ops.ready, ready)
+        if ready and ctx.get(dut.sidecar_ops.valid):
+            op = ctx.get(dut.sidecar_ops.payload)
+            self._sidecar = self.clock + self.rng.randrange(1, 12), op.kind, op.frame
+        elif self._sidecar is not None and self.clock >= self._sidecar[0]:
+            _, kind, frame = self._sidecar
+            self._sidecar = None
+            if kind == SidecarKind.FLUSH:
+                self._sidecar_cached.discard(frame)
+            else:
+                self._sidecar_cached.add(frame)
+                self.frames[frame] = Frame(rest=0 if kind == SidecarKind.CLEAR else POISON)
+            ctx.set(dut.sidecar_done, 1)
+
+    def _do(self, write, rwd, number, frame, line):
+        _, access = self._active[rwd, number]
+        assert access.line == line and access.write == write
+        self._sidecar_cached.add(frame)
+        if write:
+            self.frames[frame].lines[line] = access.value
+            self._answer(rwd, number, "done")
+        else:
+            self._answer(rwd, number, self.frames[frame].read(line))
+
+
+def random_accesses(rng, config, count, *, writes=0.4, heads=None, blocks=None, lines=3):
+    """Reads and writes of random lines; values are unique."""
+    return [
+        Access(
+            rng.random() < writes,
+            rng.randrange(heads or config.heads),
+            rng.randrange(blocks or config.blocks_per_head),
+            rng.randrange(lines),
+            value=number + 1,
+        )
+        for number in range(count)
+    ]
+
+
+def resident(world, head, block):
+    """Whether a block is in a frame at the end."""
+    return world.golden.entry(head, block).state == State.WARM
