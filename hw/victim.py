@@ -11,10 +11,55 @@ from hw.layouts import Domain
 from hw.queues import QueueCommand, Queues, leaf, queue_record
 from hw.rank import RankedCommits, beyond, is_before, key_of, rank_layout
 from hw.refresh import Refresh
-from hw.sweep import Sweep, SweepKind, sweep_job
+from hw.sweep import Sweep, SweepKind
 from hw.tournament import Tournament
 
 __all__ = ["VictimEngine"]
+
+
+class _Work:
+    """The signals that the engine's states share."""
+
+    def __init__(self, config, *, queues, sweep, tournament):
+        rank = rank_layout(config)
+        candidate = data.StructLayout({"rank": rank, "head": config.head_bits})
+        self.command = queues.command
+        self.queue_record, self.queue_record_valid = queues.record, queues.record_valid
+        self.sweep, self.peek, self.sight = sweep, sweep.peek, sweep.sight
+        #: what the last scan or sweep found
+        self.found = sweep.result
+        self.root = tournament.root
+        #: something that has happened has not reached the root
+        self.busy = Signal()
+        #: the root may still be that of before the last repair; counts down
+        self.settle_clocks = 3 + tournament.latency
+        self.settling = Signal(range(self.settle_clocks + 1))
+        self.is_product = Signal()
+
+        #: the request, and whether one is open
+        self.asked = Signal(layouts.victim_request(config))
+        self.is_open = Signal()
+        #: the head that is looked at, as its record was read
+        self.target = Signal(config.head_bits)
+        self.record = Signal(queue_record(config))
+        #: searching head by head; the head was swept
+        self.searching = Signal()
+        self.swept = Signal()
+        #: of a search: the best with protection (for `product`) and with the announcement waived
+        self.best = Signal(candidate)
+        self.best_waived = Signal(candidate)
+        #: the victim
+        self.chosen = Signal(leaf(config))
+        self.waived = Signal()
+
+    def order(self, m, kind):
+        """Offer a command for the target's record; true when it is taken."""
+        m.d.comb += [self.command.valid.eq(1), self.command.payload.kind.eq(kind)]
+        return m.If(self.command.ready)
+
+    def start(self, m, kind):
+        """Start a sweep of the target."""
+        m.d.comb += [self.sweep.start.eq(1), self.sweep.job.kind.eq(kind)]
 
 
 class VictimEngine(wiring.Component):
@@ -29,8 +74,10 @@ class VictimEngine(wiring.Component):
     What has no bound is searched head by head: announcements waived (by scans, skipping heads whose floor is behind the
     best so far), and `product`, whose keys change with time (by sweeps).
 
-    A request takes about 30 clocks if nothing is to be repaired; a scan adds about 40 + `queue_depth`, a sweep
-    60 + `blocks_per_head` + 2 x `queue_depth`. With `product`, each head in the domain takes `blocks_per_head` + 15.
+    A request that finds all as the background left it takes 9 clocks from the request to the answer, 13 for the own
+    key; what was committed in the clocks just before takes 2 x head_bits + 12 more to arrive. A scan adds about 30 + 2
+    x head_bits + `queue_depth`, a sweep about 20 + `blocks_per_head` + 2 x `queue_depth` to that. With `product`, each
+    head in the domain takes `blocks_per_head` + 15.
 
     A request comes only while the metadata pipeline is held and idle; until its answer was taken there are no commits
     and no migration begins or ends. The table is empty after reset, and blocks become warm by commits alone; the first
@@ -117,243 +164,220 @@ class VictimEngine(wiring.Component):
         wiring.connect(m, refresh.order, queues.refresh)
         wiring.connect(m, sweep.table, wiring.flipped(self.table))
 
-        # Whether all that has happened has reached the tournament's root. Every part says so until the next one does.
-        busy = Signal()
-        m.d.comb += busy.eq(ranked.busy | refresh.busy | queues.busy | tournament.busy)
-        settle_clocks = 3 + tournament.latency
-        settling = Signal(range(settle_clocks + 1))
-        with m.If(settling != 0):
-            m.d.sync += settling.eq(settling - 1)
-        with m.If(refresh.busy):
-            m.d.sync += settling.eq(settle_clocks)
-
-        is_product = self.policy.priority == Priority.PRODUCT
-        root = tournament.root
-        rank = rank_layout(config)
-        candidate = data.StructLayout({"rank": rank, "head": config.head_bits})
-        #: the request, and whether one is open
-        asked = Signal(layouts.victim_request(config))
-        is_open = Signal()
-        #: the head that is looked at; searching head by head; its queue was refilled
-        target = Signal(config.head_bits)
-        searching = Signal()
-        swept = Signal()
-        record = Signal(queue_record(config))
-        #: of a search: the best with protection (for `product`) and with the announcement waived
-        best = Signal(candidate)
-        best_waived = Signal(candidate)
-        chosen = Signal(leaf(config))
-        waived = Signal()
-
-        own_is_shared = self.above_min.bit_select(asked.head, 1).any()
-        command = queues.command
-        job = Signal(sweep_job(config))
-        found, peek = sweep.result, sweep.peek
-        #: the queue reaches this far
-        eligible_reached = Signal()
-        waived_reached = Signal()
-        warm_reached = Signal()
+        # Every part is busy until the next one is, so nothing is between them when none is.
+        w = _Work(config, queues=queues, sweep=sweep, tournament=tournament)
         m.d.comb += [
-            job.head.eq(target),
-            job.count.eq(record.count),
-            job.threshold.eq(record.threshold),
-            sweep.job.eq(job),
-            eligible_reached.eq(~is_before(record.threshold, found.eligible)),
-            waived_reached.eq(~is_before(record.threshold, found.waived)),
-            warm_reached.eq(~is_before(record.threshold, found.warm)),
-            command.payload.head.eq(target),
-            command.payload.record.count.eq(found.count),
-            command.payload.record.threshold.eq(found.threshold),
+            w.busy.eq(ranked.busy | refresh.busy | queues.busy | tournament.busy),
+            w.is_product.eq(self.policy.priority == Priority.PRODUCT),
         ]
-        with m.If(swept):
-            m.d.comb += [
-                command.payload.record.floor.eq(found.warm),
-                command.payload.record.bound.eq(found.eligible),
-                command.payload.record.exact.eq(1),
-            ]
-        with m.Else():
-            m.d.comb += [
-                command.payload.record.floor.eq(Mux(warm_reached, found.warm.as_value(), record.threshold.as_value())),
-                command.payload.record.bound.eq(
-                    Mux(eligible_reached, found.eligible.as_value(), record.threshold.as_value())
-                ),
-                command.payload.record.exact.eq(eligible_reached),
-            ]
-
-        def order(kind):
-            m.d.comb += [command.valid.eq(1), command.payload.kind.eq(kind)]
-            return m.If(command.ready)
-
-        def start(kind):
-            m.d.comb += [sweep.start.eq(1), job.kind.eq(kind)]
+        with m.If(w.settling != 0):
+            m.d.sync += w.settling.eq(w.settling - 1)
+        with m.If(refresh.busy):
+            m.d.sync += w.settling.eq(w.settle_clocks)
 
         with m.FSM():
-            with m.State("IDLE"):
-                m.d.comb += self.request.ready.eq(1)
-                m.d.sync += [searching.eq(0), asked.eq(self.request.payload), is_open.eq(self.request.valid)]
-                with m.If(self.request.valid):
-                    m.d.comb += [
-                        peek.key.eq(1),
-                        peek.head.eq(self.request.payload.head),
-                        peek.block.eq(self.request.payload.block),
-                    ]
-                    m.next = "CHECK"
-                with m.Elif(~root.exact & (settling == 0) & ~is_product):
-                    m.d.sync += target.eq(root.head)
-                    m.next = "LOOK"
-
-            # A request starts here, and comes back after each repair.
-            with m.State("CHECK"):
-                m.d.sync += [searching.eq(0), waived.eq(0)]
-                with m.If(~busy):
-                    m.d.sync += [target.eq(asked.head), chosen.eq(root)]
-                    with m.If(is_product | (asked.domain == Domain.ANY)):
-                        m.next = "SEARCH"
-                    with m.Elif((asked.domain == Domain.SHARED) & own_is_shared):
-                        m.next = "DECIDE"
-                    with m.Else():
-                        m.next = "LOOK_OWN"
-            with m.State("LOOK_OWN"):
-                with order(QueueCommand.READ):
-                    m.next = "READ_OWN"
-            with m.State("READ_OWN"):
-                m.d.sync += record.eq(queues.record)
-                with m.If(queues.record_valid):
-                    m.next = "COMPARE"
-            with m.State("COMPARE"):
-                # The requester's head takes part in its own search, though it is not above its minimum.
-                ahead = is_before(record.bound, root.rank, across_heads=True)
-                behind = is_before(root.rank, record.bound, across_heads=True)
-                with m.If((asked.domain == Domain.OWN) | ahead | (~behind & (asked.head < root.head))):
-                    m.d.sync += [
-                        chosen.head.eq(asked.head),
-                        chosen.rank.eq(record.bound),
-                        chosen.exact.eq(record.exact),
-                    ]
-                m.next = "DECIDE"
-            with m.State("DECIDE"):
-                m.d.sync += target.eq(chosen.head)
-                with m.If(chosen.rank.none):
-                    m.next = "CLOSE"
-                    with m.If(self.policy.protect):
-                        m.next = "SEARCH"
-                with m.Elif(chosen.exact):
-                    m.next = "CLOSE"
-                with m.Else():
-                    m.next = "LOOK"
-
-            # Repair of a head, or in a search only a look at it
-            with m.State("LOOK"):
-                m.d.sync += swept.eq(0)
-                with order(QueueCommand.READ):
-                    m.next = "READ"
-            with m.State("READ"):
-                m.d.sync += record.eq(queues.record)
-                with m.If(queues.record_valid):
-                    m.next = "SCAN"
-            with m.State("SCAN"):
-                with m.If(searching & ~is_before(record.floor, best_waived.rank, across_heads=True)):
-                    m.next = "NEXT_HEAD"
-                with m.Elif((record.count == 0) & ~record.threshold.none):
-                    m.next = "OPEN"
-                with m.Else():
-                    start(SweepKind.QUEUE)
-                    m.next = "SCANNING"
-            with m.State("SCANNING"):
-                with m.If(sweep.done):
-                    m.next = "JUDGE"
-            with m.State("JUDGE"):
-                m.next = "OPEN"
-                with m.If(Mux(searching, waived_reached, eligible_reached)):
-                    m.next = "INSTALL"
-            with m.State("OPEN"):
-                with order(QueueCommand.OPEN):
-                    m.next = "REFILL"
-            with m.State("REFILL"):
-                start(SweepKind.REFILL)
-                m.d.sync += swept.eq(1)
-                m.next = "REFILLING"
-            with m.State("REFILLING"):
-                with m.If(sweep.done):
-                    m.next = "INSTALL"
-            with m.State("INSTALL"):
-                with order(QueueCommand.INSTALL):
-                    m.d.sync += settling.eq(settle_clocks)
-                    m.next = "IDLE"
-                    with m.If(searching):
-                        m.next = "TAKE"
-                    with m.Elif(is_open):
-                        m.next = "CHECK"
-
-            # Search of a domain, head by head
-            with m.State("SEARCH"):
-                m.d.sync += [
-                    searching.eq(1),
-                    target.eq(Mux(asked.domain == Domain.OWN, asked.head, 0)),
-                    best.rank.eq(beyond(config)),
-                    best_waived.rank.eq(beyond(config)),
-                ]
-                m.next = "HEAD"
-            with m.State("HEAD"):
-                m.next = "NEXT_HEAD"
-                with m.If(
-                    (asked.domain != Domain.SHARED)
-                    | (target == asked.head)
-                    | self.above_min.bit_select(target, 1).any()
-                ):
-                    m.next = "LOOK"
-                    with m.If(is_product):
-                        start(SweepKind.HEAD)
-                        m.next = "SWEEPING"
-            with m.State("SWEEPING"):
-                with m.If(sweep.done):
-                    m.next = "TAKE"
-            with m.State("TAKE"):
-                for so_far, rank in ((best, found.eligible), (best_waived, found.waived)):
-                    with m.If(is_before(rank, so_far.rank, across_heads=True)):
-                        m.d.sync += [so_far.rank.eq(rank), so_far.head.eq(target)]
-                m.next = "NEXT_HEAD"
-            with m.State("NEXT_HEAD"):
-                m.d.sync += target.eq(target + 1)
-                m.next = "HEAD"
-                with m.If((asked.domain == Domain.OWN) | (target == config.heads - 1)):
-                    m.next = "END_SEARCH"
-            with m.State("END_SEARCH"):
-                with m.If(is_product & (asked.domain != Domain.ANY) & ~best.rank.none):
-                    m.d.sync += [chosen.head.eq(best.head), chosen.rank.eq(best.rank)]
-                with m.Else():
-                    m.d.sync += [
-                        chosen.head.eq(best_waived.head),
-                        chosen.rank.eq(best_waived.rank),
-                        waived.eq(self.policy.protect & (asked.domain != Domain.ANY) & ~best_waived.rank.none),
-                    ]
-                m.next = "CLOSE"
-
-            # The victim's frame, and whether it may really leave
-            with m.State("CLOSE"):
-                m.d.comb += [peek.entry.eq(1), peek.head.eq(chosen.head), peek.block.eq(chosen.rank.block)]
-                m.next = "CLOSING"
-            with m.State("CLOSING"):
-                m.d.sync += target.eq(chosen.head)
-                with m.If(sweep.sight.entry_done):
-                    m.next = "ANSWER"
-                    with m.If(sweep.sight.migrating & ~chosen.rank.none):
-                        m.next = "DROP"
-            with m.State("DROP"):
-                with order(QueueCommand.DROP):
-                    m.next = "CHECK"
-            with m.State("ANSWER"):
-                m.d.comb += self.answer.valid.eq(sweep.sight.key_done)
-                with m.If(self.answer.valid & self.answer.ready):
-                    m.next = "IDLE"
-
-        m.d.comb += [
-            self.answer.payload.found.eq(~chosen.rank.none),
-            self.answer.payload.waived.eq(waived),
-            self.answer.payload.head.eq(chosen.head),
-            self.answer.payload.block.eq(chosen.rank.block),
-            self.answer.payload.frame.eq(sweep.sight.frame),
-            self.answer.payload.key.eq(key_of(chosen.rank)),
-            self.answer.payload.own_key.eq(key_of(sweep.sight.rank)),
-        ]
+            self._request_states(m, w)
+            self._repair_states(m, w)
+            self._search_states(m, w)
+            self._answer_states(m, w)
         return m
+
+    def _request_states(self, m, w):
+        own_is_shared = self.above_min.bit_select(w.asked.head, 1).any()
+
+        with m.State("IDLE"):
+            request = self.request.payload
+            m.d.comb += self.request.ready.eq(1)
+            m.d.sync += [w.searching.eq(0), w.asked.eq(request), w.is_open.eq(self.request.valid)]
+            with m.If(self.request.valid):
+                m.d.comb += [w.peek.key.eq(1), w.peek.head.eq(request.head), w.peek.block.eq(request.block)]
+                m.next = "CHECK"
+            with m.Elif(~w.root.exact & (w.settling == 0) & ~w.is_product):
+                m.d.sync += w.target.eq(w.root.head)
+                m.next = "LOOK"
+
+        # A request starts here, and comes back after each repair.
+        with m.State("CHECK"):
+            m.d.sync += [w.searching.eq(0), w.waived.eq(0)]
+            with m.If(~w.busy):
+                m.d.sync += [w.target.eq(w.asked.head), w.chosen.eq(w.root)]
+                with m.If(w.is_product | (w.asked.domain == Domain.ANY)):
+                    m.next = "SEARCH"
+                with m.Elif((w.asked.domain == Domain.SHARED) & own_is_shared):
+                    m.next = "DECIDE"
+                with m.Else():
+                    m.next = "LOOK_OWN"
+
+        # The requester's head takes part in its own search, though it is not above its minimum.
+        with m.State("LOOK_OWN"):
+            with w.order(m, QueueCommand.READ):
+                m.next = "READ_OWN"
+        with m.State("READ_OWN"):
+            m.d.sync += w.record.eq(w.queue_record)
+            with m.If(w.queue_record_valid):
+                m.next = "COMPARE"
+        with m.State("COMPARE"):
+            ahead = is_before(w.record.bound, w.root.rank, across_heads=True)
+            behind = is_before(w.root.rank, w.record.bound, across_heads=True)
+            with m.If((w.asked.domain == Domain.OWN) | ahead | (~behind & (w.asked.head < w.root.head))):
+                m.d.sync += [
+                    w.chosen.head.eq(w.asked.head),
+                    w.chosen.rank.eq(w.record.bound),
+                    w.chosen.exact.eq(w.record.exact),
+                ]
+            m.next = "DECIDE"
+
+        with m.State("DECIDE"):
+            m.d.sync += w.target.eq(w.chosen.head)
+            with m.If(w.chosen.rank.none):
+                m.next = "CLOSE"
+                with m.If(self.policy.protect):
+                    m.next = "SEARCH"
+            with m.Elif(w.chosen.exact):
+                m.next = "CLOSE"
+            with m.Else():
+                m.next = "LOOK"
+
+    def _repair_states(self, m, w):
+        """Make the target's bound exact, or in a search only its best with the announcement waived."""
+        found, record = w.found, w.record
+        #: the queue reaches far enough
+        eligible_reached = Signal()
+        waived_reached = Signal()
+        is_exact = Signal()
+        new = w.command.payload.record
+        m.d.comb += [
+            eligible_reached.eq(~is_before(record.threshold, found.eligible)),
+            waived_reached.eq(~is_before(record.threshold, found.waived)),
+            is_exact.eq(w.swept | eligible_reached),
+            w.sweep.job.head.eq(w.target),
+            w.sweep.job.count.eq(record.count),
+            w.sweep.job.threshold.eq(record.threshold),
+            w.command.payload.head.eq(w.target),
+            new.count.eq(found.count),
+            new.threshold.eq(found.threshold),
+            new.floor.eq(found.warm),
+            new.bound.eq(Mux(is_exact, found.eligible.as_value(), record.threshold.as_value())),
+            new.exact.eq(is_exact),
+        ]
+
+        with m.State("LOOK"):
+            m.d.sync += w.swept.eq(0)
+            with w.order(m, QueueCommand.READ):
+                m.next = "READ"
+        with m.State("READ"):
+            m.d.sync += record.eq(w.queue_record)
+            with m.If(w.queue_record_valid):
+                m.next = "SCAN"
+        with m.State("SCAN"):
+            with m.If(w.searching & ~is_before(record.floor, w.best_waived.rank, across_heads=True)):
+                m.next = "NEXT_HEAD"
+            with m.Elif((record.count == 0) & ~record.threshold.none):
+                m.next = "OPEN"
+            with m.Else():
+                w.start(m, SweepKind.QUEUE)
+                m.next = "SCANNING"
+        with m.State("SCANNING"):
+            with m.If(w.sweep.done):
+                m.next = "JUDGE"
+        with m.State("JUDGE"):
+            m.next = "OPEN"
+            with m.If(Mux(w.searching, waived_reached, eligible_reached)):
+                m.next = "INSTALL"
+
+        with m.State("OPEN"):
+            with w.order(m, QueueCommand.OPEN):
+                m.next = "REFILL"
+        with m.State("REFILL"):
+            w.start(m, SweepKind.REFILL)
+            m.d.sync += w.swept.eq(1)
+            m.next = "REFILLING"
+        with m.State("REFILLING"):
+            with m.If(w.sweep.done):
+                m.next = "INSTALL"
+
+        with m.State("INSTALL"):
+            with w.order(m, QueueCommand.INSTALL):
+                m.d.sync += w.settling.eq(w.settle_clocks)
+                m.next = "IDLE"
+                with m.If(w.searching):
+                    m.next = "TAKE"
+                with m.Elif(w.is_open):
+                    m.next = "CHECK"
+
+    def _search_states(self, m, w):
+        """Look at every head of the domain."""
+        asked, best, best_waived = w.asked, w.best, w.best_waived
+        in_domain = (
+            (asked.domain != Domain.SHARED) | (w.target == asked.head) | self.above_min.bit_select(w.target, 1).any()
+        )
+        nothing = beyond(self._config)
+
+        with m.State("SEARCH"):
+            m.d.sync += [
+                w.searching.eq(1),
+                w.target.eq(Mux(asked.domain == Domain.OWN, asked.head, 0)),
+                best.rank.eq(nothing),
+                best_waived.rank.eq(nothing),
+            ]
+            m.next = "HEAD"
+        with m.State("HEAD"):
+            m.next = "NEXT_HEAD"
+            with m.If(in_domain):
+                m.next = "LOOK"
+                with m.If(w.is_product):
+                    w.start(m, SweepKind.HEAD)
+                    m.next = "SWEEPING"
+        with m.State("SWEEPING"):
+            with m.If(w.sweep.done):
+                m.next = "TAKE"
+        with m.State("TAKE"):
+            for so_far, rank in ((best, w.found.eligible), (best_waived, w.found.waived)):
+                with m.If(is_before(rank, so_far.rank, across_heads=True)):
+                    m.d.sync += [so_far.rank.eq(rank), so_far.head.eq(w.target)]
+            m.next = "NEXT_HEAD"
+        with m.State("NEXT_HEAD"):
+            m.d.sync += w.target.eq(w.target + 1)
+            m.next = "HEAD"
+            with m.If((asked.domain == Domain.OWN) | (w.target == self._config.heads - 1)):
+                m.next = "END_SEARCH"
+        with m.State("END_SEARCH"):
+            with m.If(w.is_product & (asked.domain != Domain.ANY) & ~best.rank.none):
+                m.d.sync += [w.chosen.head.eq(best.head), w.chosen.rank.eq(best.rank)]
+            with m.Else():
+                m.d.sync += [
+                    w.chosen.head.eq(best_waived.head),
+                    w.chosen.rank.eq(best_waived.rank),
+                    w.waived.eq(self.policy.protect & (asked.domain != Domain.ANY) & ~best_waived.rank.none),
+                ]
+            m.next = "CLOSE"
+
+    def _answer_states(self, m, w):
+        chosen, sight, answer = w.chosen, w.sight, self.answer.payload
+        m.d.comb += [
+            answer.found.eq(~chosen.rank.none),
+            answer.waived.eq(w.waived),
+            answer.head.eq(chosen.head),
+            answer.block.eq(chosen.rank.block),
+            answer.frame.eq(sight.frame),
+            answer.key.eq(key_of(chosen.rank)),
+            answer.own_key.eq(key_of(sight.rank)),
+        ]
+
+        # The victim's frame, and whether it may really leave: events do not know what is in migration.
+        with m.State("CLOSE"):
+            m.d.comb += [w.peek.entry.eq(1), w.peek.head.eq(chosen.head), w.peek.block.eq(chosen.rank.block)]
+            m.next = "CLOSING"
+        with m.State("CLOSING"):
+            m.d.sync += w.target.eq(chosen.head)
+            with m.If(sight.entry_done):
+                m.next = "ANSWER"
+                with m.If(sight.migrating & ~chosen.rank.none):
+                    m.next = "DROP"
+        with m.State("DROP"):
+            with w.order(m, QueueCommand.DROP):
+                m.next = "CHECK"
+        with m.State("ANSWER"):
+            m.d.comb += self.answer.valid.eq(sight.key_done)
+            with m.If(self.answer.valid & self.answer.ready):
+                m.next = "IDLE"

@@ -272,7 +272,7 @@ def warm_blocks(bench, heads=None):
 @pytest.mark.parametrize("config", [TINY, ODD, SMALL], ids=["tiny", "odd", "small"])
 def test_random_life_is_answered_as_by_brute_force(config, priority):
     bench = Bench(config, policy_of(priority), seed=100 * config.heads + priority)
-    requests = {TINY: 500, ODD: 400, SMALL: 100}[config]
+    requests = {TINY: 400, ODD: 300, SMALL: 80}[config]
     if priority == Priority.PRODUCT:
         requests //= 5
     blocks = sorted(bench.table)
@@ -372,6 +372,37 @@ def test_ties_go_to_the_lowest_head_then_the_lowest_block(priority):
     run(bench, life)
 
 
+@pytest.mark.parametrize("clocks", [0, 100], ids=["at-once", "after-background-repair"])
+def test_hint_that_leaves_the_key_as_it_is_protects_until_the_touch_or_the_next_step(clocks):
+    bench = Bench(TINY, Policy(), seed=13)
+
+    async def victim():
+        answer = await bench.request(3, Domain.SHARED)
+        assert answer["found"] and not answer["waived"]
+        return answer["head"], answer["block"]
+
+    async def life():
+        await bench.idle(20)
+        for where in ((0, 0), (0, 1), (1, 0)):
+            await bench.slot(SlotKind.ALLOCATE, where)
+        await bench.idle(clocks)
+        assert await victim() == (0, 0)
+        await bench.slot(SlotKind.HINT, (0, 0), 0)
+        await bench.idle(clocks)
+        assert await victim() == (0, 1)
+        await bench.slot(SlotKind.HINT, (0, 1), 0)
+        await bench.idle(clocks)
+        assert await victim() == (1, 0)
+        await bench.slot(SlotKind.READ, (0, 1))
+        await bench.idle(clocks)
+        assert await victim() == (0, 1)
+        await bench.step()
+        await bench.idle(clocks)
+        assert await victim() == (0, 0)
+
+    run(bench, life)
+
+
 def test_keys_that_rounding_lowers_are_found():
     bench = Bench(ODD, Policy(), seed=10)
     lowered = 0
@@ -392,7 +423,7 @@ def test_keys_that_rounding_lowers_are_found():
             # A hint that scores nothing only brings the entry to now: all that changes the key is rounding.
             for where in rng.sample(blocks, 8):
                 before = key_now(where)
-                await bench.slot(SlotKind.HINT, where, rng.choice((0, 0, 0, 20)))
+                await bench.slot(SlotKind.HINT, where, rng.choice((0, 0, 20, 30)))
                 lowered += key_now(where) < before
             if rng.random() < 0.5:
                 await bench.step()
