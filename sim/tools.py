@@ -1,10 +1,9 @@
 """Whether what a simulator needs is installed, said before anything is built."""
 
-import importlib.metadata
 import shutil
 
 from sim.settings import SettingsError
-from tb.build import VERILATOR_MINIMUM
+from tb.build import SimulationFailed, verilator_command
 
 __all__ = ["require_simulator"]
 
@@ -18,13 +17,7 @@ def require_simulator(simulator):
         if shutil.which(program) is None:
             raise SettingsError(f"--simulator {simulator}: must have {program!r} on the PATH: `make setup` installs it")
     if simulator == "verilator":
-        minimum = ".".join(map(str, VERILATOR_MINIMUM))
         try:
-            version = importlib.metadata.version("verilator")
-        except importlib.metadata.PackageNotFoundError:
-            version = "none"
-        if version == "none" or tuple(int(part) for part in version.split(".")[:2]) < VERILATOR_MINIMUM:
-            raise SettingsError(
-                f"--simulator verilator: Python package verilator {version}: must be at least {minimum}: `make setup` "
-                "installs it"
-            )
+            verilator_command()
+        except SimulationFailed as error:
+            raise SettingsError(f"--simulator verilator: {error}") from None
