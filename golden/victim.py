@@ -65,7 +65,7 @@ class VictimSearch:
         if old is None or old.ema != entry.ema or old.step != entry.step:
             self._stale.add(where)
         (self._pinned.add if entry.pinned else self._pinned.discard)(where)
-        (self._announced.add if entry.announced and not entry.touched else self._announced.discard)(where)
+        (self._announced.add if entry.announced else self._announced.discard)(where)
 
     def find(self, heads, *, now, policy, in_migration, protect):
         """The victim among the blocks of `heads`, or None.

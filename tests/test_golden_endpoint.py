@@ -1,558 +1,306 @@
-"""The golden endpoint keeps the rules of hw/README.md, accepts what keeps them, and reports what does not."""
+"""The golden endpoint in lock-step: accepts what keeps the rules of hw/README.md, and reports what does not."""
 
 import copy
 import random
 
 import pytest
 
-from golden.allocator import Action, Allocator
 from golden.config import preset
 from golden.endpoint import Endpoint
 from golden.events import EngineKind, ErrorKind, Lane, RefusalKind, pack, record_fields, unpack
 from golden.hints import SCORE_ONE
-from golden.metadata import Entry, Outcome, Slot, SlotKind, State
+from golden.metadata import Outcome, SlotKind, State
 from golden.mismatch import Mismatch
-from golden.policy import Policy, Priority, ScoreSource
-from golden.score import key
+from golden.policy import Policy
 from golden.standalone import Standalone
-from golden.victim import Domain, Victim
 from tests.concurrent_golden import ConcurrentDevice
-
-TINY = preset("tiny")
-LRU = Policy(priority=Priority.LRU, protect=False, bypass=False)
-
-
-class Device(Standalone):
-    """A standalone endpoint that keeps its records."""
-
-    def __init__(self, config=TINY, **arguments):
-        self.records = []
-        super().__init__(config, on_record=lambda lane, record: self.records.append((lane, record)), **arguments)
-
-    def notes(self, kind):
-        """(head, block) of every note of a kind."""
-        return [(r["head"], r["block"]) for lane, r in self.records if lane == Lane.ENGINE and r["kind"] == kind]
-
-    def victims(self):
-        return self.notes(EngineKind.VICTIM)
-
-    def state(self, head, block):
-        return self.endpoint.entry(head, block).state
-
-    def write_all(self, *where):
-        """First writes: the blocks are warm and touched in this step."""
-        for head, block in where:
-            assert self.write(head, block) == Outcome.FIRST_WRITE
-
-
-def full_pool(policy, frames=3, **arguments):
-    """A device at step 1 whose pool is full with blocks 0 .. of head 0; block 9 was written before them and is cold."""
-    device = Device(policy=policy, pool_frames=frames, **arguments)
-    device.hint(0, [], 0)
-    device.write_all((0, 9))
-    device.hint(0, [], 1)
-    device.write_all(*((0, block) for block in range(frames)))
-    assert device.state(0, 9) == State.COLD
-    return device
-
-
-# Who leaves -----------------------------------------------------------------------------------------------------------
-
-
-def test_lru_takes_the_oldest_event_then_the_lowest_head_then_the_lowest_block():
-    device = Device(policy=LRU, pool_frames=4)
-    device.hint(0, [], 1)
-    device.write_all((1, 3), (1, 2))
-    device.hint(0, [], 2)
-    device.write_all((0, 7), (0, 5))
-    for step, block in ((3, 8), (4, 9), (5, 10), (6, 11)):
-        device.hint(0, [], step)
-        device.write_all((2, block))
-    assert device.victims() == [(1, 2), (1, 3), (0, 5), (0, 7)]
-
-
-def test_of_equal_keys_the_older_leaves_before_the_lower_head():
-    device = Device(policy=Policy(priority=Priority.DECAYED, protect=False, bypass=False), pool_frames=2)
-    device.hint(0, [], 1)
-    device.write_all((1, 0))
-    device.hint(0, [], 2)
-    device.write_all((0, 0))
-    assert device.endpoint.key_of(device.endpoint.entry(0, 0)) == device.endpoint.key_of(device.endpoint.entry(1, 0))
-    device.write_all((2, 0))
-    assert device.victims() == [(1, 0)]
-
-
-def test_an_announced_block_is_spared_until_it_is_touched():
-    policy = Policy(priority=Priority.LRU, bypass=False)
-    device = full_pool(policy)
-    device.hint(0, [(0, 1)], 2)
-    device.hint(0, [(1, 1), (2, 1)], 2)
-    assert device.read(0, 0) == Outcome.HIT
-    device.read(0, 9)
-    # All three have an event in step 2; 0 is touched, 1 and 2 are still waited for.
-    assert device.victims()[-1] == (0, 0)
-    assert device.endpoint.waived == 0
-
-
-def test_the_announcement_expires_with_its_step():
-    device = full_pool(Policy(priority=Priority.LRU, bypass=False))
-    device.hint(0, [(0, 1)], 2)
-    device.hint(0, [(1, 1), (2, 1)], 3)
-    device.read(0, 9)
-    assert device.victims()[-1] == (0, 0)
-    assert device.endpoint.waived == 0
-
-
-def test_without_protection_an_announcement_spares_nothing():
-    device = full_pool(Policy(priority=Priority.LRU, bypass=False, protect=False))
-    device.hint(0, [(0, 1), (1, 1), (2, 1)], 2)
-    device.read(0, 9)
-    assert device.victims()[-1] == (0, 0)
-    assert device.endpoint.waived == 0
-
-
-def test_if_all_are_announced_the_announcement_is_waived():
-    device = full_pool(Policy(bypass=False))
-    device.hint(0, [(0, 300), (1, 200), (2, 100)], 2)
-    device.read(0, 9)
-    assert device.victims()[-1] == (0, 2)
-    assert device.endpoint.waived == 1
-    assert [r["aux"] for _, r in device.records if r["kind"] == EngineKind.VICTIM and "aux" in r][-1] == 0b10
-
-
-def test_a_pin_is_never_waived():
-    device = full_pool(Policy(bypass=False))
-    device.pin(0, 2)
-    device.hint(0, [(0, 300), (1, 200), (2, 100)], 2)
-    device.read(0, 9)
-    assert device.victims()[-1] == (0, 1)
-    assert device.state(0, 2) == State.WARM
-
-
-def test_a_head_at_its_maximum_evicts_its_own():
-    device = Device(policy=LRU, pool_frames=6)
-    assert device.quota(1, 0, 2) is None
-    device.hint(0, [], 1)
-    device.write_all((0, 0))
-    device.hint(0, [], 2)
-    device.write_all((1, 0), (1, 1), (1, 2))
-    assert device.victims() == [(1, 0)]
-
-
-def test_a_head_at_its_minimum_is_not_robbed_but_may_rob_itself():
-    device = Device(policy=LRU, pool_frames=4)
-    assert device.quota(0, 2, 8) is None
-    device.hint(0, [], 1)
-    device.write_all((0, 0), (0, 1))
-    device.hint(0, [], 2)
-    device.write_all((1, 0), (1, 1), (2, 0))
-    assert device.victims() == [(1, 0)]
-    device.write_all((0, 2))
-    assert device.victims()[-1] == (0, 0)
-
-
-def test_a_shrunken_pool_is_emptied_by_the_next_miss():
-    device = Device(policy=LRU, pool_frames=8)
-    device.hint(0, [], 1)
-    device.write_all(*((0, block) for block in range(8)))
-    assert device.pool(5) is None
-    device.write_all((1, 0))
-    assert device.victims() == [(0, 0), (0, 1), (0, 2), (0, 3)]
-    assert device.endpoint.allocator.total_held == 5
-
-
-@pytest.mark.parametrize("priority", list(Priority))
-@pytest.mark.parametrize("protect", [False, True])
-def test_the_victim_is_the_lowest_of_all_eligible_blocks(priority, protect):
-    """Against a plain sort of the whole table, at each VICTIM of a busy device."""
-    device = ConcurrentDevice(
-        TINY, 7, policy=Policy(priority=priority, protect=protect, bypass=False), pool_frames=9, failures=0.1
-    )
-    golden, checked, note = device.golden, [], device.note
-
-    def checking(kind, **fields):
-        if kind == EngineKind.VICTIM:
-            migrating = {*golden.misses.open, *golden.migration.demotions}
-            eligible = [
-                (key(TINY, priority, entry.ema, entry.step, golden.now, golden.policy.lam), entry.step, *where)
-                for where, entry in golden.table.items()
-                if entry.state == State.WARM and not entry.pinned and where not in migrating
-            ]
-            spared = [rank for rank in eligible if not (protect and golden.entry(*rank[2:]).protected(golden.now))]
-            best = min(spared or eligible)
-            assert (fields["key"], fields["head"], fields["block"]) == (best[0], *best[2:])
-            assert fields["aux"] >> 1 & 1 == (not spared)
-            checked.append(fields)
-        note(kind, **fields)
-
-    device.note = checking
-    device.run(3000)
-    assert len(checked) > 50
-
-
-# Bypass ---------------------------------------------------------------------------------------------------------------
-
-
-def bypassing():
-    """A device at step 2 where reading block 9 has just been decided to go past the pool."""
-    device = full_pool(Policy())
-    device.hint(0, [(0, SCORE_ONE), (1, SCORE_ONE), (2, SCORE_ONE)], 2)
-    for block in range(3):
-        device.read(0, block)
-    assert device.read(0, 9) == Outcome.MISS
-    assert device.notes(EngineKind.BYPASS) == [(0, 9)]
-    return device
-
-
-def test_a_block_worse_than_every_victim_is_read_past_the_pool():
-    device = bypassing()
-    assert device.state(0, 9) == State.COLD
-    assert device.victims() == [(0, 9)]
-    kinds = [(lane, record["kind"]) for lane, record in device.records[-5:]]
-    assert kinds == [
-        (Lane.ENGINE, EngineKind.BYPASS),
-        (Lane.ENGINE, EngineKind.PAGE_READ),
-        (Lane.ENGINE, EngineKind.PAGE_READ_DONE),
-        (Lane.SLOT, SlotKind.BYPASS_READ),
-        (Lane.ENGINE, EngineKind.MISS_CLOSE),
-    ]
-
-
-def test_a_second_read_in_the_step_needs_no_new_decision():
-    device = bypassing()
-    device.read(0, 9, line=5)
-    assert device.notes(EngineKind.BYPASS) == [(0, 9)]
-    assert device.notes(EngineKind.PAGE_READ) == [(0, 9)]
-    assert device.records[-2][1]["kind"] == SlotKind.BYPASS_READ
-
-
-def test_a_read_in_the_next_step_is_decided_anew():
-    device = bypassing()
-    device.hint(0, [], 3)
-    device.read(0, 9)
-    assert device.notes(EngineKind.BYPASS) == [(0, 9)] * 2
-
-
-def test_a_write_is_never_bypassed_and_makes_the_slot_forget_the_block():
-    device = bypassing()
-    assert device.write(0, 9) == Outcome.MISS
-    assert device.state(0, 9) == State.WARM
-    assert device.endpoint.bypass_slots.holding((0, 9)) is None
-
-
-def test_bypass_slots_are_reused_oldest_first():
-    device = full_pool(Policy())
-    device.write_all(*((1, block) for block in range(5)))
-    device.hint(0, [], 2)
-    for block in range(3):
-        device.hint(0, [(block, SCORE_ONE)], 2)
-        device.read(0, block)
-    for block in range(5):
-        device.read(1, block)
-    frames = [r["frame"] for lane, r in device.records if lane and r["kind"] == EngineKind.BYPASS]
-    base = TINY.bypass_base
-    assert frames == [base, base + 1, base + 2, base + 3, base]
-
-
-def test_bypass_can_be_switched_off():
-    device = full_pool(Policy())
-    device.write_register("POLICY", PROTECT=1, BYPASS=0)
-    device.hint(0, [(0, SCORE_ONE), (1, SCORE_ONE), (2, SCORE_ONE)], 2)
-    device.read(0, 9)
-    assert device.notes(EngineKind.BYPASS) == []
-    assert device.state(0, 9) == State.WARM
-
-
-# Frames ---------------------------------------------------------------------------------------------------------------
-
-
-def taken(frames, config=TINY):
-    """An allocator of which head 0 holds `frames` frames."""
-    allocator = Allocator(config)
-    for frame in range(frames):
-        allocator.observe(0, SlotKind.ALLOCATE, Entry(), Entry(state=State.WARM, frame=frame))
-    return allocator
-
-
-def returned(allocator, frame):
-    allocator.observe(0, SlotKind.DEMOTE, Entry(state=State.WARM, frame=frame), Entry(state=State.DEMOTING))
-    before = Entry(state=State.DEMOTING, frame=frame)
-    allocator.observe(0, SlotKind.EVICT, before, Entry(state=State.COLD, frame=frame))
-
-
-def test_frames_come_back_longest_free_first_then_never_used_lowest_first():
-    allocator = taken(5)
-    returned(allocator, 3)
-    returned(allocator, 1)
-    seen = []
-    for _ in range(4):
-        seen.append(allocator.next_frame)
-        allocator.observe(0, SlotKind.ALLOCATE, Entry(), Entry(state=State.WARM, frame=seen[-1]))
-    assert seen == [3, 1, 5, 6]
-
-
-VICTIM = Victim(head=1, block=2, frame=3, key=100, waived=False)
-
-
-def decide(allocator, *, write=False, find=lambda domain: None, demoting=False, bypass_below=None, unwritable=False):
-    return allocator.decide(
-        0, write=write, bypass_below=bypass_below, find=find, demoting=demoting, unwritable=unwritable
-    )
-
-
-def test_the_reserve_serves_writes_alone():
-    """The pool has room, but the spare frames are still with blocks that are leaving."""
-    allocator = taken(TINY.bypass_base - TINY.reserve_frames)
-    leaving = allocator.total_held - TINY.pool_frames_max + 1
-    for frame in range(leaving):
-        allocator.observe(0, SlotKind.DEMOTE, Entry(state=State.WARM, frame=frame), Entry(state=State.DEMOTING))
-    assert allocator.domain(0) is None
-    assert decide(allocator, write=True, demoting=True).action == Action.FRAME
-    assert decide(allocator, demoting=True).action == Action.WAIT
-
-
-def test_a_write_without_victim_takes_a_reserve_frame_then_any_block():
-    allocator = taken(TINY.bypass_base - 1)
-    assert decide(allocator, write=True).action == Action.FRAME
-    assert decide(allocator).action == Action.WAIT
-    allocator = taken(TINY.bypass_base)
-    assert decide(allocator, write=True, find={Domain.ANY: VICTIM}.get).victim == VICTIM
-    assert decide(allocator, write=True, find={Domain.ANY: VICTIM}.get, demoting=True).action == Action.WAIT
-    assert decide(allocator, find={Domain.ANY: VICTIM}.get).action == Action.WAIT
-    assert decide(allocator, write=True).action == Action.WAIT
-
-
-def test_only_a_read_with_the_lower_key_is_bypassed():
-    allocator = taken(TINY.pool_frames_max)
-    find = {Domain.OWN: VICTIM}.get
-    assert decide(allocator, find=find, bypass_below=99).action == Action.BYPASS
-    assert decide(allocator, find=find, bypass_below=100).action == Action.VICTIM
-    assert decide(allocator, find=find, bypass_below=None).action == Action.VICTIM
-    assert decide(allocator, find=find, bypass_below=99, write=True).action == Action.VICTIM
-
-
-def test_nothing_is_demoted_once_flash_is_unwritable():
-    find = {Domain.OWN: VICTIM, Domain.ANY: VICTIM}.get
-    allocator = taken(TINY.pool_frames_max)
-    assert decide(allocator, find=find, write=True, unwritable=True).action == Action.DROP
-    assert decide(allocator, find=find, bypass_below=101, unwritable=True).action == Action.BYPASS
-    assert decide(allocator, write=True, unwritable=True).action == Action.FRAME
-    allocator = taken(TINY.bypass_base)
-    assert decide(allocator, find={Domain.ANY: VICTIM}.get, write=True, unwritable=True).action == Action.DROP
-
-
-def test_pins_are_refused_beyond_the_cap_and_the_quota():
-    device = Device(policy=LRU)
-    device.hint(0, [], 1)
-    device.write_all((0, 0), (0, 1), (1, 0))
-    device.quota(0, 0, 3)
-    assert device.pin(TINY.heads, 0) == RefusalKind.PIN_RANGE
-    assert device.pin(0, 0) is None
-    assert device.pin(0, 1) == RefusalKind.PIN_QUOTA
-    assert device.quota(0, 0, 2) == RefusalKind.QUOTA_RANGE
-    assert device.pin(1, 0) is None
-    assert device.pin(1, 1) == RefusalKind.PIN_CAP
-    device.unpin(0, 0)
-    assert device.pin(1, 1) is None
-
-
-def test_quotas_and_pool_sizes_that_promise_too_much_are_refused():
-    device = Device(policy=LRU, pool_frames=10)
-    assert device.quota(0, 5, 4) == RefusalKind.QUOTA_RANGE
-    assert device.quota(0, 0, TINY.pool_frames_max + 1) == RefusalKind.QUOTA_RANGE
-    assert device.quota(0, 6, 20) is None
-    assert device.quota(1, 5, 20) == RefusalKind.QUOTA_SUM
-    assert device.quota(1, 4, 20) is None
-    assert device.pool(9) == RefusalKind.POOL_SIZE
-    assert device.pool(TINY.pool_frames_max + 1) == RefusalKind.POOL_SIZE
-    assert device.quota(0, 0, 20) is None
-    assert device.pool(TINY.pool_frames_min - 1) == RefusalKind.POOL_SIZE
-    assert device.pool(TINY.pool_frames_min) is None
-
-
-# Hints and counters ---------------------------------------------------------------------------------------------------
-
-
-def test_a_second_hint_in_the_step_is_ignored():
-    device = Device()
-    device.hint(0, [(0, 1000)], 1)
-    once = device.endpoint.entry(0, 0)
-    device.hint(0, [(0, 5000)], 1)
-    assert device.endpoint.entry(0, 0) == once
-    assert [r["outcome"] for _, r in device.records if r["kind"] == SlotKind.HINT and "ema" in r] == [
-        Outcome.DONE,
-        Outcome.IGNORED,
-    ]
-
-
-def test_a_hint_after_the_touch_scores_without_protecting():
-    device = full_pool(Policy(bypass=False))
-    device.hint(0, [(1, 50), (2, 50)], 2)
-    device.read(0, 0)
-    before = device.endpoint.entry(0, 0).ema
-    device.hint(0, [(0, 40)], 2)
-    assert device.endpoint.entry(0, 0).ema > before
-    device.read(0, 9)
-    assert device.victims()[-1] == (0, 0)
-    assert device.endpoint.waived == 0
-
-
-def test_hint_headers_advance_once_and_are_dropped_when_stale_or_at_the_end():
-    device = Device()
-    assert device.hint(0, [], 5) == Outcome.HINT_DONE
-    assert device.endpoint.now == 5
-    assert device.hint(0, [], 4) == Outcome.HINT_STALE
-    assert device.hint(0, [], 5 + 256) == Outcome.HINT_DONE
-    assert device.hint(0, [], 5 + 2 * 256 + 1) == Outcome.HINT_STALE
-    assert device.hint(0, [(TINY.blocks_per_head, 1)], 5 + 256) == Outcome.HINT_MALFORMED
-    assert device.endpoint.now == 5 + 256
-    device.endpoint.now = (1 << TINY.step_bits) - (1 << 16) - 1
-    assert device.hint(0, [], device.endpoint.now + 1) == Outcome.HINT_EXHAUSTED
-
-
-def test_a_first_write_is_neither_hit_nor_miss():
-    device = Device(policy=LRU, pool_frames=2)
-    device.hint(0, [], 1)
-    assert device.read(0, 0) == Outcome.ZEROS
-    device.write_all((0, 0))
-    assert device.read(0, 0) == Outcome.HIT
-    device.hint(0, [], 2)
-    assert device.read(0, 0) == Outcome.HIT
-    device.write_all((0, 1), (0, 2))
-    device.hint(0, [], 3)
-    assert device.read(0, 0) == Outcome.MISS
-    counters = device.endpoint.counters[0]
-    assert (counters.touches, counters.hits, counters.misses, counters.first_writes) == (5, 1, 1, 3)
-    assert (counters.frames_held, counters.evictions) == (2, 2)
-    assert counters.hit_rate == 0.5
-
-
-def test_the_score_mean_follows_the_ema_of_the_touched_blocks():
-    device = Device(policy=Policy(score=ScoreSource.ACCESS))
-    mean = 0
-    for step in range(1, 40):
-        device.hint(1, [], step)
-        device.write(1, 0)
-        mean += (device.endpoint.entry(1, 0).ema - mean) >> 4
-    assert mean > 100_000
-    assert device.endpoint.counters[1].score_mean == mean
-
-
-def test_alternating_flags_and_pins_survive_eviction():
-    device = full_pool(LRU)
-    device.hint(0, [(9, SCORE_ONE)], 2)
-    ema = device.endpoint.entry(0, 9).ema
-    assert ema > 0
-    device.hint(0, [], 3)
-    assert device.endpoint.entry(0, 9).ema == ema
-
+from tests.golden_devices import LRU, TINY, Device, Scripted
 
 # Migration ------------------------------------------------------------------------------------------------------------
 
 
-class Scripted:
-    """Records by hand: golden evaluation fills in what a slot's record says, `checker` follows it."""
-
-    def __init__(self, **arguments):
-        self.checker = Endpoint(TINY, **arguments)
-        self._maker = Endpoint(TINY, **arguments)
-        self._sequence = 0
-
-    def slot(self, kind, head=0, block=0, **fields):
-        slot = Slot(kind, head=head, block=block, **fields)
-        before, result = self._maker.slot(slot)
-        self.feed(Lane.SLOT, self._maker.slot_record(slot, before, result))
-        return result.outcome
-
-    def note(self, kind, **fields):
-        record = dict.fromkeys(("head", "block", "frame", "key", "aux"), 0) | {"kind": kind} | fields
-        self._maker.note(kind, record)
-        self.feed(Lane.ENGINE, record)
-
-    def feed(self, lane, record):
-        self.checker.check(lane, unpack(TINY, lane, pack(TINY, lane, **{"sequence": self._sequence} | record)))
-        self._sequence += 1
-
-    def step(self, step):
-        self.note(EngineKind.STEP, aux=step)
-        self.slot(SlotKind.ANSWER, rwd=True, value=step, outcome=Outcome.HINT_DONE)
-
-    def first_write(self, block):
-        frame = self.checker.allocator.next_frame
-        self.slot(SlotKind.WRITE, 0, block, rwd=True, tag=block)
-        self.note(EngineKind.MISS_OPEN, block=block, aux=1)
-        self.slot(SlotKind.ALLOCATE, 0, block, frame=frame)
-        self.slot(SlotKind.REPLAY_WRITE, 0, block, rwd=True, tag=block)
-        self.note(EngineKind.MISS_CLOSE, block=block)
-
-    def demotion(self):
-        """A device with two warm blocks of which block 0 has begun to leave for a waiting first write of block 2."""
-        self.step(1)
-        for block in (0, 1):
-            self.first_write(block)
-        self.slot(SlotKind.WRITE, 0, 2, rwd=True, tag=2)
-        self.note(EngineKind.MISS_OPEN, block=2, aux=1)
-        self.victim(0)
-        return self
-
-    def victim(self, block, write=True):
-        entry = self.checker.entry(0, block)
-        self.note(EngineKind.VICTIM, block=block, frame=entry.frame, key=self.checker.key_of(entry), aux=int(write))
-        self.slot(SlotKind.DEMOTE, 0, block)
-
-
-def two_frames():
-    return Scripted(policy=LRU, pool_frames=2)
+def leaving():
+    """Blocks 0 and 1 fill the pool; 0 has begun to leave for a write that waits for block 2, which is absent."""
+    device = Device(policy=LRU, pool_frames=2)
+    device.hint(0, [], 1)
+    device.write_all((0, 0), (0, 1))
+    script = Scripted(device)
+    script.miss(SlotKind.WRITE, 2, tag=20)
+    script.demote(0)
+    return script
 
 
 def test_an_access_cancels_a_demotion_and_the_eviction_is_ignored():
-    device = two_frames().demotion()
-    assert device.checker.allocator.total_held == 1
-    assert device.slot(SlotKind.READ, 0, 0) == Outcome.HIT
-    assert device.checker.entry(0, 0).state == State.WARM
-    assert device.checker.allocator.total_held == 2
+    script = leaving()
+    assert script.checker.allocator.total_held == 1
+    assert script.slot(SlotKind.READ, 0) == Outcome.HIT
+    assert script.checker.entry(0, 0).state == State.WARM
+    assert script.checker.allocator.total_held == 2
     # The block may not be chosen again before its demotion has ended: the next one has to leave.
-    assert device.checker.decide((0, 2), write=True).victim.block == 1
-    assert device.slot(SlotKind.EVICT, 0, 0) == Outcome.IGNORED
-    assert device.checker.decide((0, 2), write=True).victim.block == 0
-    assert device.checker.counters[0].evictions == 0
+    assert script.checker.decide((0, 2), write=True).victim.block == 1
+    assert script.slot(SlotKind.EVICT, 0) == Outcome.IGNORED
+    assert script.checker.decide((0, 2), write=True).victim.block == 0
+    assert script.checker.counters[0].evictions == 0
 
 
 def test_a_block_whose_page_could_not_be_written_stays_warm():
-    device = two_frames().demotion()
-    tag = device.checker.page_write_tag
-    device.note(EngineKind.PAGE_WRITE, frame=0, aux=tag)
-    device.note(EngineKind.PAGE_WRITE_DONE, frame=0, aux=tag << 1 | 1)
-    device.note(EngineKind.ERROR, key=ErrorKind.PAGE_WRITE)
-    with pytest.raises(Mismatch, match="a page write of the dirty block"):
-        copy.deepcopy(device).slot(SlotKind.EVICT, 0, 0)
-    assert device.slot(SlotKind.RESTORE, 0, 0) == Outcome.DONE
-    assert device.checker.entry(0, 0).state == State.WARM
-    assert device.checker.entry(0, 0).dirty
+    script = leaving()
+    script.page_write(0, failed=True)
+    script.note(EngineKind.ERROR, key=ErrorKind.PAGE_WRITE)
+    assert script.slot(SlotKind.RESTORE, 0) == Outcome.DONE
+    assert script.checker.entry(0, 0).state == State.WARM
+    assert script.checker.entry(0, 0).dirty
 
 
-def test_flash_counts_as_unwritable_after_so_many_failures_in_a_row():
-    device = two_frames().demotion()
-    tag, limit = device.checker.page_write_tag, TINY.flash_failure_limit
+@pytest.mark.parametrize("success_between", [False, True])
+def test_flash_counts_as_unwritable_after_so_many_failures_in_a_row(success_between):
+    script, limit = leaving(), TINY.flash_failure_limit
     for failure in range(limit):
-        with pytest.raises(Mismatch, match="UNWRITABLE"):
-            copy.deepcopy(device).slot(SlotKind.ANSWER, 0, 2, rwd=True, tag=2, outcome=Outcome.UNWRITABLE)
-        device.note(EngineKind.PAGE_WRITE, frame=0, aux=tag)
-        device.note(EngineKind.PAGE_WRITE_DONE, frame=0, aux=tag << 1 | 1)
-        device.note(EngineKind.ERROR, key=ErrorKind.PAGE_WRITE)
-        device.slot(SlotKind.RESTORE, 0, 0)
+        assert not script.checker.migration.unwritable
+        if success_between and failure == limit - 1:
+            script.page_write(0)
+            script.slot(SlotKind.READ, 0)
+            script.slot(SlotKind.EVICT, 0)
+        else:
+            script.page_write(0, failed=True)
+            script.slot(SlotKind.RESTORE, 0)
         if failure < limit - 1:
-            device.victim(0)
-    device.slot(SlotKind.ANSWER, 0, 2, rwd=True, tag=2, outcome=Outcome.UNWRITABLE)
-    device.note(EngineKind.MISS_CLOSE, block=2)
-    with pytest.raises(Mismatch, match="ERROR FLASH_UNWRITABLE"):
-        device.checker.finish()
+            script.demote(0)
+    assert script.checker.migration.unwritable == (not success_between)
+    if not success_between:
+        script.slot(SlotKind.ANSWER, 2, rwd=True, tag=20, outcome=Outcome.UNWRITABLE)
+        script.note(EngineKind.MISS_CLOSE, 2)
+        for _ in range(limit):
+            script.note(EngineKind.ERROR, key=ErrorKind.PAGE_WRITE)
+        with pytest.raises(Mismatch, match="ERROR FLASH_UNWRITABLE"):
+            script.checker.finish()
+        script.note(EngineKind.ERROR, key=ErrorKind.FLASH_UNWRITABLE)
+        script.checker.finish()
 
 
-def test_a_frame_is_not_given_away_before_its_block_has_left():
-    device = two_frames().demotion()
-    with pytest.raises(Mismatch, match="frame"):
-        device.slot(SlotKind.ALLOCATE, 0, 2, frame=0)
+# What no device may do ------------------------------------------------------------------------------------------------
+
+
+def missed():
+    """Pool full; a read of block 9, which is cold, has missed in a new step. Block 0 has to leave for it."""
+    script = Scripted(Device.full(LRU))
+    script.step(2)
+    script.miss(SlotKind.READ, 9, tag=90)
+    return script
+
+
+def promoting():
+    """... and block 9 has a frame, into which its page is being read."""
+    script = missed()
+    script.victim(0, write=False)
+    script.slot(SlotKind.DEMOTE, 0)
+    script.slot(SlotKind.PROMOTE, 9, frame=script.checker.allocator.next_frame)
+    script.note(EngineKind.PAGE_READ, 9, frame=script.checker.entry(0, 9).frame, aux=1)
+    return script
+
+
+def filled():
+    """... and the page has arrived, with nothing replayed so far."""
+    script = promoting()
+    script.note(EngineKind.PAGE_READ_DONE, 9, frame=script.checker.entry(0, 9).frame, aux=2)
+    script.slot(SlotKind.FILL, 9)
+    return script
+
+
+def past_the_pool():
+    """Block 9 is worth less than what is in the pool: reading it past the pool is about to be decided, in step 2."""
+    script = Scripted(Device.full(Policy()))
+    script.note(EngineKind.STEP, aux=2)
+    for block in range(3):
+        script.slot(SlotKind.HINT, block, rwd=True, value=SCORE_ONE)
+    script.slot(SlotKind.ANSWER, rwd=True, value=2, outcome=Outcome.HINT_DONE)
+    script.miss(SlotKind.READ, 9, tag=90)
+    return script
+
+
+def bypassed():
+    """... decided, and its page is in the bypass slot."""
+    script, base = past_the_pool(), TINY.bypass_base
+    own_key = script.checker.key_of(script.checker.entry(0, 9))
+    script.note(EngineKind.BYPASS, 9, frame=base, key=own_key)
+    script.note(EngineKind.PAGE_READ, 9, frame=base, aux=1)
+    script.note(EngineKind.PAGE_READ_DONE, 9, frame=base, aux=2)
+    return script
+
+
+def read_in_a_later_step():
+    """... and a read of step 3, a touch, was served by the same miss; in step 3 there is another read of the block."""
+    script = bypassed()
+    script.step(3)
+    script.slot(SlotKind.READ, 9, tag=91)
+    for tag in (90, 91):
+        script.slot(SlotKind.BYPASS_READ, 9, tag=tag, frame=TINY.bypass_base)
+    script.note(EngineKind.MISS_CLOSE, 9)
+    script.miss(SlotKind.READ, 9, tag=92)
+    return script
+
+
+def remembered_too_long():
+    """A read of step 2 was served; in step 3 another, a touch, waits."""
+    script = bypassed()
+    script.slot(SlotKind.BYPASS_READ, 9, tag=90, frame=TINY.bypass_base)
+    script.note(EngineKind.MISS_CLOSE, 9)
+    script.slot(SlotKind.READ, 9, tag=91)
+    script.step(3)
+    script.slot(SlotKind.READ, 9, tag=92)
+    script.note(EngineKind.MISS_OPEN, 9)
+    return script
+
+
+def close(script, block=9):
+    script.note(EngineKind.MISS_CLOSE, block)
+
+
+def bypass_read(script, tag):
+    script.slot(SlotKind.BYPASS_READ, 9, tag=tag, frame=TINY.bypass_base)
+
+
+def demotions_in_every_slot():
+    """Three misses wait and both demotion slots are in use."""
+    script = missed()
+    for block in range(TINY.demotion_slots):
+        script.victim(block, write=False)
+        script.slot(SlotKind.DEMOTE, block)
+        script.slot(SlotKind.READ, block, tag=block)
+    return script
+
+
+def clean_and_leaving():
+    """Block 9 was read back, so that flash has its page, and has begun to leave again."""
+    device = Device.full(LRU)
+    device.hint(0, [], 2)
+    device.read(0, 9)
+    device.hint(0, [], 3)
+    device.read(0, 1)
+    device.read(0, 2)
+    script = Scripted(device)
+    script.miss(SlotKind.WRITE, 12, tag=120)
+    script.demote(9)
+    return script
+
+
+def header(outcome, value):
+    return lambda script: script.slot(SlotKind.ANSWER, rwd=True, value=value, outcome=outcome)
+
+
+ILLEGAL = {
+    "closes before its page has arrived": (promoting, close, "PAGE_READ_DONE"),
+    "closes with nothing served": (filled, close, "a replay"),
+    "opens twice": (missed, lambda s: s.note(EngineKind.MISS_OPEN, 9), "no second miss"),
+    "opens for nobody": (missed, lambda s: s.note(EngineKind.MISS_OPEN, 8), "waits for the block"),
+    "opens for a write that does not wait": (
+        missed, lambda s: (s.slot(SlotKind.READ, 0), s.note(EngineKind.MISS_OPEN, 9, aux=1)), "no second miss",
+    ),
+    "places a block before its victim has left": (
+        missed, lambda s: s.slot(SlotKind.PROMOTE, 9, frame=s.checker.allocator.next_frame), "VICTIM",
+    ),
+    "takes the frame of a block that is leaving": (
+        leaving, lambda s: s.slot(SlotKind.ALLOCATE, 2, frame=0), "frame",
+    ),
+    "places a block twice": (promoting, lambda s: s.slot(SlotKind.PROMOTE, 9, frame=9), "PROMOTING"),
+    "replays before there is a frame": (missed, lambda s: s.slot(SlotKind.REPLAY_READ, 9, tag=90), "has a frame"),
+    "fills before the page has arrived": (promoting, lambda s: s.slot(SlotKind.FILL, 9), "PAGE_READ_DONE"),
+    "reads a page twice": (promoting, lambda s: s.note(EngineKind.PAGE_READ, 9, frame=4, aux=2), "PAGE_READ_DONE"),
+    "reads a page that nobody promotes": (missed, lambda s: s.note(EngineKind.PAGE_READ, 9, aux=1), "PROMOTE"),
+    "uses the tag of a page write for a read": (
+        past_the_pool,
+        lambda s: (
+            s.note(EngineKind.BYPASS, 9, frame=TINY.bypass_base, key=s.checker.key_of(s.checker.entry(0, 9))),
+            s.note(EngineKind.PAGE_READ, 9, frame=TINY.bypass_base, aux=s.checker.page_write_tag),
+        ),
+        "the tag of a page read",
+    ),
+    "does something else before the DEMOTE": (
+        missed, lambda s: (s.victim(0, write=False), s.slot(SlotKind.READ, 1, tag=5)), "DEMOTE",
+    ),
+    "names another victim before the DEMOTE": (
+        missed, lambda s: (s.victim(0, write=False), s.victim(0, write=False)), "DEMOTE",
+    ),
+    "demotes more than it has slots": (
+        demotions_in_every_slot, lambda s: s.victim(2, write=False), "at most 2 demotions",
+    ),
+    "demotes without a victim": (missed, lambda s: s.slot(SlotKind.DEMOTE, 0), "VICTIM"),
+    "evicts a block that flash does not have": (leaving, lambda s: s.slot(SlotKind.EVICT, 0), "a page write"),
+    "evicts a block whose page write failed": (
+        leaving, lambda s: (s.page_write(0, failed=True), s.slot(SlotKind.EVICT, 0)), "a page write",
+    ),
+    "restores a block whose page was written": (
+        leaving, lambda s: (s.page_write(0), s.slot(SlotKind.RESTORE, 0)), "EVICT",
+    ),
+    "writes the page of a clean block": (clean_and_leaving, lambda s: s.page_write(9), "a clean block"),
+    "writes a page twice": (leaving, lambda s: (s.page_write(0), s.page_write(0)), "one page write"),
+    "ends a demotion before flash has": (
+        leaving,
+        lambda s: (
+            s.slot(SlotKind.READ, 0),
+            s.note(EngineKind.PAGE_WRITE, 0, aux=s.checker.page_write_tag),
+            s.slot(SlotKind.EVICT, 0),
+        ),
+        "PAGE_WRITE_DONE",
+    ),
+    "reads past the pool what may stay": (
+        missed, lambda s: s.note(EngineKind.BYPASS, 9, frame=TINY.bypass_base), "VICTIM",
+    ),
+    "evicts for what is read past the pool": (past_the_pool, lambda s: s.victim(0, write=False), "BYPASS"),
+    "decides twice": (bypassed, lambda s: s.note(EngineKind.BYPASS, 9, frame=TINY.bypass_base + 1), "it is made"),
+    "reads a bypass slot that another step decided": (read_in_a_later_step, lambda s: bypass_read(s, 92), "BYPASS"),
+    "serves a touch from a remembered slot": (remembered_too_long, lambda s: bypass_read(s, 92), "BYPASS"),
+    "reports an error that did not happen": (
+        missed, lambda s: s.note(EngineKind.ERROR, key=ErrorKind.PAGE_READ), "no such error",
+    ),
+    "reports an end of the counter that is far away": (
+        missed, lambda s: s.note(EngineKind.ERROR, key=ErrorKind.STEP_EXHAUSTED, aux=3), "counter's end",
+    ),
+    "leaps beyond the cap": (missed, lambda s: s.step(2 + 257), "STALE"),
+    "steps back": (missed, lambda s: s.step(1), "STALE"),
+    "takes a hint of another step": (missed, header(Outcome.HINT_DONE, 3), "value: expected 2"),
+    "drops a hint of this step": (missed, header(Outcome.HINT_STALE, 2), "CURRENT"),
+    "drops a hint at an end that is far away": (missed, header(Outcome.HINT_EXHAUSTED, 3), "HINT_EXHAUSTED"),
+    "drops a hint after stepping for it": (
+        missed,
+        lambda s: (s.note(EngineKind.STEP, aux=3), header(Outcome.HINT_STALE, 2)(s)),
+        "HINT_DONE",
+    ),
+    "answers a write as if flash were unwritable": (
+        leaving, lambda s: s.slot(SlotKind.ANSWER, 2, rwd=True, tag=20, outcome=Outcome.UNWRITABLE), "UNWRITABLE",
+    ),
+    "refuses a pin that is allowed": (
+        missed, lambda s: s.note(EngineKind.REFUSAL, 9, key=RefusalKind.PIN_CAP, aux=9), "no refusal",
+    ),
+    "refuses a pool size that is allowed": (
+        missed, lambda s: s.note(EngineKind.REFUSAL, key=RefusalKind.POOL_SIZE, aux=TINY.pool_frames_max), "no refusal",
+    ),
+    "accepts a pool size that is not allowed": (
+        missed, lambda s: s.note(EngineKind.POOL, aux=TINY.pool_frames_min - 1), "POOL_SIZE",
+    ),
+    "accepts quotas that are not allowed": (
+        missed, lambda s: s.note(EngineKind.QUOTA, key=1, aux=0), "QUOTA_RANGE",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ILLEGAL)
+def test_a_device_is_reported_that(case):
+    prepare, act, expected = ILLEGAL[case]
+    script = prepare()
+    with pytest.raises(Mismatch, match=expected):
+        act(script)
+
+
+def test_a_miss_that_never_closes_is_owed():
+    script = filled()
+    script.slot(SlotKind.REPLAY_READ, 9, tag=90)
+    script.slot(SlotKind.READ, 0)
+    with pytest.raises(Mismatch, match="MISS_CLOSE"):
+        copy.deepcopy(script.checker).finish()
+    close(script)
+    script.slot(SlotKind.EVICT, 0)
+    script.checker.finish()
 
 
 # Lock-step ------------------------------------------------------------------------------------------------------------
