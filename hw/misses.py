@@ -3,7 +3,7 @@
 from amaranth.hdl import Array, C, Cat, Module, Mux, Signal
 from amaranth.lib import data, enum, fifo, stream, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.events import EngineKind, ErrorKind
 from golden.metadata import Outcome, SlotKind, State
@@ -176,6 +176,7 @@ class MissEngine(wiring.Component):
         m.submodules.writes = writes = fifo.SyncFIFOBuffered(width=id_bits, depth=config.write_slots)
         self._intakes = (reads, writes)
         m.submodules.bypass = self._bypass = BypassSlots(config=config)
+        connect(m, self._bypass.drain, flipped(self.drain))
 
         m.d.comb += self.lookup.eq(Cat(used[n] & (index[n] == self.lookup_index) for n in range(count)).any())
         self._watch(m, requests.write_port())
