@@ -8,20 +8,24 @@ from collections import deque
 from dataclasses import dataclass
 from random import Random
 
+from amaranth.hdl import ResetInserter, Signal
+
 from golden.config import Config, preset
 from golden.endpoint import Endpoint
 from golden.events import EngineKind
 from golden.metadata import DataKind, Outcome, Slot, SlotKind, State
 from golden.mismatch import Mismatch
-from golden.policy import policy_fields
-from hw.layouts import CommandKind, Domain, SidecarKind, page_tag_bits
+from golden.policy import Policy, policy_fields
+from hw.layouts import Domain, SidecarKind, page_tag_bits
 from hw.residency import Residency
-from tests.simulation import fields_of, set_payload, simulate
+from tests.simulation import fields_of, simulate
 
-__all__ = ["ScarceConfig", "World", "scarce", "POISON"]
+__all__ = ["Access", "ScarceConfig", "World", "random_accesses", "scarce", "POISON"]
 
 #: clocks from issue to commit
 PIPELINE_STAGES = 7
+#: clocks that the DUT may hold the pipeline, the longest answers of this world included
+HOLD_LIMIT = 400
 POISON = "poison"
 GARBAGE = "garbage"
 
@@ -42,6 +46,11 @@ def scarce(**changes):
     return ScarceConfig(**vars(preset("tiny")) | {"name": "scarce"} | changes)
 
 
+def _plain(field):
+    """A value of a dict as an initial value of a struct takes it."""
+    return {name: _plain(value) for name, value in field.items()} if isinstance(field, dict) else int(field)
+
+
 class Frame:
     """A frame of DDR5: lines written to it, and what the others read as."""
 
@@ -57,15 +66,15 @@ class Frame:
 
 @dataclass
 class Access:
-    """A request of the host. `result`: what the line held, or how it ended."""
+    """A request of the host. `barrier`: issued when all before are answered; `result`: the line, or how it ended."""
 
     write: bool
     head: int
     block: int
     line: int
     value: int = 0
+    barrier: bool = False
     result: object = None
-    done_at: int | None = None
 
     @property
     def where(self):
@@ -85,109 +94,153 @@ class World:
         Clocks of a page command, lowest and highest.
     fails : callable (write, page) -> bool
         Whether a page command fails.
+    hints : dict of head: blocks, one head only
+        What each step's hint line announces; else some blocks of some head.
     """
 
-    def __init__(self, config, *, seed, policy, stall=0.2, flash_latency=(5, 60), fails=None, endpoint=Endpoint):
-        self.config, self.policy, self.seed = config, policy, seed
+    def __init__(self, config, *, seed, policy=None, stall=0.2, flash_latency=(5, 60), fails=None, hints=None):
+        self.config, self.seed = config, seed
+        self.policy = Policy() if policy is None else policy
         self.rng = Random(seed)
         self.stall = stall
         self.flash_latency = flash_latency
         self.fails = fails or (lambda write, page: False)
+        self.hints = hints
         self.dut = Residency(config=config)
-        self.golden = endpoint(config, policy=policy)
+        #: what each port was last set to: setting one makes the simulator settle everything again
+        self._driven = {}
+        self._restart()
+
+    def _restart(self):
+        """Everything as after reset."""
+        config = self.config
+        self.golden = Endpoint(config, policy=self.policy)
         self.clock = 0
-        #: (lane record kind name, fields) in order
+        #: (kind, fields and clock) of the records, in order
         self.log = []
         # Pipeline
         self._host_slots = {False: deque(), True: deque()}
         self._in_flight = deque()
         self._engine_turn = False
-        # Holds: the DUT's, and that of a step to come
+        self._committed = False
+        # Who holds it: the DUT, or the step to come
         self._held = self._granted = None
-        self._steps = deque()
+        self._held_since = 0
+        self._steps = 0
         # Host
         self._free_ids = {False: deque(range(config.read_slots)), True: deque(range(config.write_slots))}
         self._active = {}
         self._tag = 0
         self.memory = {}
+        #: accesses to go before those that wait
+        self.urgent = deque()
         #: blocks of which a page was lost
         self.lost = set()
-        # Datapath, sidecar, flash
+        self._command_taken = False
+        self.answers = []
+        # Datapath and sidecar: operations in order, frames whose sidecar line is cached
         self.frames = {}
-        self.flash = {}
         self._ops = deque()
         self._op_wait = 0
         self._ops_pushed = self._ops_done = 0
         self._drain_until = None
         self._sidecar = None
         self._sidecar_cached = set()
+        # Flash
+        self.flash = {}
         self._page_commands = {}
-        self._page_done = deque()
+        # Victim engine: the answer to come; (head, block) that it finds no victim for
         self._victim = None
-        self.answers = []
+        self._victim_taken = False
+        self.denied = set()
+
+    def _set(self, ctx, port, value):
+        """Set a port, or all of a struct port from a dict, if it has another value."""
+        if isinstance(value, dict):
+            value = port.shape().const({name: _plain(field) for name, field in value.items()}).as_bits()
+            port = port.as_value()
+        if self._driven.get(id(port)) != (port, int(value)):
+            self._driven[id(port)] = port, int(value)
+            ctx.set(port, int(value))
 
     # Running ----------------------------------------------------------------------------------------------------------
 
-    def run(self, accesses, *, commands=(), steps=0, limit=60000, script=None, outstanding=48):
+    def run(self, accesses, *, commands=(), steps=0, limit=40000, script=None, outstanding=48, reset_after=None):
         """Issue the accesses in order, as the slots allow; fails if they are not all answered in `limit` clocks.
 
-        `steps` are spread over the accesses, each with a hint line; `script(world)` is called every clock. Returns the
-        accesses, answered.
+        `steps` are spread over the accesses, each with a hint line; `script(world)` is called every clock. With
+        `reset_after` all is done for so many clocks first, then again from a reset on. Returns the accesses, answered.
         """
         print(f"seed {self.seed}")
-        accesses = list(accesses)
-        waiting = deque(accesses)
-        commands = deque(commands)
-        step_at = {len(accesses) * (n + 1) // (steps + 1) for n in range(steps)}
+        accesses, commands = list(accesses), list(commands)
+        reset = Signal()
 
         async def bench(ctx):
-            self._ctx = ctx
-            set_payload(ctx, self.dut.policy, {name: getattr(self.policy, name) for name, _ in policy_fields()})
-            command = None
-            quiet = 0
-            while quiet < 20:
-                if self.clock > limit:
-                    raise AssertionError(f"not answered after {limit} clocks: {self._state()}")
-                if waiting and len(waiting) in step_at and not self._steps:
-                    step_at.discard(len(waiting))
-                    self._steps.append(self.golden.now + 1)
-                if script is not None:
-                    script(self)
-                self._offer(waiting, outstanding)
-                command = self._command(ctx, commands, command)
-                self._commit(ctx)
-                self._hold(ctx)
-                self._issue(ctx)
-                self._note(ctx)
-                self._victims(ctx)
-                self._flash(ctx)
-                self._datapath(ctx)
-                idle = not (
-                    waiting or commands or command or self._active or self._steps or self._in_flight or self._ops
-                    or self._page_commands or self._page_done or self.golden.misses.open
-                    or self.golden.migration.demotions or any(self._host_slots.values())
-                )  # fmt: skip
-                quiet = quiet + 1 if idle else 0
+            self._set(ctx, self.dut.policy, {name: getattr(self.policy, name) for name, _ in policy_fields()})
+            if reset_after is not None:
+                await self._serve(ctx, accesses, commands, steps, reset_after, script, outstanding)
+                assert self.clock == reset_after, "nothing was under way at the reset"
+                for port, _ in tuple(self._driven.values()):
+                    if port is not self.dut.policy.as_value():
+                        self._set(ctx, port, 0)
+                ctx.set(reset, 1)
                 await ctx.tick()
-                self.clock += 1
-            assert not ctx.get(self.dut.hold.request), "the hold is kept"
-            assert not ctx.get(self.dut.drain.request), "a drain is asked for that nobody waits for"
-            allocator = self.golden.allocator
-            assert ctx.get(self.dut.held) == allocator.total_held
-            assert ctx.get(self.dut.free) == allocator.free_frames
-            assert ctx.get(self.dut.pins) == sum(allocator.pins)
-            for head in range(self.config.heads):
-                ctx.set(self.dut.inspect_head, head)
-                await ctx.tick().repeat(2)
-                assert ctx.get(self.dut.inspect_held) == allocator.held[head]
-                assert ctx.get(self.dut.inspect_minimum) == allocator.minimum[head]
-                assert ctx.get(self.dut.inspect_maximum) == allocator.maximum[head]
-                above = ctx.get(self.dut.above_min) >> head & 1
-                assert above == (allocator.held[head] > allocator.minimum[head])
+                ctx.set(reset, 0)
+                self._restart()
+            await self._serve(ctx, accesses, commands, steps, limit, script, outstanding)
+            assert self.clock < limit, f"not answered after {limit} clocks: {self._state()}"
+            await self._compare(ctx)
 
-        simulate(self.dut, bench)
+        simulate(ResetInserter(reset)(self.dut), bench)
         self.golden.finish()
         return accesses
+
+    async def _serve(self, ctx, accesses, commands, steps, limit, script, outstanding):
+        """Until all is answered and everything is at rest, or `limit` clocks have passed."""
+        waiting, commands = deque(accesses), deque(commands)
+        steps_at = [len(accesses) * (n + 1) // (steps + 1) for n in range(steps)]
+        command = None
+        quiet = 0
+        while quiet < 20 and self.clock < limit:
+            if steps_at and len(waiting) <= steps_at[-1]:
+                steps_at.pop()
+                self._steps += 1
+            if script is not None:
+                script(self)
+            self._offer(waiting, outstanding)
+            command = self._command(ctx, commands, command)
+            self._commit(ctx)
+            self._hold(ctx)
+            self._issue(ctx)
+            self._note(ctx)
+            self._victims(ctx)
+            self._flash(ctx)
+            self._datapath(ctx)
+            busy = (
+                waiting or commands or command or self._active or self._steps or self._in_flight or self._ops
+                or self._page_commands or self.golden.misses.open or self.golden.migration.demotions
+                or any(self._host_slots.values())
+            )  # fmt: skip
+            quiet = 0 if busy else quiet + 1
+            await ctx.tick()
+            self.clock += 1
+
+    async def _compare(self, ctx):
+        """The DUT at rest against the golden state."""
+        dut, allocator = self.dut, self.golden.allocator
+        assert not ctx.get(dut.hold.request), "the hold is kept"
+        assert not ctx.get(dut.drain.request), "a drain is asked for that nobody waits for"
+        assert ctx.get(dut.held) == allocator.total_held
+        assert ctx.get(dut.free) == allocator.free_frames
+        assert ctx.get(dut.pins) == sum(allocator.pins)
+        assert ctx.get(dut.pool_frames) == allocator.pool_frames
+        assert ctx.get(dut.unwritable) == self.golden.migration.unwritable
+        for head in range(self.config.heads):
+            self._set(ctx, dut.inspect_head, head)
+            await ctx.tick().repeat(2)
+            assert ctx.get(dut.inspect_held) == allocator.held[head]
+            assert ctx.get(dut.inspect_minimum) == allocator.minimum[head]
+            assert ctx.get(dut.inspect_maximum) == allocator.maximum[head]
 
     def _state(self):
         return {
@@ -200,22 +253,25 @@ class World:
         return self.rng.random() >= self.stall
 
     def kinds(self, kind):
-        """The records of one kind, in order."""
+        """The records of one `SlotKind` or `EngineKind`, in order."""
         return [fields for name, fields in self.log if name == kind.name]
 
     # Host -------------------------------------------------------------------------------------------------------------
 
     def _offer(self, waiting, outstanding):
         """New requests, unless one to the same line is under way and one of the two writes."""
-        while waiting and len(self._active) < outstanding:
-            access = waiting[0]
+        while (self.urgent or waiting) and len(self._active) < outstanding:
+            source = self.urgent or waiting
+            access = source[0]
             ids = self._free_ids[access.write]
             lines = [
                 other for _, other in self._active.values() if (other.where, other.line) == (access.where, access.line)
             ]
+            if access.barrier and self._active:
+                return
             if not ids or any(other.write or access.write for other in lines) or self.rng.random() < 0.3:
                 return
-            waiting.popleft()
+            source.popleft()
             self._tag = (self._tag + 1) & 0xFFFF
             number = ids.popleft()
             self._active[access.write, number] = (self._tag, access)
@@ -226,7 +282,7 @@ class World:
     def _answer(self, rwd, number, result):
         _, access = self._active.pop((rwd, number))
         self._free_ids[rwd].append(number)
-        access.result, access.done_at = result, self.clock
+        access.result = result
         place = (*access.where, access.line)
         if access.write:
             if result == "done":
@@ -240,23 +296,18 @@ class World:
         dut = self.dut
         if command is None and commands and self.rng.random() < 0.02:
             command = commands.popleft()
-            set_payload(ctx, dut.commands.payload, command)
-            ctx.set(dut.commands.valid, 1)
+            self._set(ctx, dut.commands.payload, command)
+            self._set(ctx, dut.commands.valid, 1)
             self._command_taken = False
         if command is not None:
-            allocator = self.golden.allocator
             if not self._command_taken and ctx.get(dut.commands.ready):
                 self._command_taken = True
             elif self._command_taken:
-                ctx.set(dut.commands.valid, 0)
-            ctx.set(dut.command_answers.ready, self._ready())
+                self._set(ctx, dut.commands.valid, 0)
+            self._set(ctx, dut.command_answers.ready, self._ready())
             if ctx.get(dut.command_answers.valid) and ctx.get(dut.command_answers.ready):
                 answer = fields_of(ctx.get(dut.command_answers.payload))
                 self.answers.append((command, answer["reason"] if answer["refused"] else None))
-                if command["kind"] == CommandKind.QUOTA and not answer["refused"]:
-                    head = command["head"]
-                    quotas = allocator.minimum[head], allocator.maximum[head]
-                    assert quotas == (command["minimum"], command["maximum"])
                 return None
         return command
 
@@ -264,7 +315,9 @@ class World:
 
     def _commit(self, ctx):
         dut = self.dut
-        ctx.set(dut.commit.valid, 0)
+        if self._committed:
+            self._set(ctx, dut.commit, {})
+            self._committed = False
         if not self._in_flight or self._in_flight[0][0] > self.clock:
             return
         _, slot, number = self._in_flight.popleft()
@@ -274,13 +327,17 @@ class World:
             raise AssertionError(f"{slot}: {mismatch.args}; {self._state()}") from mismatch
         record = self.golden.slot_record(slot, before, result)
         self.log.append((slot.kind.name, record | {"clock": self.clock}))
-        set_payload(ctx, dut.commit.before, vars(before))
-        set_payload(ctx, dut.commit.after, vars(result.entry))
-        set_payload(ctx, dut.commit.slot, vars(slot) | {"id": number})
-        ctx.set(dut.commit.outcome, int(result.outcome))
-        ctx.set(dut.commit.touch, result.touch)
-        ctx.set(dut.commit.event, result.event)
-        ctx.set(dut.commit.valid, 1)
+        committed = {
+            "valid": 1,
+            "slot": vars(slot) | {"id": number},
+            "before": vars(before),
+            "after": vars(result.entry),
+            "outcome": result.outcome,
+            "touch": result.touch,
+            "event": result.event,
+        }
+        self._set(ctx, dut.commit, committed)
+        self._committed = True
         frame = slot.frame if slot.kind == SlotKind.BYPASS_READ else before.frame
         if result.data in (DataKind.READ, DataKind.WRITE):
             self._ops.append((result.data == DataKind.WRITE, slot.rwd, number, frame, slot.line))
@@ -289,7 +346,7 @@ class World:
             self._answer(slot.rwd, number, 0)
         elif result.outcome == Outcome.UNWRITABLE:
             self._answer(slot.rwd, number, "unwritable")
-        elif slot.kind in (SlotKind.EVICT,) and result.outcome == Outcome.DONE:
+        elif slot.kind == SlotKind.EVICT and result.outcome == Outcome.DONE:
             self.frames[before.frame] = Frame(rest=GARBAGE)
 
     def _hold(self, ctx):
@@ -297,26 +354,33 @@ class World:
         dut = self.dut
         idle = not self._in_flight
         if self._held is None:
-            if self._steps and self.rng.random() < 0.1:
+            self._held_since = self.clock
+            if self._steps and not self._host_slots[True] and self.rng.random() < 0.1:
                 self._held = "step"
             elif ctx.get(dut.hold.request):
                 self._held = "dut"
         elif self._held == "dut":
             self._granted = self._granted or (idle and "dut")
+            assert self.clock - self._held_since < HOLD_LIMIT, f"held too long: {self._state()}"
             if not ctx.get(dut.hold.request):
                 self._held = self._granted = None
         elif idle:
-            self._step(ctx, self._steps.popleft())
+            self._step(ctx, self.golden.now + 1)
+            self._steps -= 1
             self._held = None
-        ctx.set(dut.hold.granted, self._granted == "dut")
+        self._set(ctx, dut.hold.granted, self._granted == "dut")
 
     def _step(self, ctx, step):
         """A hint line of some head that moves the step; its blocks follow as slots."""
-        head = self.rng.randrange(self.config.heads)
+        if self.hints is None:
+            head = self.rng.randrange(self.config.heads)
+            blocks = self.rng.sample(range(self.config.blocks_per_head), 4)
+        else:
+            [(head, blocks)] = self.hints.items()
         self.golden.note(EngineKind.STEP, {"head": 0, "block": 0, "frame": 0, "key": 0, "aux": step})
-        ctx.set(self.dut.now, step)
+        self._set(ctx, self.dut.now, step)
         self._tag = (self._tag + 1) & 0xFFFF
-        for block in self.rng.sample(range(self.config.blocks_per_head), 4):
+        for block in blocks:
             slot = Slot(SlotKind.HINT, True, self._tag, head, block, value=self.rng.randrange(1 << 16))
             self._host_slots[True].append((slot, 0))
         slot = Slot(SlotKind.ANSWER, True, self._tag, head, value=step & 0xFFFF, outcome=Outcome.HINT_DONE)
@@ -324,14 +388,14 @@ class World:
 
     def _issue(self, ctx):
         dut = self.dut
-        ctx.set(dut.engine_slots.ready, 0)
+        self._set(ctx, dut.engine_slots.ready, 0)
         if not self._ready():
             return
         channel = next((rwd for rwd in (True, False) if self._host_slots[rwd]), None)
         host = channel is not None and self._held is None
         engine = ctx.get(dut.engine_slots.valid) and self._held in (None, "dut")
         if engine and not (host and not self._engine_turn):
-            ctx.set(dut.engine_slots.ready, 1)
+            self._set(ctx, dut.engine_slots.ready, 1)
             payload = fields_of(ctx.get(dut.engine_slots.payload))
             number = payload.pop("id")
             payload |= {"kind": SlotKind(payload["kind"]), "rwd": bool(payload["rwd"])}
@@ -348,7 +412,7 @@ class World:
     def _note(self, ctx):
         dut = self.dut
         ready = self._ready()
-        ctx.set(dut.notes.ready, ready)
+        self._set(ctx, dut.notes.ready, ready)
         if ready and ctx.get(dut.notes.valid):
             note = fields_of(ctx.get(dut.notes.payload))
             if note["key"] >> self.config.key_bits - 1:
@@ -364,7 +428,7 @@ class World:
 
     def _victims(self, ctx):
         dut = self.dut
-        ctx.set(dut.victim_request.ready, self._victim is None)
+        self._set(ctx, dut.victim_request.ready, self._victim is None)
         if self._victim is None:
             if ctx.get(dut.victim_request.valid):
                 assert self._granted == "dut", "a victim is asked for outside a hold"
@@ -372,11 +436,11 @@ class World:
                 self._victim = self.clock + self.rng.randrange(1, 30), self._find_victim(ctx, request)
         elif ctx.get(dut.victim_answer.valid):
             if self._victim_taken:
-                ctx.set(dut.victim_answer.valid, 0)
+                self._set(ctx, dut.victim_answer.valid, 0)
                 self._victim = None
         elif self.clock >= self._victim[0]:
-            set_payload(ctx, dut.victim_answer.payload, self._victim[1])
-            ctx.set(dut.victim_answer.valid, 1)
+            self._set(ctx, dut.victim_answer.payload, self._victim[1])
+            self._set(ctx, dut.victim_answer.valid, 1)
         self._victim_taken = ctx.get(dut.victim_answer.valid) and ctx.get(dut.victim_answer.ready)
 
     def _find_victim(self, ctx, request):
@@ -385,13 +449,14 @@ class World:
         above = ctx.get(self.dut.above_min)
         for head in range(config.heads):
             assert above >> head & 1 == (golden.allocator.held[head] > golden.allocator.minimum[head])
+        expected = {*golden.misses.open, *golden.migration.demotions}
         in_migration = set()
-        for head in range(config.heads):
-            for block in range(config.blocks_per_head):
-                ctx.set(self.dut.migrating_index, head * config.blocks_per_head + block)
+        for head, block in golden.table:
+            if golden.entry(head, block).state == State.WARM or (head, block) in expected:
+                self._set(ctx, self.dut.migrating_index, head * config.blocks_per_head + block)
                 if ctx.get(self.dut.migrating):
                     in_migration.add((head, block))
-        assert in_migration == {*golden.misses.open, *golden.migration.demotions}
+        assert in_migration == expected
         victim = golden._search.find(
             golden.allocator.heads_of(domain.value, request.head),
             now=golden.now,
@@ -399,6 +464,8 @@ class World:
             in_migration=in_migration,
             protect=self.policy.protect and domain != Domain.ANY,
         )
+        if (request.head, request.block) in self.denied:
+            victim = None
         answer = {"own_key": golden.key_of(golden.entry(request.head, request.block)), "found": victim is not None}
         return answer | (vars(victim) if victim else {"waived": 0, "head": 0, "block": 0, "frame": 0, "key": 0})
 
@@ -407,7 +474,7 @@ class World:
     def _flash(self, ctx):
         dut, config = self.dut, self.config
         ready = self._ready()
-        ctx.set(dut.page_commands.ready, ready)
+        self._set(ctx, dut.page_commands.ready, ready)
         if ready and ctx.get(dut.page_commands.valid):
             command = fields_of(ctx.get(dut.page_commands.payload))
             assert command["tag"] not in self._page_commands
@@ -417,15 +484,15 @@ class World:
         if ctx.get(dut.page_done.valid):
             # Taken at once by contract.
             assert ctx.get(dut.page_done.ready)
-        ctx.set(dut.page_done.valid, 0)
+        self._set(ctx, dut.page_done.valid, 0)
         due = [tag for tag, (at, _) in self._page_commands.items() if at <= self.clock]
         if due and self._ready():
             tag = self.rng.choice(due)
             _, command = self._page_commands.pop(tag)
             failed = self.fails(bool(command["write"]), command["page"])
             self._move_page(command, failed)
-            set_payload(ctx, dut.page_done.payload, {"tag": tag, "failed": failed})
-            ctx.set(dut.page_done.valid, 1)
+            self._set(ctx, dut.page_done.payload, {"tag": tag, "failed": failed})
+            self._set(ctx, dut.page_done.valid, 1)
 
     def _move_page(self, command, failed):
         page, frame = command["page"], command["frame"]
@@ -452,11 +519,11 @@ class World:
             self._drain_until = None
         elif self._drain_until is None:
             self._drain_until = self._ops_pushed
-        ctx.set(dut.drain.granted, self._drain_until is not None and self._ops_done >= self._drain_until)
+        self._set(ctx, dut.drain.granted, self._drain_until is not None and self._ops_done >= self._drain_until)
 
-        ctx.set(dut.sidecar_done, 0)
+        self._set(ctx, dut.sidecar_done, 0)
         ready = self._sidecar is None and self._ready()
-        ctx.set(dut.sidecar_ops.ready, ready)
+        self._set(ctx, dut.sidecar_ops.ready, ready)
         if ready and ctx.get(dut.sidecar_ops.valid):
             op = ctx.get(dut.sidecar_ops.payload)
             self._sidecar = self.clock + self.rng.randrange(1, 12), op.kind, op.frame
@@ -468,7 +535,7 @@ class World:
             else:
                 self._sidecar_cached.add(frame)
                 self.frames[frame] = Frame(rest=0 if kind == SidecarKind.CLEAR else POISON)
-            ctx.set(dut.sidecar_done, 1)
+            self._set(ctx, dut.sidecar_done, 1)
 
     def _do(self, write, rwd, number, frame, line):
         _, access = self._active[rwd, number]
@@ -493,8 +560,3 @@ def random_accesses(rng, config, count, *, writes=0.4, heads=None, blocks=None, 
         )
         for number in range(count)
     ]
-
-
-def resident(world, head, block):
-    """Whether a block is in a frame at the end."""
-    return world.golden.entry(head, block).state == State.WARM

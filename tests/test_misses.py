@@ -1,15 +1,182 @@
-"""Misses, migration and allocator together, in lock-step with the golden rules."""
+"""Misses, with migration and allocator around them, in lock-step with the golden rules (`tests/residency.py`)."""
 
 from random import Random
 
 import pytest
 
-from golden.policy import Policy
-from tests.residency import World, random_accesses, scarce
+from golden.events import EngineKind, ErrorKind
+from golden.metadata import Outcome, SlotKind, State
+from golden.policy import Policy, Priority
+from tests.residency import POISON, Access, World, random_accesses, scarce
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_every_request_is_answered_with_the_data_written_last(seed):
+def writes_of(blocks, *, line=0, first_value=1):
+    return [Access(True, head, block, line, first_value + n) for n, (head, block) in enumerate(blocks)]
+
+
+def places(count, head=0):
+    """The first blocks of a head."""
+    return [(head, block) for block in range(count)]
+
+
+def kinds_of(world):
+    return [kind for kind, _ in world.log]
+
+
+@pytest.mark.parametrize(
+    ("seed", "policy", "config", "world"),
+    [
+        (1, {}, {}, {}),
+        (2, {"priority": Priority.LRU, "protect": False}, {}, {"stall": 0.6}),
+        (3, {"priority": Priority.PRODUCT, "bypass": False}, {"demotion_slots": 4, "pin_cap": 1}, {}),
+        (4, {}, {"miss_slots": 2, "bypass_slots": 1, "reserve_frames": 1, "spare_frames": 1}, {}),
+        (5, {}, {"miss_slots": 8, "miss_slots_for_writes": 4}, {"flash_latency": (1, 4), "stall": 0}),
+    ],
+)
+def test_every_request_is_answered_and_every_decision_is_legal(seed, policy, config, world):
+    config = scarce(**config)
+    world = World(config, seed=seed, policy=Policy(**policy), **world)
+    accesses = world.run(random_accesses(Random(seed), config, 120), steps=6)
+    assert all(access.result is not None for access in accesses)
+
+
+def test_reset_in_the_middle_leaves_nothing_behind():
     config = scarce()
-    world = World(config, seed=seed, policy=Policy())
-    world.run(random_accesses(Random(seed), config, 300), steps=10)
+    world = World(config, seed=6)
+    world.run(random_accesses(Random(6), config, 80), steps=3, reset_after=700)
+
+
+def test_first_writes_allocate_and_the_other_lines_read_as_zero():
+    world = World(scarce(), seed=7)
+    world.run([*writes_of(places(16)), *(Access(False, *place, 5) for place in places(16))])
+    assert len(world.kinds(SlotKind.ALLOCATE)) == 16
+    assert len({record["frame"] for record in world.kinds(SlotKind.ALLOCATE)}) < 16, "no frame was used twice"
+
+
+def test_a_write_to_a_cold_block_is_merged_into_its_page():
+    world = World(scarce(), seed=8)
+    old = writes_of(places(12))
+    cold = [Access(True, 0, 0, 1, 100), Access(False, 0, 0, 0), Access(False, 0, 0, 1)]
+    world.run([*old, *cold], outstanding=1)
+    promoted = [record["block"] for record in world.kinds(SlotKind.PROMOTE)]
+    replayed = [record["block"] for record in world.kinds(SlotKind.REPLAY_WRITE)]
+    assert promoted == [0] and replayed[-1] == 0
+    assert [access.result for access in cold] == ["done", 1, 100]
+
+
+def test_page_reads_overlap():
+    world = World(scarce(demotion_slots=4, pin_cap=1), seed=9, flash_latency=(300, 300), policy=Policy(bypass=False))
+    reads = [Access(False, 0, block, 0, barrier=block == 0) for block in range(4)]
+    world.run([*writes_of(places(14)), *reads])
+    open_reads = most = 0
+    for kind in kinds_of(world):
+        open_reads += (kind == "PAGE_READ") - (kind == "PAGE_READ_DONE")
+        most = max(most, open_reads)
+    assert most >= 2
+
+
+def test_requests_of_a_block_are_replayed_in_their_order():
+    world = World(scarce(), seed=10, flash_latency=(300, 300), policy=Policy(bypass=False))
+    old = writes_of(places(12))
+    burst = [Access(False, 0, 0, line, barrier=line == 0) for line in range(20)]
+    world.run([*old, *burst])
+    missed = [r["line"] for r in world.kinds(SlotKind.READ) if r["outcome"] == Outcome.MISS]
+    replayed = [r["line"] for r in world.kinds(SlotKind.REPLAY_READ)]
+    assert len(missed) > 10 and replayed == missed
+
+
+def test_a_read_that_can_get_nothing_delays_no_write():
+    """No victim for head 0: its reads wait, with their miss slots, until writes to other heads are all done."""
+    config = scarce()
+    world = World(config, seed=11, policy=Policy(bypass=False))
+    old = writes_of(places(12))
+    reads = []
+    others = [Access(True, 1 + n % 3, n // 3, 0, 100 + n) for n in range(30)]
+    late = [Access(True, 3, 15, 0, 200)]
+
+    def script(world):
+        if not reads and all(access.result for access in old):
+            cold = [place for place in places(16) if world.golden.entry(*place).state == State.COLD]
+            reads.extend(Access(False, *place, 0) for place in cold)
+            world.denied.update(cold)
+            world.urgent.extend([*reads, *others])
+        if world.denied and all(access.result for access in others):
+            assert not any(access.result for access in reads), "no read had to wait"
+            world.denied.clear()
+            # Something has to change before they are tried again.
+            world.urgent.extend(late)
+
+    world.run(old, script=script, outstanding=46)
+    assert len(reads) >= config.miss_slots - config.miss_slots_for_writes
+    assert all(access.result for access in (*reads, *others, *late))
+
+
+def test_blocks_of_little_worth_are_read_through_bypass_slots_which_are_reused():
+    """Eight blocks are hinted at in every step, the others read once a step: nothing of them is worth a frame."""
+    config = scarce()
+    world = World(config, seed=12, hints={1: range(8)})
+    old = writes_of(places(16, head=0))
+    warm = writes_of(places(8, head=1), first_value=50)
+    rng = Random(12)
+    reads = [Access(False, 0, rng.randrange(16), rng.randrange(2)) for _ in range(100)]
+    rewrite = [Access(True, 0, block, 1, 100 + block) for block in range(3)]
+    world.run([*old, *warm, *warm, *reads[:50], *rewrite, *reads[50:]], steps=10)
+    decided = world.kinds(EngineKind.BYPASS)
+    assert len(decided) > 2 * config.bypass_slots
+    frames = {record["frame"] for record in decided}
+    assert frames == set(range(config.bypass_base, config.bypass_base + config.bypass_slots))
+
+
+def test_a_block_in_a_bypass_slot_is_read_again_without_a_decision():
+    world = World(scarce(), seed=13, hints={1: range(8)})
+    old = writes_of(places(12, head=0))
+    warm = writes_of(places(8, head=1), first_value=50)
+    again = [Access(False, 0, 0, 0) for _ in range(4)]
+    world.run([*old, *warm, *warm, *warm], steps=2, outstanding=1)
+    first = len(world.kinds(EngineKind.BYPASS))
+    world = World(scarce(), seed=13, hints={1: range(8)})
+    world.run([*old, *warm, *warm, *warm, *again], steps=2, outstanding=1)
+    assert len(world.kinds(SlotKind.BYPASS_READ)) >= len(again)
+    assert len(world.kinds(EngineKind.BYPASS)) == first + 1
+
+
+def test_the_reserve_serves_writes_alone():
+    """Slow page writes keep the spare frames; then reads wait (the golden rules see to that) and writes go on."""
+    config = scarce(demotion_slots=4, pin_cap=2)
+    world = World(config, seed=14, flash_latency=(400, 500), policy=Policy(bypass=False))
+    least = []
+
+    def script(world):
+        least.append(world.golden.allocator.free_frames)
+
+    accesses = random_accesses(Random(14), config, 80, writes=0.6)
+    world.run(accesses, script=script)
+    assert min(least) < config.reserve_frames
+
+
+def test_a_failed_page_read_is_poison_until_written():
+    config = scarce()
+    failures = []
+
+    def fails(write, page):
+        if not write and page == 0 and not failures:
+            failures.append(page)
+            return True
+        return False
+
+    world = World(config, seed=15, fails=fails, policy=Policy(bypass=False))
+    cold = [Access(False, 0, 0, 0), Access(True, 0, 0, 0, 99), Access(False, 0, 0, 0), Access(False, 0, 0, 1)]
+    world.run([*writes_of(places(12)), *cold], outstanding=1)
+    assert [access.result for access in cold] == [POISON, "done", 99, POISON]
+    assert [r["key"] for r in world.kinds(EngineKind.ERROR)] == [ErrorKind.PAGE_READ]
+
+
+def test_pages_that_fail_to_be_read_into_bypass_slots_are_poison_too():
+    config = scarce()
+    world = World(config, seed=16, hints={1: range(8)}, fails=lambda write, page: not write and page % 3 == 0)
+    old = writes_of(places(16, head=0))
+    warm = writes_of(places(8, head=1), first_value=50)
+    reads = [Access(False, 0, n % 16, 0) for n in range(48)]
+    world.run([*old, *warm, *warm, *reads], steps=6)
+    assert any(access.result == POISON for access in reads)
+    assert world.kinds(EngineKind.BYPASS)

@@ -1,0 +1,282 @@
+"""Frames, quotas, pins and pool size against `golden.allocator`."""
+
+from random import Random
+
+import pytest
+
+from golden.allocator import Allocator as Golden
+from golden.events import EngineKind, RefusalKind
+from golden.metadata import Entry, Outcome, SlotKind, State
+from golden.policy import Policy
+from hw.allocator import Allocator
+from hw.layouts import CommandKind
+from tests.residency import World, random_accesses, scarce
+from tests.simulation import fields_of, simulate
+
+CONFIG = scarce()
+
+
+def command(kind, head=0, block=0, minimum=0, maximum=0):
+    return {"kind": kind.value, "head": head, "block": block, "minimum": minimum, "maximum": maximum}
+
+
+class Bench:
+    """An `Allocator` alone, told of commits, with the golden one beside it."""
+
+    def __init__(self, config=CONFIG):
+        self.config = config
+        self.dut = Allocator(config=config)
+        self.golden = Golden(config)
+        self.entries = {}
+
+    async def commit(self, ctx, kind, head, block, **changes):
+        """A slot that changes an entry, and one clock."""
+        before = self.entries.get((head, block), Entry())
+        after = Entry(**vars(before) | changes)
+        self.entries[head, block] = after
+        self.golden.observe(head, kind, before, after)
+
+        def entry(values):
+            return {name: int(value) for name, value in vars(values).items()}
+
+        payload = {
+            "valid": 1,
+            "slot": {"kind": int(kind), "head": head, "block": block},
+            "before": entry(before),
+            "after": entry(after),
+            "outcome": int(Outcome.DONE),
+        }
+        ctx.set(self.dut.commit, payload)
+        await ctx.tick()
+        ctx.set(self.dut.commit, {})
+
+    async def query(self, ctx, head):
+        ctx.set(self.dut.query.payload, head)
+        ctx.set(self.dut.query.valid, 1)
+        ctx.set(self.dut.availability.ready, 1)
+        await ctx.tick().until(self.dut.query.ready)
+        ctx.set(self.dut.query.valid, 0)
+        while not ctx.get(self.dut.availability.valid):
+            await ctx.tick()
+        answer = fields_of(ctx.get(self.dut.availability.payload))
+        await ctx.tick()
+        return answer
+
+    def expected(self, head):
+        golden = self.golden
+        return {
+            "at_maximum": golden.held[head] >= golden.maximum[head],
+            "pool_full": golden.total_held >= golden.pool_frames,
+            "for_read": golden.free_frames > self.config.reserve_frames,
+            "for_write": golden.free_frames > 0,
+        }
+
+    async def command(self, ctx, values, granted_after=3):
+        """Carry out a command; the notes it made, and its answer."""
+        dut = self.dut
+        ctx.set(dut.commands.payload, values)
+        ctx.set(dut.commands.valid, 1)
+        ctx.set(dut.notes.ready, 1)
+        ctx.set(dut.engine_slots.ready, 1)
+        await ctx.tick().until(dut.commands.ready)
+        ctx.set(dut.commands.valid, 0)
+        ctx.set(dut.commands.payload, {})
+        notes, held = [], 0
+        while not ctx.get(dut.command_answers.valid):
+            held = held + 1 if ctx.get(dut.hold.request) else 0
+            ctx.set(dut.hold.granted, held > granted_after)
+            slot = None
+            if ctx.get(dut.engine_slots.valid):
+                slot = fields_of(ctx.get(dut.engine_slots.payload))
+            if ctx.get(dut.notes.valid):
+                notes.append(fields_of(ctx.get(dut.notes.payload)))
+                if notes[-1]["kind"] in (EngineKind.QUOTA, EngineKind.POOL):
+                    assert held > granted_after, "changed outside a hold"
+            await ctx.tick()
+            if slot is not None:
+                kind = SlotKind(slot["kind"])
+                await self.commit(ctx, kind, slot["head"], slot["block"], pinned=kind == SlotKind.PIN)
+        assert not ctx.get(dut.hold.request), "the hold is kept"
+        answer = ctx.get(dut.command_answers.payload)
+        refusal = RefusalKind(int(answer.reason)) if answer.refused else None
+        ctx.set(dut.command_answers.ready, 1)
+        await ctx.tick()
+        ctx.set(dut.command_answers.ready, 0)
+        return notes, refusal
+
+    def run(self, body):
+        simulate(self.dut, body)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_counts_and_free_frames_follow_the_commits(seed):
+    """Blocks get and lose frames at random; every answer is as of the commit before it."""
+    print(f"seed {seed}")
+    rng = Random(seed)
+    bench = Bench()
+    config, golden = bench.config, bench.golden
+    moves = {
+        State.ABSENT: [(SlotKind.ALLOCATE, State.WARM)],
+        State.COLD: [(SlotKind.PROMOTE, State.PROMOTING)],
+        State.PROMOTING: [(SlotKind.FILL, State.WARM)],
+        State.WARM: [(SlotKind.DEMOTE, State.DEMOTING)],
+        State.DEMOTING: [
+            (SlotKind.EVICT, State.COLD), (SlotKind.RESTORE, State.WARM), (SlotKind.READ, State.WARM),
+        ],
+    }  # fmt: skip
+
+    async def body(ctx):
+        for _ in range(400):
+            head, block = rng.randrange(config.heads), rng.randrange(6)
+            before = bench.entries.get((head, block), Entry())
+            kind, state = rng.choice(moves[before.state])
+            changes = {"state": state}
+            if kind in (SlotKind.PROMOTE, SlotKind.ALLOCATE):
+                frame = golden.next_frame
+                answer = await bench.query(ctx, head)
+                if frame is None:
+                    assert not answer["for_write"]
+                    continue
+                assert answer.pop("frame") == frame
+                assert answer == bench.expected(head)
+                changes["frame"] = frame
+            await bench.commit(ctx, kind, head, block, **changes)
+            # Accesses come back to back; engine slots do not.
+            if kind != SlotKind.READ:
+                await ctx.tick().repeat(2)
+        await ctx.tick().repeat(20)
+        assert ctx.get(bench.dut.held) == golden.total_held
+        assert ctx.get(bench.dut.free) == golden.free_frames
+        above = sum((golden.held[head] > golden.minimum[head]) << head for head in range(config.heads))
+        assert ctx.get(bench.dut.above_min) == above
+        assert golden.free_frames < config.bypass_base
+
+    bench.run(body)
+
+
+def test_the_last_frames_are_for_writes_then_there_are_none():
+    bench = Bench()
+    config = bench.config
+
+    async def body(ctx):
+        for taken in range(config.bypass_base):
+            answer = await bench.query(ctx, 0)
+            assert answer["frame"] == taken
+            assert answer["for_write"]
+            assert answer["for_read"] == (config.bypass_base - taken > config.reserve_frames)
+            await bench.commit(ctx, SlotKind.ALLOCATE, *divmod(taken, 16), state=State.WARM, frame=taken)
+        answer = await bench.query(ctx, 0)
+        assert not answer["for_write"] and not answer["for_read"]
+
+    bench.run(body)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_commands_are_accepted_or_refused_as_the_golden_ones(seed):
+    print(f"seed {seed}")
+    rng = Random(seed)
+    bench = Bench()
+    config, golden = bench.config, bench.golden
+    wide = (0, 1, 2, 3, 4, 5, 7, 8, 9, 1 << 20, (1 << 32) - 1)
+    seen = set()
+
+    async def body(ctx):
+        for _ in range(250):
+            kind = rng.choice(list(CommandKind))
+            head = rng.choice((*range(config.heads), config.heads, 0xFFFF))
+            block = rng.choice((*range(4), config.blocks_per_head, 0xFFFF))
+            values = command(kind, head, block, rng.choice(wide), rng.choice(wide))
+            pinned = bench.entries.get((head, block), Entry()).pinned
+            if kind == CommandKind.PIN:
+                expected = golden.pin_refusal(head, block)
+            elif kind == CommandKind.UNPIN:
+                out_of_range = head >= config.heads or block >= config.blocks_per_head
+                expected = RefusalKind.PIN_RANGE if out_of_range else None
+            elif kind == CommandKind.QUOTA:
+                expected = golden.quota_refusal(head, values["minimum"], values["maximum"])
+            else:
+                expected = golden.pool_refusal(values["maximum"])
+            pins = sum(golden.pins)
+            notes, refusal = await bench.command(ctx, values)
+            assert refusal == expected, (values, refusal, expected)
+            seen.add((kind, refusal))
+            kinds = [note["kind"] for note in notes]
+            if refusal is not None:
+                assert kinds == [EngineKind.REFUSAL, EngineKind.ERROR]
+                assert notes[0]["key"] == refusal
+                assert notes[0]["head"] < config.heads
+            elif kind == CommandKind.QUOTA:
+                assert kinds == [EngineKind.QUOTA]
+                assert (notes[0]["aux"], notes[0]["key"]) == (values["minimum"], values["maximum"])
+                golden.set_quotas(head, values["minimum"], values["maximum"])
+            elif kind == CommandKind.POOL:
+                assert kinds == [EngineKind.POOL] and notes[0]["aux"] == values["maximum"]
+                golden.pool_frames = values["maximum"]
+            else:
+                assert kinds == []
+                assert sum(golden.pins) - pins == (kind == CommandKind.PIN) - pinned
+            assert ctx.get(bench.dut.pool_frames) == golden.pool_frames
+            assert ctx.get(bench.dut.pins) == sum(golden.pins)
+        for head in range(config.heads):
+            ctx.set(bench.dut.inspect_head, head)
+            await ctx.tick().repeat(2)
+            assert ctx.get(bench.dut.inspect_minimum) == golden.minimum[head]
+            assert ctx.get(bench.dut.inspect_maximum) == golden.maximum[head]
+
+    bench.run(body)
+    assert {kind for kind, refusal in seen if refusal is None} == set(CommandKind)
+    rare = {RefusalKind.PIN_QUOTA, RefusalKind.QUOTA_SUM}
+    assert {refusal for _, refusal in seen} >= set(RefusalKind) - rare
+
+
+def test_pins_leave_a_head_two_frames_of_its_quota():
+    bench = Bench(scarce(pin_cap=3))
+
+    async def body(ctx):
+        async def refused(*args, **values):
+            return (await bench.command(ctx, command(*args, **values)))[1]
+
+        assert await refused(CommandKind.QUOTA, 1, minimum=2, maximum=3) is None
+        assert await refused(CommandKind.PIN, 1, 0) is None
+        assert await refused(CommandKind.PIN, 1, 1) == RefusalKind.PIN_QUOTA
+        assert await refused(CommandKind.QUOTA, 1, minimum=0, maximum=2) == RefusalKind.QUOTA_RANGE
+        assert await refused(CommandKind.UNPIN, 1, 0) is None
+        assert await refused(CommandKind.QUOTA, 1, minimum=0, maximum=2) is None
+        assert await refused(CommandKind.PIN, 1, 1) == RefusalKind.PIN_QUOTA
+
+    bench.run(body)
+
+
+def test_minimums_never_exceed_the_pool():
+    bench = Bench()
+
+    async def body(ctx):
+        async def refused(*args, **values):
+            return (await bench.command(ctx, command(*args, **values)))[1]
+
+        for head in range(bench.config.heads):
+            assert await refused(CommandKind.QUOTA, head, minimum=2, maximum=8) is None
+        assert await refused(CommandKind.QUOTA, 3, minimum=3, maximum=8) == RefusalKind.QUOTA_SUM
+        assert await refused(CommandKind.POOL, maximum=7) == RefusalKind.POOL_SIZE
+        assert await refused(CommandKind.QUOTA, 0, minimum=1, maximum=8) is None
+        assert await refused(CommandKind.POOL, maximum=7) is None
+        assert await refused(CommandKind.QUOTA, 0, minimum=2, maximum=8) == RefusalKind.QUOTA_SUM
+
+    bench.run(body)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_commands_among_traffic(seed):
+    """Quotas, pool sizes and pins change while blocks come and go: every decision obeys those of its time."""
+    config = scarce()
+    rng = Random(seed)
+    commands = []
+    for _ in range(40):
+        kind = rng.choice(list(CommandKind))
+        minimum, maximum = rng.randrange(3), rng.randrange(1, 9)
+        commands.append(command(kind, rng.randrange(config.heads), rng.randrange(4), minimum, maximum))
+    world = World(config, seed=seed, policy=Policy())
+    world.run(random_accesses(rng, config, 100), commands=commands, steps=4)
+    assert len(world.answers) == len(commands)
+    accepted = {CommandKind(values["kind"]) for values, reason in world.answers if reason is None}
+    assert accepted == set(CommandKind)
