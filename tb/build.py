@@ -38,6 +38,8 @@ VERILATOR_ARGS = [
     "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal", "-Wno-lint", "-Wno-style",
     "-Wno-MULTIDRIVEN", "-Wno-BLKSEQ", "-Wno-PROCASSINIT",
 ]  # fmt: skip
+#: The runner asks for SystemVerilog, which sets variables before anything can wake on it; emitted Verilog counts on waking.
+ICARUS_ARGS = ["-g2005"]
 
 
 class SimulationFailed(Exception):
@@ -131,7 +133,7 @@ def build(simulator, *, top, sources, waves=False):
     With `waves` a run may write a wave file. Raises `SimulationFailed` with the end of the log.
     """
     runner = _runner(simulator)
-    recipe = [RECIPE, simulator, _version(simulator), top, sorted(sources.items()), waves, VERILATOR_ARGS]
+    recipe = [RECIPE, simulator, _version(simulator), top, sorted(sources.items()), waves, VERILATOR_ARGS, ICARUS_ARGS]
     digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
     folder = BUILD_FOLDER / f"{simulator}-{top}-{digest}"
     complete = folder / "complete"
@@ -148,7 +150,7 @@ def build(simulator, *, top, sources, waves=False):
             (folder / name).write_text(text)
             if not name.endswith(".vh"):
                 files.append(folder / name)
-        arguments = []
+        arguments = ICARUS_ARGS
         if simulator == "verilator":
             public = folder / "public.vlt"
             text = next(text for text in sources.values() if re.search(rf"^module {top}\b", text, re.MULTILINE))

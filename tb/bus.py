@@ -189,3 +189,6 @@ class AxiLiteMaster(AXI4LiteMaster):
 
     def __init__(self, entity, name, clock):
         super().__init__(entity, name, clock, **PORT_NAMES)
+        # The base class leaves what is not valid floating, which no board does.
+        for signal in (self.bus.AWADDR, self.bus.WDATA, self.bus.WSTRB, self.bus.ARADDR):
+            signal.value = 0
