@@ -118,13 +118,18 @@ def past_the_pool():
     return script
 
 
+def decide_bypass(script, number=0):
+    """The decision for block 9, and its page arrives in bypass slot `number`."""
+    frame, own_key = TINY.bypass_base + number, script.checker.key_of(script.checker.entry(0, 9))
+    script.note(EngineKind.BYPASS, 9, frame=frame, key=own_key)
+    script.note(EngineKind.PAGE_READ, 9, frame=frame, aux=1)
+    script.note(EngineKind.PAGE_READ_DONE, 9, frame=frame, aux=2)
+
+
 def bypassed():
     """... decided, and its page is in the bypass slot."""
-    script, base = past_the_pool(), TINY.bypass_base
-    own_key = script.checker.key_of(script.checker.entry(0, 9))
-    script.note(EngineKind.BYPASS, 9, frame=base, key=own_key)
-    script.note(EngineKind.PAGE_READ, 9, frame=base, aux=1)
-    script.note(EngineKind.PAGE_READ_DONE, 9, frame=base, aux=2)
+    script = past_the_pool()
+    decide_bypass(script)
     return script
 
 
@@ -140,15 +145,20 @@ def read_in_a_later_step():
     return script
 
 
-def remembered_too_long():
-    """A read of step 2 was served; in step 3 another, a touch, waits."""
-    script = bypassed()
-    script.slot(SlotKind.BYPASS_READ, 9, tag=90, frame=TINY.bypass_base)
-    script.note(EngineKind.MISS_CLOSE, 9)
-    script.slot(SlotKind.READ, 9, tag=91)
+def touched_after_the_decision():
+    """A read of step 2 was decided on in step 3 only, and served; another read, the touch of step 3, waits."""
+    script = past_the_pool()
     script.step(3)
-    script.slot(SlotKind.READ, 9, tag=92)
-    script.note(EngineKind.MISS_OPEN, 9)
+    decide_bypass(script)
+    bypass_read(script, 90)
+    close(script)
+    script.miss(SlotKind.READ, 9, tag=91)
+    return script
+
+
+def at_the_counters_end():
+    script = missed()
+    script.golden.now = script.checker.now = (1 << TINY.step_bits) - (1 << 16) - 1
     return script
 
 
@@ -215,6 +225,14 @@ ILLEGAL = {
         ),
         "the tag of a page read",
     ),
+    "uses a page tag twice": (
+        demotions_in_every_slot,
+        lambda s: [
+            s.note(EngineKind.PAGE_WRITE, block, frame=s.checker.entry(0, block).frame, aux=s.checker.page_write_tag)
+            for block in range(2)
+        ],
+        "not in use",
+    ),
     "does something else before the DEMOTE": (
         missed, lambda s: (s.victim(0, write=False), s.slot(SlotKind.READ, 1, tag=5)), "DEMOTE",
     ),
@@ -249,7 +267,7 @@ ILLEGAL = {
     "evicts for what is read past the pool": (past_the_pool, lambda s: s.victim(0, write=False), "BYPASS"),
     "decides twice": (bypassed, lambda s: s.note(EngineKind.BYPASS, 9, frame=TINY.bypass_base + 1), "it is made"),
     "reads a bypass slot that another step decided": (read_in_a_later_step, lambda s: bypass_read(s, 92), "BYPASS"),
-    "serves a touch from a remembered slot": (remembered_too_long, lambda s: bypass_read(s, 92), "BYPASS"),
+    "serves a touch from a remembered slot": (touched_after_the_decision, lambda s: bypass_read(s, 91), "BYPASS"),
     "reports an error that did not happen": (
         missed, lambda s: s.note(EngineKind.ERROR, key=ErrorKind.PAGE_READ), "no such error",
     ),
@@ -260,6 +278,12 @@ ILLEGAL = {
     "steps back": (missed, lambda s: s.step(1), "STALE"),
     "takes a hint of another step": (missed, header(Outcome.HINT_DONE, 3), "value: expected 2"),
     "drops a hint of this step": (missed, header(Outcome.HINT_STALE, 2), "CURRENT"),
+    "drops a hint at the counter's end without an error": (
+        at_the_counters_end, lambda s: header(Outcome.HINT_EXHAUSTED, s.checker.now + 1 & 0xFFFF)(s), "after its ERROR",
+    ),
+    "takes a hint at the counter's end": (
+        at_the_counters_end, lambda s: s.note(EngineKind.STEP, aux=s.checker.now + 1), "EXHAUSTED",
+    ),
     "drops a hint at an end that is far away": (missed, header(Outcome.HINT_EXHAUSTED, 3), "HINT_EXHAUSTED"),
     "drops a hint after stepping for it": (
         missed,
@@ -290,6 +314,22 @@ def test_a_device_is_reported_that(case):
     script = prepare()
     with pytest.raises(Mismatch, match=expected):
         act(script)
+
+
+@pytest.mark.parametrize("prepare", [read_in_a_later_step, touched_after_the_decision])
+def test_what_no_bypass_slot_remembers_is_decided_anew(prepare):
+    script = prepare()
+    decide_bypass(script, number=1)
+    assert script.checker.bypasses == 2
+
+
+def test_the_end_of_the_counter_is_an_error_and_drops_the_hint():
+    script = at_the_counters_end()
+    step16 = script.checker.now + 1 & 0xFFFF
+    script.note(EngineKind.ERROR, key=ErrorKind.STEP_EXHAUSTED, aux=step16)
+    with pytest.raises(Mismatch, match="after its ERROR"):
+        header(Outcome.HINT_STALE, step16)(copy.deepcopy(script))
+    header(Outcome.HINT_EXHAUSTED, step16)(script)
 
 
 def test_a_miss_that_never_closes_is_owed():
