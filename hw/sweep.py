@@ -62,13 +62,13 @@ def sweep_sight(config):
 class Sweep(wiring.Component):
     """Reads blocks of a head from the metadata table, ranks them and keeps the first ones. One block a clock.
 
-    A job of n blocks takes n + 11 clocks from `start` to `done`; REFILL adds up to 2 x `queue_depth` for sorting and
-    for writing the queue.
+    A job of n blocks takes n + `latency` clocks from `start` to `done`, none takes 1; REFILL adds up to 2 x
+    `queue_depth` for sorting and for writing the queue.
 
     ```
-    clock   0           1           2           3          4         5..10    11         12
-            number      queue RAM   index       table      entry,    key      rank       first so far,
-                                                           migrating                     sorter, queue
+    clock   0           1           2           3          4             5          ...     latency
+            number      queue RAM   index       table      migrating,    key                first so far,
+                                                           key                              sorter, queue
     ```
 
     A QUEUE job compacts the queue in place: what stays moves forward. Entries behind the last one moved are untouched,
@@ -84,7 +84,7 @@ class Sweep(wiring.Component):
     result : Out(sweep_result)
         From the clock after `done` until the next start.
     peek : In(sweep_peek)
-        Look at a block beside the job; not while a job streams. A key takes 12 clocks, an entry 5.
+        Look at a block beside the job; not while a job streams. A key takes `latency` clocks, an entry 5.
     sight : Out(sweep_sight)
     now, policy : In
     table : Out(TableRead)
@@ -119,6 +119,11 @@ class Sweep(wiring.Component):
                 "write_done": In(1),
             }
         )
+
+    @property
+    def latency(self):
+        """Clocks that a job takes beyond one for each block: up to the table's entry 4, key, rank, first so far."""
+        return 4 + self._key.latency + 2
 
     def elaborate(self, platform):
         m = Module()
@@ -192,14 +197,14 @@ class Sweep(wiring.Component):
         with m.Elif(fetched.peek_entry):
             m.d.sync += [sight.frame.eq(entry.frame), sight.migrating.eq(self.migrating), sight.entry_done.eq(1)]
 
-        # Clocks 5 to 10: key
+        # Key
         carried = examined
         for clock in range(1, key.latency + 1):
             following = Signal(element, name=f"carried_{clock}")
             m.d.sync += following.eq(carried)
             carried = following
 
-        # Clock 11: rank
+        # Rank
         ranked = Signal(element)
         rank = Signal(rank_layout(config))
         m.d.sync += [
@@ -207,7 +212,7 @@ class Sweep(wiring.Component):
             rank.eq(rank_of(config, key=key.key, step=carried.step, block=carried.block)),
         ]
 
-        # Clock 12: first so far
+        # First so far
         for field in ("eligible", "waived", "warm"):
             with m.If(ranked.valid & ranked[field] & is_before(rank, result[field])):
                 m.d.sync += result[field].eq(rank)

@@ -74,10 +74,10 @@ class VictimEngine(wiring.Component):
     What has no bound is searched head by head: announcements waived (by scans, skipping heads whose floor is behind the
     best so far), and `product`, whose keys change with time (by sweeps).
 
-    A request that finds all as the background left it takes 9 clocks from the request to the answer, 13 for the own
-    key; what was committed in the clocks just before takes 2 x head_bits + 12 more to arrive. A scan adds about 30 + 2
-    x head_bits + `queue_depth`, a sweep about 20 + `blocks_per_head` + 2 x `queue_depth` to that. With `product`, each
-    head in the domain takes `blocks_per_head` + 15.
+    A request that finds all as the background left it is answered after about 13 clocks; what was committed just before
+    takes 2 x head_bits + 14 to arrive. A scan adds about 30 + 2 x head_bits + `queue_depth`, a sweep about
+    20 + `blocks_per_head` + 2 x `queue_depth` to that. With `product`, each head in the domain takes
+    `blocks_per_head` + 16.
 
     A request comes only while the metadata pipeline is held and idle; until its answer was taken there are no commits
     and no migration begins or ends. The table is empty after reset, and blocks become warm by commits alone; the first

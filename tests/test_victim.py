@@ -227,15 +227,15 @@ class Bench:
         if kind == SlotKind.EVICT:
             self.migrating.discard(where)
 
-    async def random_life(self, *, requests, events, blocks, rebuilds=(), rebuild=0.0):
+    async def random_life(self, *, requests, events, blocks, rebuilds=(), rebuild=0.0, pause=0.2):
         """Requests with random events, steps, masks and policies between them."""
         rng = self.random
         await self.idle(40)
         for _ in range(requests):
             for _ in range(rng.randrange(events + 1)):
                 await self.random_event(blocks)
-                if rng.random() < 0.2:
-                    await self.idle(rng.choice((1, 1, 2, 5, 60)))
+                if rng.random() < pause:
+                    await self.idle(rng.choice((1, 1, 2, 5, 10, 60)))
             if rng.random() < 0.15:
                 await self.step(rng.choice((1, 1, 1, 3, 60, 3000)))
             if rng.random() < 0.2:
@@ -280,6 +280,13 @@ def test_random_life_is_answered_as_by_brute_force(config, priority):
         blocks = [where for where in blocks if where[1] < 24]
     run(bench, lambda: bench.random_life(requests=requests, events=30 if config is SMALL else 12, blocks=blocks))
     assert sum(victim is not None for _, victim in bench.answers) > requests * 0.8
+
+
+def test_background_repairs_miss_nothing_that_happens_meanwhile():
+    bench = Bench(ODD, Policy(), seed=5)
+    # Two heads, so that nearly every event hits a head that is being scanned or swept.
+    blocks = [where for where in sorted(bench.table) if where[0] < 2]
+    run(bench, lambda: bench.random_life(requests=250, events=20, blocks=blocks, pause=0.7))
 
 
 def test_policies_may_change_at_any_rebuild():
