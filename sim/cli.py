@@ -1,6 +1,7 @@
 """The command line: `python -m sim run`. Exit code 0: as it should be; 1: a mismatch or an error; 2: bad input."""
 
 import argparse
+import signal
 import sys
 
 from golden.config import PRESETS, ConfigError, preset
@@ -103,6 +104,8 @@ def main(arguments=None):
         print(f"python -m sim: {message}", file=sys.stderr)
         return code
 
+    # A run has children of its own to stop, so being terminated is to be interrupted.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         run = _prepare(options)
     except (ConfigError, SettingsError, WorkloadError) as error:

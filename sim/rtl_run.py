@@ -150,11 +150,14 @@ def _measured(simulated, checked, operations, config, region, folder):
     statistics, count, victims, mismatch = checked
     outcome, seconds, error = simulated or (None, 0.0, None)
     measured = Measured(statistics, seconds, checked=count, exact_victims=victims, mismatch=mismatch)
+    if error is not None:
+        if mismatch is None:
+            raise SimulationFailed(error)
+        measured.errors["simulation"] += 1
+        measured.complaints.append(error)
     if mismatch is not None:
         measured.complaints.append(f"golden lock-step: {mismatch}")
         return measured
-    if error is not None:
-        raise SimulationFailed(error)
     measured.cycles = outcome["clocks"]
     for operation in operations():
         if operation.channel and decode(config, [region], operation.address).target == Target.BLOCK:
