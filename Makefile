@@ -13,13 +13,14 @@ VERILOG_OUT = $(or $(OUT),out/verilog-$(PRESET))
 RUN = $(PYTHON) -m sim run --workload $(WORKLOAD) --preset $(PRESET) --simulator $(SIM) --seed $(SEED) --out $(SIM_OUT)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim test verilog lint bench mutants clean
+.PHONY: help setup sim test verilog lint bench mutants registers clean
 
 help:
 	@echo "make sim      run WORKLOAD through the RTL at PRESET on SIM, checked event by event; results in OUT"
 	@echo "make test     the regression"
 	@echo "make verilog  synthesizable Verilog and manifest.json of PRESET in OUT"
-	@echo "make lint     ruff check and ruff format --check"
+	@echo "make registers  write the register document, C header and golden map anew from hw/csr.rdl"
+	@echo "make lint     ruff check, ruff format --check, and whether the register documents are up to date"
 	@echo "make bench    the measured numbers of the README (long)"
 	@echo "make mutants  break the RTL on purpose, one mutation at a time: each must fail (long)"
 	@echo "make clean    remove build products and results; .venv stays"
@@ -46,12 +47,16 @@ verilog: setup
 lint: setup
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m hw.csr_documents --check
 
 bench: setup
 	@$(PYTHON) -m sim bench $(ARGS)
 
 mutants: setup
 	@$(PYTHON) -m tests.mutants $(ARGS)
+
+registers: setup
+	@$(PYTHON) -m hw.csr_documents
 
 clean:
 	rm -rf build out .pytest_cache .ruff_cache

@@ -144,6 +144,10 @@ def legal(config, regions, address, value):
         return False
     if name == "POLICY":
         return fields["PRIORITY"] in set(Priority) and fields["SCORE"] in set(ScoreSource)
+    if name.startswith("REGION[") and not name.endswith(".CTRL"):
+        # Between the writes that move it a region would be at a place where nobody wants it.
+        if regions[int(name[len("REGION[") : name.index("]")])].enabled:
+            return False
     _, regions = apply(Policy(), regions, address, value)
     return _legal_regions(config, regions)
 

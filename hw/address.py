@@ -32,7 +32,9 @@ class AddressDecoder(wiring.Component):
     -------
     messages : In(stream), decoded : Out(stream)
     regions : In(array of regions)
-        Changes only while no message is on its way that the change concerns; the CSR block holds the pipeline for it.
+    freeze : In(1)
+        High from a clock before `regions` change to a clock after. Nothing moves meanwhile, so each message is decoded by
+        the regions of one time.
     """
 
     def __init__(self, *, config, channel):
@@ -41,6 +43,7 @@ class AddressDecoder(wiring.Component):
             {
                 "messages": In(stream.Signature(layouts.message(channel))),
                 "decoded": Out(stream.Signature(decoded_layout(config, channel))),
+                "freeze": In(1),
                 "regions": In(data.ArrayLayout(layouts.region_layout(config), config.regions)),
             }
         )
@@ -54,18 +57,22 @@ class AddressDecoder(wiring.Component):
 
         held = Signal.like(self.messages.payload)
         held_valid = Signal()
-        held_ready = Signal()
+        decoded_free = Signal()
+        held_leaves = Signal()
+        address = Signal(ADDRESS_BITS)
         m.d.comb += [
-            held_ready.eq(~self.decoded.valid | self.decoded.ready),
-            self.messages.ready.eq(~held_valid | held_ready),
+            decoded_free.eq(~self.decoded.valid | self.decoded.ready),
+            held_leaves.eq(held_valid & decoded_free & ~self.freeze),
+            self.messages.ready.eq((~held_valid | held_leaves) & ~self.freeze),
+            # A message that stays is decoded anew, since the regions may change under it.
+            address.eq(Mux(self.messages.ready, self.messages.payload.address, held.address)),
         ]
         offsets = []
         for number in range(config.regions):
             #: with a borrow on top: the address lies below the base
             offset = Signal(ADDRESS_BITS + 1, name=f"offset{number}")
             offsets.append(offset)
-            with m.If(self.messages.ready):
-                m.d.sync += offset.eq(self.messages.payload.address - self.regions[number].base)
+            m.d.sync += offset.eq(address - self.regions[number].base)
         with m.If(self.messages.ready):
             m.d.sync += [held_valid.eq(self.messages.valid), held.eq(self.messages.payload)]
 
@@ -92,9 +99,9 @@ class AddressDecoder(wiring.Component):
             with m.Elif(inside & (local_head == region.heads) & (offset[:block_end] < region.heads)):
                 m.d.comb += [target.eq(Target.HINT), head.eq(region.first_head + window), chosen.eq(0)]
 
-        with m.If(held_ready):
+        with m.If(decoded_free):
             m.d.sync += [
-                self.decoded.valid.eq(held_valid),
+                self.decoded.valid.eq(held_leaves),
                 self.decoded.payload.message.eq(held),
                 self.decoded.payload.target.eq(target),
                 self.decoded.payload.head.eq(head),

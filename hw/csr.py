@@ -272,6 +272,8 @@ class Csr(wiring.Component):
                 name = f"REGION[{number}].{register}"
                 value = values[name, field]
                 m.d.comb += region[member].eq(Mux(chosen_of[name], data[: len(value)], value))
+            moving = [f"REGION[{number}].{register}" for register in ("BASE_LO", "BASE_HI", "HEADS", "FIRST_HEAD")]
+            m.d.comb += region.moved.eq(_any_of([chosen_of[name] for name in moving]))
         return rules.legal
 
 

@@ -11,20 +11,21 @@ _COUNT_BITS, _FIRST_BITS, _END_BITS = 13, 12, 14
 
 
 class RegionRules(wiring.Component):
-    """Says whether enabled regions stay within the endpoint's heads and share none (`golden.csr.legal`).
+    """Says whether enabled regions stay put, within the endpoint's heads, and share none (`golden.csr.legal`).
 
     Latency 2 clocks, one question a clock.
 
     Members
     -------
-    regions : In(array of {count 13, first 12, enabled 1})
-        Heads, first head and enable bit of each region, as a write would leave them.
+    regions : In(array of {count 13, first 12, enabled 1, moved 1})
+        Heads, first head and enable bit of each region, as a write would leave them; `moved`: the write is to one of
+        its registers other than CTRL.
     legal : Out(1)
     """
 
     def __init__(self, *, config):
         self._config = config
-        region = data.StructLayout({"count": _COUNT_BITS, "first": _FIRST_BITS, "enabled": 1})
+        region = data.StructLayout({"count": _COUNT_BITS, "first": _FIRST_BITS, "enabled": 1, "moved": 1})
         super().__init__({"regions": In(data.ArrayLayout(region, config.regions)), "legal": Out(1)})
 
     def elaborate(self, platform):
@@ -39,7 +40,7 @@ class RegionRules(wiring.Component):
                 span.first.eq(region.first),
                 span.end.eq(region.first + region.count),
                 span.enabled.eq(region.enabled),
-                span.plausible.eq(in_range & ((region.count != 0) | ~region.enabled)),
+                span.plausible.eq(in_range & (((region.count != 0) & ~region.moved) | ~region.enabled)),
             ]
 
         inside = [span.plausible & (~span.enabled | (span.end <= heads)) for span in spans]

@@ -100,6 +100,7 @@ class Endpoint(wiring.Component):
             read_slots.store.eq(frontend.store_read),
             write_slots.store.eq(frontend.store_write),
             frontend.regions.eq(csr.regions),
+            frontend.freeze.eq(csr.hold.granted),
             frontend.leap_cap.eq(csr.policy.leap_cap),
         ]
 

@@ -68,7 +68,8 @@ class FrontEnd(wiring.Component):
     Members
     -------
     req, rwd : In(stream of messages)
-    regions : In(array of regions)
+    regions : In(array of regions), freeze : In(1)
+        `freeze` is high around a change of the regions (`AddressDecoder`).
     read_slots, write_slots : In(stream of free slot numbers)
     store_read, store_write : Out
         What the slot keeps.
@@ -84,6 +85,7 @@ class FrontEnd(wiring.Component):
             {
                 "req": In(stream.Signature(layouts.message("req"))),
                 "rwd": In(stream.Signature(layouts.message("rwd"))),
+                "freeze": In(1),
                 "regions": In(data.ArrayLayout(layouts.region_layout(config), config.regions)),
                 "read_slots": In(ids),
                 "write_slots": In(ids),
@@ -147,6 +149,7 @@ class FrontEnd(wiring.Component):
             self.store_read.tag.eq(message.tag),
             self.store_read.ld_id.eq(message.ld_id),
             decoder.regions.eq(self.regions),
+            decoder.freeze.eq(self.freeze),
         ]
         with m.If(kind == SlotKind.READ):
             m.d.comb += [slot.head.eq(decoded.head), slot.block.eq(decoded.block), slot.line.eq(decoded.line)]
@@ -216,6 +219,7 @@ class FrontEnd(wiring.Component):
             self.store_write.be.eq(Mux(full, (1 << 64) - 1, message.be)),
             self.store_write.poison.eq(message.poison),
             decoder.regions.eq(self.regions),
+            decoder.freeze.eq(self.freeze),
         ]
         with m.If(kind == SlotKind.WRITE):
             m.d.comb += [slot.head.eq(decoded.head), slot.block.eq(decoded.block), slot.line.eq(decoded.line)]

@@ -511,19 +511,20 @@ def test_regions_may_share_heads_or_reach_too_far_only_while_disabled():
         assert await put(1, "CTRL", 1) == RESP_SLVERR  # no head
         assert await put(1, "HEADS", heads) == RESP_OKAY
         assert await put(1, "CTRL", 1) == RESP_SLVERR  # all heads are region 0's
+        for register in ("HEADS", "FIRST_HEAD", "BASE_LO", "BASE_HI"):
+            assert await put(0, register, 0) == RESP_SLVERR  # nothing of an enabled region moves
+        assert await put(0, "CTRL", 0) == RESP_OKAY
         assert await put(0, "HEADS", heads - 1) == RESP_OKAY
+        assert await put(0, "CTRL", 1) == RESP_OKAY
         assert await put(1, "HEADS", 1) == RESP_OKAY
         assert await put(1, "CTRL", 1) == RESP_SLVERR  # head 0 still is
         assert await put(1, "FIRST_HEAD", heads) == RESP_SLVERR
         assert await put(1, "FIRST_HEAD", heads - 1) == RESP_OKAY
+        assert await put(1, "HEADS", 2) == RESP_OKAY
+        assert await put(1, "CTRL", 1) == RESP_SLVERR  # beyond the endpoint
+        assert await put(1, "HEADS", heads + 1) == RESP_SLVERR  # even while disabled
+        assert await put(1, "HEADS", 1) == RESP_OKAY
         assert await put(1, "CTRL", 1) == RESP_OKAY
-        assert await put(0, "HEADS", heads) == RESP_SLVERR
-        assert await put(1, "HEADS", 2) == RESP_SLVERR  # beyond the endpoint
-        assert await put(1, "HEADS", 0) == RESP_SLVERR
-        assert await put(0, "FIRST_HEAD", 1) == RESP_SLVERR
-        assert await put(2, "HEADS", heads + 1) == RESP_SLVERR  # even while disabled
-        assert await put(1, "CTRL", 0) == RESP_OKAY
-        assert await put(0, "HEADS", heads) == RESP_OKAY
 
     run(bench, slowness=0.0)
 

@@ -173,3 +173,48 @@ def test_a_step_counter_near_its_end_refuses_to_advance():
     now = (1 << CONFIG.step_bits) - (1 << 16) - 3
     assert check_header(CONFIG, pack_hint(now + 2, []), now, True, 256) == (HeaderCheck.ADVANCE, now + 2)
     assert check_header(CONFIG, pack_hint(now + 3, []), now, True, 256) == (HeaderCheck.EXHAUSTED, now)
+
+
+def test_each_message_is_decoded_by_the_regions_of_one_time():
+    """Regions swap bases under stalled traffic; every slot is the one that the regions before or after give."""
+    rng = random.Random(9)
+    swapped = tuple(
+        Region(base=other.base, heads=region.heads, first_head=region.first_head)
+        for region, other in zip(REGIONS, reversed(REGIONS), strict=True)
+    )
+    dut = FrontEnd(config=CONFIG)
+    seen = []
+
+    async def bench(ctx):
+        def set_regions(regions):
+            for region, values in zip(dut.regions, regions, strict=True):
+                set_payload(ctx, region, {"base": values.base // 64, "heads": values.heads, "enabled": 1})
+                ctx.set(region.first_head, values.first_head)
+
+        set_regions(REGIONS)
+        ctx.set(dut.read_slots.valid, 1)
+        message, sent, current = None, [], REGIONS
+        for clock in range(4000):
+            since = clock % 20
+            ctx.set(dut.freeze, since < 3)
+            if since == 2:
+                current = swapped if current is REGIONS else REGIONS
+                set_regions(current)
+            if message is None:
+                message = random_message(rng, "req") | {"tag": len(sent)}
+                set_payload(ctx, dut.req.payload, message)
+            ctx.set(dut.req.valid, 1)
+            # Stalled for most of the time, so that messages wait in every stage when the regions change.
+            ctx.set(dut.req_slots.ready, since in (7, 8, 19))
+            if ctx.get(dut.req_slots.valid) and ctx.get(dut.req_slots.ready):
+                slot = as_slot(fields_of(ctx.get(dut.req_slots.payload)))
+                choices = {slot_of_req(CONFIG, regions, sent[slot.tag]) for regions in (REGIONS, swapped)}
+                assert slot in choices
+                seen.append(slot.tag)
+            if ctx.get(dut.req.ready):
+                sent.append(message)
+                message = None
+            await ctx.tick()
+
+    simulate(dut, bench)
+    assert seen == list(range(len(seen))) and len(seen) > 300
