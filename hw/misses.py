@@ -172,8 +172,9 @@ class MissEngine(wiring.Component):
         m.submodules.links = links = Memory(shape=id_bits, depth=1 << node_bits, init=[])
         self._request_read, self._link_read = requests.read_port(), links.read_port()
         self._link_write = links.write_port()
-        m.submodules.reads = reads = fifo.SyncFIFOBuffered(width=id_bits, depth=config.read_slots)
-        m.submodules.writes = writes = fifo.SyncFIFOBuffered(width=id_bits, depth=config.write_slots)
+        # A request for each read or write slot; one place more, since the output register fills with a delay.
+        m.submodules.reads = reads = fifo.SyncFIFOBuffered(width=id_bits, depth=config.read_slots + 1)
+        m.submodules.writes = writes = fifo.SyncFIFOBuffered(width=id_bits, depth=config.write_slots + 1)
         self._intakes = (reads, writes)
         m.submodules.bypass = self._bypass = BypassSlots(config=config)
         connect(m, self._bypass.drain, flipped(self.drain))
