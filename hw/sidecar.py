@@ -142,7 +142,7 @@ class SidecarCache(wiring.Component):
         valid, changed, present = (Signal(sets) for _ in range(3))
         here = Signal(sets)
         install, install_changed, drop = (Signal() for _ in range(3))
-        hit, set_valid, set_changed, set_present, set_in_use = (Signal() for _ in range(5))
+        hit, set_valid, set_changed, set_in_use = (Signal() for _ in range(4))
         m.d.comb += [
             tag_read.en.eq(take_op | take_engine),
             tag_read.addr.eq(Mux(take_engine, self.engine_ops.payload.frame, self.ops.payload.frame)[:set_bits]),
@@ -152,7 +152,6 @@ class SidecarCache(wiring.Component):
             here.eq(Const(1) << set_),
             set_valid.eq((valid & here).any()),
             set_changed.eq((changed & here).any()),
-            set_present.eq((present & here).any()),
             hit.eq(set_valid & (tag_read.data == frame[set_bits:])),
             self.set_query.eq(set_),
             self.present.eq(present.bit_select(self.probe[:set_bits], 1)),
@@ -268,7 +267,8 @@ class SidecarCache(wiring.Component):
                     with m.Else():
                         m.next = "REPLACE"
             with m.State("REPLACE"):
-                with m.If(~set_in_use & (set_present | ~set_valid) & ~frame_leaves):
+                # A set without users has its line: whoever had it fetched stays in the queue until it is there.
+                with m.If(~set_in_use & ~frame_leaves):
                     with m.If(set_valid & set_changed & (flush | ~hit)):
                         m.next = "READ"
                     with m.Elif(flush):
