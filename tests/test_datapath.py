@@ -731,6 +731,34 @@ def test_one_operation_a_clock_while_sidecar_lines_are_at_hand(mix):
     Bench(config).run(scenario)
 
 
+def test_latencies_are_those_of_the_docstring():
+    async def scenario(bench):
+        async def clocks_from_acceptance(operate, reached):
+            taken = bench.taken
+            operate()
+            while bench.taken == taken:
+                await bench.clock()
+            accepted = bench.clocks
+            while not reached():
+                await bench.clock()
+            return bench.clocks - accepted
+
+        await bench.start((1,))
+
+        def done():
+            return not bench.outstanding
+
+        assert await clocks_from_acceptance(lambda: bench.write(1, 1), lambda: bench.memory.writes == 1) == 6
+        # Confirmed in the clock after, 2 clocks to NDR.
+        assert await clocks_from_acceptance(lambda: bench.write(1, 2), done) == 6 + 1 + 2
+        assert await clocks_from_acceptance(lambda: bench.read(1, 1), lambda: bench.memory.reads == 1) == 6
+        await bench.settle()
+        assert await clocks_from_acceptance(lambda: bench.read(1, 1), done) == 6 + 1 + 2
+        assert await clocks_from_acceptance(lambda: bench.operate(DataKind.COMPLETE), done) == 8
+
+    Bench().run(scenario)
+
+
 # The golden model itself -------------------------------------------------------------------------------------------
 
 
