@@ -8,6 +8,7 @@ from golden.events import EngineKind, ErrorKind
 from golden.metadata import Outcome, SlotKind
 from hw import layouts
 from hw.layouts import Hold, SidecarKind
+from hw.turns import next_in_turn
 
 __all__ = ["Migration", "split_index"]
 
@@ -189,14 +190,11 @@ class Migration(wiring.Component):
                 self.notes.valid.eq(1),
             ]
 
+        to_serve = next_in_turn(m, "to_serve", wants, sel)
         with m.FSM(name="service"):
             with m.State("PICK"):
-                for distance in reversed(range(1, count + 1)):
-                    for start in numbers:
-                        candidate = (start + distance) % count
-                        with m.If((sel == start) & wants[candidate]):
-                            m.d.sync += sel.eq(candidate)
                 with m.If(wants.any()):
+                    m.d.sync += sel.eq(to_serve)
                     m.next = "SERVE"
             with m.State("SERVE"):
                 with m.Switch(stage[sel]):

@@ -12,6 +12,7 @@ from hw.allocator import availability
 from hw.bypass import BypassSlots
 from hw.layouts import Domain, Hold, SidecarKind
 from hw.migration import split_index
+from hw.turns import next_in_turn
 
 __all__ = ["MissEngine"]
 
@@ -354,19 +355,10 @@ class MissEngine(wiring.Component):
                 with m.Case(_Stage.WANT):
                     m.d.comb += can_decide[n].eq(self._used[n] & ~self._blocked[n])
 
-        def next_of(name, candidates):
-            """The candidate behind `sel`, in turns."""
-            chosen = Signal(range(count), name=name)
-            for distance in reversed(range(1, count + 1)):
-                for start in range(count):
-                    with m.If((sel == start) & candidates.bit_select((start + distance) % count, 1)):
-                        m.d.comb += chosen.eq((start + distance) % count)
-            return chosen
-
-        self._to_serve = next_of("to_serve", can_serve)
+        self._to_serve = next_in_turn(m, "to_serve", can_serve, sel)
         deciding = Signal(count)
         m.d.comb += deciding.eq(Mux((can_decide & has_writes).any(), can_decide & has_writes, can_decide))
-        self._to_decide = next_of("to_decide", deciding)
+        self._to_decide = next_in_turn(m, "to_decide", deciding, sel)
 
         backlogs = [self._list_count[self._backlog(channel)] != 0 for channel in range(2)]
         self._can_open = can_open = Signal(2)

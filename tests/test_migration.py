@@ -81,16 +81,16 @@ def test_unwritable_flash_answers_everything(bypass):
 
 def test_flash_that_recovers_in_time_stays_writable():
     """One failure less than the limit, then a success: the count starts again."""
-    config = scarce(flash_failure_limit=4)
+    config = scarce(flash_failure_limit=2)
     outcomes = []
 
     def fails(write, page):
         if not write:
             return False
-        outcomes.append(len(outcomes) % 4 != 3)
+        outcomes.append(len(outcomes) % 2 == 0)
         return outcomes[-1]
 
     world = World(config, seed=6, fails=fails, policy=Policy(bypass=False))
-    world.run(random_accesses(Random(6), config, 60, writes=0.8))
-    assert len(outcomes) > 12
+    world.run(random_accesses(Random(6), config, 40, writes=0.8))
+    assert len(outcomes) > 8
     assert ErrorKind.FLASH_UNWRITABLE not in errors(world)
