@@ -359,6 +359,27 @@ def test_no_victim_where_no_block_may_leave():
     run(bench, life)
 
 
+def test_block_whose_migration_began_without_a_commit_stays_until_it_ends():
+    bench = Bench(TINY, Policy(), seed=14)
+
+    async def victim():
+        answer = await bench.request(3, Domain.SHARED)
+        return answer["head"], answer["block"]
+
+    async def life():
+        await bench.idle(20)
+        for where in ((0, 0), (1, 0)):
+            await bench.slot(SlotKind.ALLOCATE, where)
+        # In the background both become known as what may leave first.
+        await bench.idle(150)
+        bench.migrating.add((0, 0))
+        assert await victim() == (1, 0)
+        await bench.end_migration((0, 0))
+        assert await victim() == (0, 0)
+
+    run(bench, life)
+
+
 @pytest.mark.parametrize("priority", list(Priority))
 def test_ties_go_to_the_lowest_head_then_the_lowest_block(priority):
     bench = Bench(ODD, policy_of(priority), seed=9)
