@@ -137,8 +137,10 @@ class Bench:
         self.ctx.set(self.dut.now, self.now)
 
     async def restart(self):
-        """Reset the engine and, as the metadata pipeline does, the table."""
+        """Reset the engine and what the rest of the endpoint resets with it: the table and the step."""
         self.ctx.set(self.reset, 1)
+        self.now = 0
+        self.ctx.set(self.dut.now, 0)
         await self.clock()
         self.ctx.set(self.reset, 0)
         for where in self.table:
@@ -424,6 +426,10 @@ def test_hint_that_leaves_the_key_as_it_is_protects_until_the_touch_or_the_next_
         await bench.slot(SlotKind.READ, (0, 1))
         await bench.idle(clocks)
         assert await victim() == (0, 1)
+        for protect, expected in ((False, (0, 0)), (True, (0, 1))):
+            bench.set_policy(replace(bench.policy, protect=protect))
+            await bench.idle(clocks)
+            assert await victim() == expected
         await bench.step()
         await bench.idle(clocks)
         assert await victim() == (0, 0)
@@ -461,8 +467,9 @@ def test_keys_that_rounding_lowers_are_found():
     assert lowered > 100
 
 
-def test_reset_leaves_nothing_behind():
-    bench = Bench(TINY, Policy(), seed=11)
+@pytest.mark.parametrize("protect", [False, True])
+def test_reset_leaves_nothing_behind(protect):
+    bench = Bench(TINY, Policy(protect=protect), seed=11)
 
     async def life():
         for _ in range(4):
