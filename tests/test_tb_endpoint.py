@@ -1,0 +1,121 @@
+"""The endpoint on both simulators: directed and random cocotb tests in golden lock-step; both forms of the bench."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from golden.config import preset
+from golden.csr import pack, reset_regions
+from golden.policy import Priority, ScoreSource
+from tb.batch import BatchSettings
+from tb.batch import run as run_batch
+from tb.build import SIMULATORS, SimulationFailed, run
+from tb.golden import golden_endpoint
+from tb.random_traffic import random_operations
+from tb.recorded import EVENTS, MESSAGES, Answer, check_data, read_events, read_messages
+from tb.tops import batch_top, interactive_top
+
+CONFIG = preset("tiny")
+REGION = reset_regions(CONFIG)[0]
+#: steps x accesses of a random test: what some seconds allow
+SIZE = {"verilator": (6, 120), "icarus": (3, 60)}
+POOL_FRAMES = 8
+#: part of the clocks in which a port stalls
+STALLED = 0.5
+
+
+def cocotb_test(simulator, folder, testcase, *, seed=1, **settings):
+    steps, accesses = SIZE[simulator]
+    settings = {
+        "preset": CONFIG.name,
+        "seed": seed,
+        "pool_frames": POOL_FRAMES,
+        "steps": steps,
+        "accesses": accesses,
+    } | settings
+    built = interactive_top(simulator, CONFIG)
+    assert run(built, module="tb.cocotb_endpoint", testcase=testcase, folder=folder, settings=settings) == 1
+
+
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_every_kind_of_message_is_answered_as_it_must(simulator, tmp_path):
+    cocotb_test(simulator, tmp_path, "every_message")
+
+
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_regions_split_the_heads_and_can_move(simulator, tmp_path):
+    cocotb_test(simulator, tmp_path, "two_regions")
+
+
+@pytest.mark.parametrize(("simulator", "seed"), [("verilator", 1), ("verilator", 2), ("icarus", 3)])
+def test_random_traffic_with_every_port_stalling(simulator, seed, tmp_path):
+    cocotb_test(simulator, tmp_path, "random_traffic", seed=seed, share=STALLED)
+
+
+@pytest.mark.parametrize("priority", Priority)
+@pytest.mark.parametrize("score", ScoreSource)
+def test_random_traffic_under_every_policy(priority, score, tmp_path):
+    policy = pack("POLICY", PRIORITY=priority, SCORE=score, PROTECT=int(score != ScoreSource.ACCESS), BYPASS=1)
+    registers = [("POLICY", policy), ("ALPHA", 0x8000), ("LAMBDA", 1 << 20)]
+    cocotb_test("verilator", tmp_path, "random_traffic", seed=4 + priority, registers=registers, share=0.2)
+
+
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_commands_while_messages_flow(simulator, tmp_path):
+    cocotb_test(simulator, tmp_path, "commands_under_traffic", seed=5, share=0.3)
+
+
+@pytest.mark.parametrize("share", [0.0, STALLED])
+def test_errors_of_media_become_poison_and_are_reported(share, tmp_path):
+    cocotb_test("verilator", tmp_path, "media_errors", seed=6, share=share, steps=8)
+
+
+def operations():
+    return random_operations(CONFIG, REGION, seed=7, steps=3, accesses=60, blocks=6)
+
+
+def batch(simulator, folder, **more):
+    given = BatchSettings(
+        registers=[("POOL_FRAMES", POOL_FRAMES)],
+        read_back=["READS", "WRITES"],
+        flash_read_clocks=80,
+        flash_program_clocks=120,
+        poll_clocks=10_000,
+    )
+    return run_batch(batch_top(simulator, CONFIG), operations(), replace(given, **more), folder)
+
+
+def recorded(folder):
+    records = [[int(lane), fields] for lane, fields in read_events(folder / EVENTS, CONFIG)]
+    answers = [message for message in read_messages(folder / MESSAGES) if isinstance(message, Answer)]
+    return {"records": records, "responses": [[a.channel, a.latency, a.fields] for a in answers]}
+
+
+def test_both_forms_and_both_simulators_give_the_same_records_and_responses(tmp_path):
+    seen = []
+    for simulator in SIMULATORS:
+        cocotb_test(simulator, tmp_path / simulator, "random_traffic", seed=7, steps=3, accesses=60)
+        seen.append(json.loads((tmp_path / simulator / "seen.json").read_text()))
+        folder = tmp_path / f"{simulator}-batch"
+        outcome = batch(simulator, folder)
+        seen.append(recorded(folder))
+        assert outcome["registers"]["READS"] and outcome["registers"]["WRITES"]
+    assert len(seen[0]["records"]) > 300
+    for other in seen[1:]:
+        assert other == seen[0]
+
+
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_batch_form_with_pauses_keeps_lock_step_and_data(simulator, tmp_path):
+    batch(simulator, tmp_path, pause_seed=99)
+    golden = golden_endpoint(CONFIG)
+    for lane, fields in read_events(tmp_path / EVENTS, CONFIG):
+        golden.check(lane, fields)
+    golden.finish()
+    assert check_data(CONFIG, [REGION], operations(), read_messages(tmp_path / MESSAGES)) > 50
+
+
+def test_lock_step_notices_a_wrong_record(tmp_path):
+    with pytest.raises(SimulationFailed, match=r"Mismatch: step .* ema: expected"):
+        cocotb_test("verilator", tmp_path, "random_traffic", wrong_record=200)
