@@ -96,9 +96,11 @@ class World:
         Whether a page command fails.
     hints : dict of head: blocks, one head only
         What each step's hint line announces; else some blocks of some head.
+    slow : int
+        Clocks of a slow data operation, of which there is one in five.
     """
 
-    def __init__(self, config, *, seed, policy=None, stall=0.2, flash_latency=(5, 60), fails=None, hints=None):
+    def __init__(self, config, *, seed, policy=None, stall=0.2, flash_latency=(5, 60), fails=None, hints=None, slow=10):
         self.config, self.seed = config, seed
         self.policy = Policy() if policy is None else policy
         self.rng = Random(seed)
@@ -106,6 +108,7 @@ class World:
         self.flash_latency = flash_latency
         self.fails = fails or (lambda write, page: False)
         self.hints = hints
+        self.slow = slow
         self.dut = Residency(config=config)
         #: what each port was last set to: setting one makes the simulator settle everything again
         self._driven = {}
@@ -143,6 +146,8 @@ class World:
         self._ops = deque()
         self._op_wait = 0
         self._ops_pushed = self._ops_done = 0
+        #: operations pushed before the frame's block was demoted
+        self._demoted_at = {}
         self._drain_until = None
         self._sidecar = None
         self._sidecar_cached = set()
@@ -342,6 +347,8 @@ class World:
         if result.data in (DataKind.READ, DataKind.WRITE):
             self._ops.append((result.data == DataKind.WRITE, slot.rwd, number, frame, slot.line))
             self._ops_pushed += 1
+        elif slot.kind == SlotKind.DEMOTE:
+            self._demoted_at[frame] = self._ops_pushed
         elif result.data == DataKind.ZEROS:
             self._answer(slot.rwd, number, 0)
         elif result.outcome == Outcome.UNWRITABLE:
@@ -514,7 +521,7 @@ class World:
             else:
                 self._do(*self._ops.popleft())
                 self._ops_done += 1
-                self._op_wait = self.rng.choice((0, 0, 0, 1, 10))
+                self._op_wait = self.rng.choice((0, 0, 0, 1, self.slow))
         if not ctx.get(dut.drain.request):
             self._drain_until = None
         elif self._drain_until is None:
@@ -526,6 +533,8 @@ class World:
         self._set(ctx, dut.sidecar_ops.ready, ready)
         if ready and ctx.get(dut.sidecar_ops.valid):
             op = ctx.get(dut.sidecar_ops.payload)
+            if op.kind == SidecarKind.FLUSH:
+                self._assert_drained(op.frame)
             self._sidecar = self.clock + self.rng.randrange(1, 12), op.kind, op.frame
         elif self._sidecar is not None and self.clock >= self._sidecar[0]:
             _, kind, frame = self._sidecar
@@ -536,6 +545,12 @@ class World:
                 self._sidecar_cached.add(frame)
                 self.frames[frame] = Frame(rest=0 if kind == SidecarKind.CLEAR else POISON)
             self._set(ctx, dut.sidecar_done, 1)
+
+    def _assert_drained(self, frame):
+        """Nothing of what a frame was used for before it is given up is under way."""
+        before = self._demoted_at.get(frame, self._ops_pushed)
+        for number, (_, _, _, other, _) in enumerate(self._ops, self._ops_done):
+            assert other != frame or number >= before, f"frame {frame} is given up while it is used: {self._state()}"
 
     def _do(self, write, rwd, number, frame, line):
         _, access = self._active[rwd, number]

@@ -36,6 +36,14 @@ def test_an_access_cancels_a_demotion_and_nothing_is_freed(write):
     assert all(record["state_after"] == State.WARM for record in ignored)
 
 
+def test_a_frame_is_given_up_when_what_went_before_is_done():
+    """The datapath is slow, so that operations are still under way when their block turns demoting."""
+    config = scarce()
+    world = World(config, seed=7, slow=120, stall=0, policy=Policy(bypass=False))
+    world.run(random_accesses(Random(7), config, 120, heads=1, blocks=12), outstanding=12)
+    assert len(world.kinds(SlotKind.DEMOTE)) > 10
+
+
 def test_a_clean_block_leaves_without_a_page_write():
     world = World(scarce(), seed=2, policy=Policy(bypass=False))
     reads = [Access(False, 0, block, 0, barrier=True) for _ in range(3) for block in range(10)]
