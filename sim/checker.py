@@ -47,11 +47,13 @@ class Checker:
     """Compares every record of an event file with the golden endpoint, and counts what they say.
 
     After `run`: `statistics` of the records that were found right, `checked`, how many that were, `victims`, how many
-    of these were evictions, and `mismatch`, the first difference in words.
+    of these were evictions, and `mismatch`, the first difference in words. `observer(lane, fields)`, if given, sees
+    those records too.
     """
 
-    def __init__(self, config):
+    def __init__(self, config, *, observer=None):
         self._config = config
+        self._observer = observer
         self.statistics = Statistics()
         self.checked = 0
         self.mismatch = None
@@ -68,6 +70,8 @@ class Checker:
         self._endpoint.check(lane, fields)
         self.checked += 1
         self.statistics.record(lane, fields)
+        if self._observer is not None:
+            self._observer(lane, fields)
 
     def run(self, path, ended, report):
         """Follow the file at `path` until `ended()`; `report()` is called now and then."""

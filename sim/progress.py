@@ -17,16 +17,24 @@ class Progress:
         self._steps = steps
         self._stream = sys.stderr if stream is None else stream
         self._terminal = self._stream.isatty()
-        self._started = time.monotonic()
-        self._due = self._started + (0 if self._terminal else FILE_SECONDS)
         self._width = 0
+        self.start()
+
+    def start(self):
+        """The run begins now: what came before it, a build, counts for no speed."""
+        self._started = time.monotonic()
+        self._due = self._started + self._seconds
+
+    @property
+    def _seconds(self):
+        return TERMINAL_SECONDS if self._terminal else FILE_SECONDS
 
     def show(self, *, step, hit_rate, checked, cycles=None):
         """Say it if it is time to. `step` counts from 0 and may still be in progress."""
         now = time.monotonic()
         if now < self._due:
             return
-        self._due = now + (TERMINAL_SECONDS if self._terminal else FILE_SECONDS)
+        self._due = now + self._seconds
         seconds = now - self._started
         parts = [f"{seconds:4.0f} s", f"step {max(0, min(step, self._steps))} of {self._steps}"]
         if cycles is not None:

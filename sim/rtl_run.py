@@ -4,6 +4,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from multiprocessing.connection import wait
@@ -24,6 +25,7 @@ __all__ = ["register_writes", "run_rtl"]
 
 #: folder of the simulator's own files below the run's
 FOLDER = "simulation"
+WAVES = "waves.vcd"
 #: clocks between two looks at the simulation: some tenths of a second
 POLL_CLOCKS = {"verilator": 20_000, "icarus": 200}
 WAIT_SECONDS = 0.2
@@ -85,8 +87,9 @@ def run_rtl(
     progress.say(f"{simulator}: building preset {config.name}, unless it has been built before")
     built = batch_top(simulator, config, waves=waves)
     folder = out / FOLDER
-    for name in (EVENTS, MESSAGES, batch.PROGRESS, batch.OUTCOME):
-        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in (EVENTS, WAVES):
+        (out / name).unlink(missing_ok=True)
     given = BatchSettings(
         registers=register_writes(policy, frames, quotas),
         memory_latency=timing.ddr_clocks,
@@ -102,41 +105,56 @@ def run_rtl(
     simulating = _context.Process(target=_simulate, args=(built, operations(), given, folder, seed, sent))
     checking = _context.Process(target=check, args=(config, folder / EVENTS, ended, told))
     progress.say(f"{simulator}: running")
+    progress.start()
     try:
         simulating.start()
         checking.start()
-        sent.close()
-        told.close()
-        simulated, checked = _watch(results, verdicts, ended, folder, first_step, progress)
+        simulated, checked = _watch((simulating, results), (checking, verdicts), ended, folder, first_step, progress)
     finally:
         _stop(simulating)
         checking.kill()
         checking.join()
-    return _measured(simulated, checked, operations, config, region, folder)
+    measured = _measured(simulated, checked, operations, config, region, folder)
+    if measured.complaints:
+        measured.complaints.append(f"the simulator's files are in {folder}")
+    else:
+        _keep(folder, out)
+    return measured
 
 
-def _watch(results, verdicts, ended, folder, first_step, progress):
-    """Show progress until both processes are done, or the checker has found a difference."""
+def _watch(simulating, checking, ended, folder, first_step, progress):
+    """Show progress until both (process, pipe) are done, or the checker has found a difference."""
+    (simulator, results), (checker, verdicts) = simulating, checking
     simulated = checked = None
     step, hit_rate, count = first_step, None, 0
     while checked is None or (simulated is None and checked[-1] is None):
-        for pipe in wait([p for p, open_ in ((results, simulated is None), (verdicts, True)) if open_], WAIT_SECONDS):
-            try:
-                message = pipe.recv()
-            except EOFError:
-                which = "simulation" if pipe is results else "golden lock-step"
-                raise SimulationFailed(f"the process of the {which} has died") from None
-            if pipe is results:
-                simulated = message
-                ended.set()
-            elif message[0] == "progress":
-                _, step, hit_rate, count = message
-            elif message[0] == "crash":
-                raise SimulationFailed(f"the golden lock-step failed:\n{message[1]}")
+        dead = [process for process in (simulator, checker) if not process.is_alive()]
+        ready = wait([results, verdicts], WAIT_SECONDS)
+        if results in ready:
+            simulated = results.recv()
+            ended.set()
+        elif simulator in dead and simulated is None:
+            raise SimulationFailed("the simulating process died without a word")
+        if verdicts in ready:
+            kind, *about = verdicts.recv()
+            if kind == "progress":
+                step, hit_rate, count = about
+            elif kind == "crash":
+                raise SimulationFailed(f"the golden lock-step failed:\n{about[0]}")
             else:
-                checked = message[1:]
+                checked = about
+        elif checker in dead:
+            raise SimulationFailed("the process of the golden lock-step died without a word")
         progress.show(step=step - first_step, hit_rate=hit_rate, checked=count, cycles=_clocks(folder))
     return simulated, checked
+
+
+def _keep(folder, out):
+    """Keep the event log and the waves, and nothing else of the simulator's files."""
+    (folder / EVENTS).replace(out / EVENTS)
+    for waves in folder.glob("*.vcd"):
+        waves.replace(out / WAVES)
+    shutil.rmtree(folder)
 
 
 def _clocks(folder):

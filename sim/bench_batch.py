@@ -1,0 +1,72 @@
+"""Batch runs as the benches need them: with the golden lock-step in a process beside the simulator, and timed."""
+
+import multiprocessing
+import traceback
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from sim.checker import Checker
+from tb import batch
+from tb.build import SimulationFailed
+from tb.recorded import EVENTS, MESSAGES
+
+__all__ = ["LockStep", "clocks_per_second", "run_checked"]
+
+_context = multiprocessing.get_context("fork")
+
+
+@dataclass(frozen=True)
+class LockStep:
+    """What the golden lock-step said of a run; `observer` is what it was given, after the last record."""
+
+    checked: int
+    mismatch: str | None
+    engine: Counter
+    observer: object
+
+
+def _check(config, path, ended, observer, pipe):
+    """Body of the process: sends a `LockStep`, or the text of a traceback."""
+    try:
+        checker = Checker(config, observer=observer)
+        checker.run(path, ended.is_set, lambda: None)
+        pipe.send(LockStep(checker.checked, checker.mismatch, checker.statistics.engine, observer))
+    except Exception:
+        pipe.send(traceback.format_exc())
+
+
+def run_checked(built, config, operations, given, folder, *, seed=None, observer=None):
+    """Play `operations` and compare every record meanwhile; returns (outcome of the run, `LockStep`).
+
+    `observer(lane, fields)`, if given, sees every record that was found right. Raises `SimulationFailed`.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (EVENTS, MESSAGES):
+        (folder / name).unlink(missing_ok=True)
+    verdicts, told = _context.Pipe(duplex=False)
+    ended = _context.Event()
+    checking = _context.Process(target=_check, args=(config, folder / EVENTS, ended, observer, told))
+    checking.start()
+    told.close()
+    try:
+        outcome = batch.run(built, operations, given, folder, seed=seed)
+        ended.set()
+        verdict = verdicts.recv()
+    except EOFError:
+        raise SimulationFailed("the process of the golden lock-step has died") from None
+    finally:
+        checking.kill()
+        checking.join()
+    if isinstance(verdict, str):
+        raise SimulationFailed(f"the golden lock-step failed:\n{verdict}")
+    return outcome, verdict
+
+
+def clocks_per_second(folder):
+    """Clocks of 1 ns a second that the cocotb test of a run in `folder` took, without the start of the simulator."""
+    case = ElementTree.parse(Path(folder) / "results.xml").getroot().find(".//testcase")
+    values = {node.get("name"): node.get("value") for node in case.iter("property")}
+    return float(values["sim_time_duration"]) / float(case.get("time"))

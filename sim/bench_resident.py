@@ -1,0 +1,85 @@
+"""Resident reads with ideal memory: how many metadata slots a clock the endpoint sustains, and whether any is lost."""
+
+from golden.address import encode
+from golden.config import preset
+from golden.csr import reset_regions
+from golden.events import Lane, unpack
+from golden.metadata import SlotKind
+from sim.bench_batch import run_checked
+from sim.bench_row import Row
+from tb.batch import SLOTS, BatchSettings
+from tb.recorded import EVENTS
+from tb.stimulus import fence_all, read, write
+from tb.tops import batch_top
+
+__all__ = ["resident_reads"]
+
+BENCH = "resident_reads"
+REQUIRED_SLOTS_PER_CLOCK = 0.95
+READS = 20_000
+#: heads and lines of a block that the spread reads go over; as many blocks as the sidecar cache holds
+HEADS = 4
+LINES = 16
+
+
+def _operations(config, hammer):
+    """Write every line that is read, wait, and read single lines: block after block, or one line all the time."""
+    region = reset_regions(config)[0]
+    blocks = min(config.sidecar_cache_lines, config.blocks) // HEADS
+    places = [
+        encode(config, region, head, block, line)
+        for line in range(LINES)
+        for head in range(HEADS)
+        for block in range(min(blocks, config.blocks_per_head))
+    ]
+    if hammer:
+        places = places[:1]
+    for number, place in enumerate(places):
+        yield write(place, number + 1)
+    yield fence_all()
+    for number in range(READS):
+        yield read(places[number % len(places)])
+
+
+def slots_per_clock(config, folder):
+    """(slots per clock from the first to the last READ that was recorded, records of lane `engine` in between)."""
+    clocks = iter((folder / SLOTS).read_text().split())
+    first = last = None
+    slots = slots_until = notes = notes_until = 0
+    for record in (folder / EVENTS).read_text().splitlines():
+        letter, payload = record.split()
+        if letter == "E":
+            notes += first is not None
+            continue
+        clock = int(next(clocks))
+        if unpack(config, Lane.SLOT, int(payload, 16))["kind"] == SlotKind.READ:
+            first = clock if first is None else first
+            last, slots_until, notes_until = clock, slots + 1, notes
+        slots += first is not None
+    return slots_until / (last - first + 1), notes_until
+
+
+def resident_reads(folder, *, presets=("small", "tiny"), simulator="verilator"):
+    """Rows of the bench."""
+    rows = []
+    for name in presets:
+        config = preset(name)
+        built = batch_top(simulator, config)
+        for pattern in ("spread", "hammer"):
+            given = BatchSettings(
+                memory_latency=1,
+                max_reads=config.read_slots,
+                max_writes=config.write_slots,
+                record_data=False,
+                record_clocks=True,
+            )
+            run_folder = folder / f"{name}-{pattern}"
+            _, lock_step = run_checked(built, config, _operations(config, pattern == "hammer"), given, run_folder)
+            rate, notes = slots_per_clock(config, run_folder)
+            what = f"{name}, {'one line all the time' if pattern == 'hammer' else 'spread over blocks and lines'}"
+            rows.append(Row(BENCH, f"{what}: slots a clock", rate, "slots/clock", ">=", REQUIRED_SLOTS_PER_CLOCK))
+            rows.append(Row(BENCH, f"{what}: misses and other notes among them", notes, "records", "=", 0))
+            rows.append(Row(BENCH, f"{what}: records compared in lock-step", lock_step.checked, "records", ">=", READS))
+            rows.append(Row(BENCH, f"{what}: {lock_step.mismatch or 'differences'}", int(lock_step.mismatch is not None),
+                            "mismatches", "=", 0))  # fmt: skip
+    return rows
