@@ -1,0 +1,287 @@
+"""The whole endpoint in Amaranth's simulator, every record in golden lock-step, every line read checked.
+
+Host, DDR5, flash and registers are plain Python, so a run needs no other simulator and starts in seconds.
+"""
+
+from random import Random
+
+from golden.address import hint_address
+from golden.config import LINES_PER_BLOCK
+from golden.csr import address, apply, pack, reset_regions
+from golden.endpoint import Endpoint as GoldenEndpoint
+from golden.events import Lane, unpack
+from golden.messages import DRSOpcode, NDROpcode
+from hw.axi import RESP_OKAY
+from hw.endpoint import Endpoint
+from tb.image import Image
+from tb.sequence import Merger
+from tb.stimulus import Op
+from tests.axi_memory import AXIMemory
+from tests.simulation import simulate
+
+__all__ = ["Lockstep", "quota_writes"]
+
+#: clocks without any response or record after which nothing is left to happen
+QUIET_CLOCKS = 60
+
+
+def quota_writes(head, minimum, maximum):
+    """Register writes that set the quotas of a head."""
+    words = {"HEAD_SELECT": head, "QUOTA_MIN": minimum, "QUOTA_MAX": maximum, "COMMAND": pack("COMMAND", QUOTA=1)}
+    return list(words.items())
+
+
+def _packer(payload):
+    """A function that packs named integers into the integer of a struct."""
+    shape = payload.shape()
+    offsets = {name: shape[name].offset for name, _ in shape}
+    return lambda values: sum(int(value) << offsets[name] for name, value in values.items())
+
+
+class Lockstep:
+    """Runs operations (`tb.stimulus`) against an `hw.endpoint.Endpoint`.
+
+    Parameters
+    ----------
+    seed : int
+        Of every stall and latency.
+    registers : list of (name, value)
+        Written before the first operation.
+    stall : float
+        Probability that a port pauses, a clock.
+    memory_latency, flash_latency : (int, int)
+        Clocks, lowest and highest.
+    page_fails : callable (write, page) -> bool
+        Whether a page command fails.
+
+    Attributes
+    ----------
+    golden : golden.endpoint.Endpoint
+    records : list of (Lane, fields), as they were checked
+    answers : dict of operation number: {"ndr", "drs"} that came
+    """
+
+    def __init__(
+        self, config, *, seed, registers=(), stall=0.0, memory_latency=(3, 12), flash_latency=(60, 90), page_fails=None
+    ):
+        self.config, self.seed, self.registers, self.stall = config, seed, list(registers), stall
+        self.rng = Random(seed)
+        self.dut = Endpoint(config=config)
+        self.memory = AXIMemory(
+            self.dut.mem,
+            self.rng,
+            latency=memory_latency,
+            stall=stall,
+            background=lambda line: line * 0x9E3779B97F4A7C15 + 1,
+        )
+        regions = reset_regions(config)
+        self.region = regions[0]
+        self._hint_window = hint_address(config, self.region, 0)
+        self.golden = GoldenEndpoint(
+            config, register_write=lambda policy, where, value: apply(policy, regions, where, value)[0]
+        )
+        self.image = Image(poison_allowed=page_fails is not None)
+        self._page_fails = page_fails or (lambda write, page: False)
+        self._flash_latency = flash_latency
+        #: page -> its lines and its sidecar line
+        self._flash = {}
+        #: tag -> (due clock, command)
+        self._pages = {}
+        self.records = []
+        self._merger = Merger(self._record)
+        self.answers = {}
+        #: operations in flight by number, which is their tag
+        self._open = {}
+        self._clock = self._moved = 0
+        self._driven = {}
+        self._offered = {"req": None, "rwd": None}
+        self._pack = {name: _packer(getattr(self.dut, name).payload) for name in ("req", "rwd", "page_done")}
+
+    def _record(self, lane, fields):
+        self.golden.check(lane, fields)
+        self.records.append((lane, fields))
+
+    def kinds(self, kind):
+        """The records of one `SlotKind` or `EngineKind`, in order."""
+        lane = Lane.SLOT if type(kind).__name__ == "SlotKind" else Lane.ENGINE
+        return [fields for where, fields in self.records if where == lane and fields["kind"] == kind]
+
+    def run(self, operations, *, limit=20_000):
+        """Run to the end; what came is checked as it comes. Raises `Mismatch`, `DataMismatch` or AssertionError."""
+        print(f"seed {self.seed}")
+
+        async def bench(ctx):
+            for name, value in self.registers:
+                await self._write_register(ctx, name, value)
+            await self._serve(ctx, list(operations), limit)
+
+        simulate(self.dut, bench)
+        self._merger.finish()
+        self.golden.finish()
+
+    def _set(self, ctx, port, value):
+        """Set a port if it has another value: each set makes the simulator settle."""
+        if self._driven.get(id(port)) != (port, value):
+            self._driven[id(port)] = port, value
+            ctx.set(port, value)
+
+    def _ready(self):
+        return int(self.rng.random() >= self.stall)
+
+    # Registers --------------------------------------------------------------------------------------------------------
+
+    async def _write_register(self, ctx, name, value):
+        bus = self.dut.csr
+        for port, word in ((bus.awaddr, address(name)), (bus.wdata, value), (bus.wstrb, 0xF), (bus.bready, 1)):
+            ctx.set(port, word)
+        waiting = {"aw", "w"}
+        for channel in waiting:
+            ctx.set(getattr(bus, f"{channel}valid"), 1)
+        for _ in range(1000):
+            for channel in tuple(waiting):
+                if ctx.get(getattr(bus, f"{channel}ready")):
+                    waiting.discard(channel)
+            answered = ctx.get(bus.bvalid)
+            if answered:
+                assert ctx.get(bus.bresp) == RESP_OKAY, f"{name} = {value:#x} is refused"
+            await self._tick(ctx)
+            for channel in ("aw", "w"):
+                ctx.set(getattr(bus, f"{channel}valid"), channel in waiting)
+            if answered:
+                return
+        raise AssertionError(f"no answer to a write of {name}")
+
+    # One clock --------------------------------------------------------------------------------------------------------
+
+    async def _tick(self, ctx):
+        """Everything but the host's requests."""
+        dut = self.dut
+        self.memory.drive(ctx)
+        for lane in Lane:
+            self._set(ctx, getattr(dut, f"{lane.name.lower()}_record").ready, self._ready())
+        for channel in ("ndr", "drs"):
+            self._set(ctx, getattr(dut, channel).ready, self._ready())
+        self._drive_flash(ctx)
+
+        self.memory.sample(ctx)
+        self._sample_flash(ctx)
+        for lane in Lane:
+            port = getattr(dut, f"{lane.name.lower()}_record")
+            if ctx.get(port.valid) and ctx.get(port.ready):
+                self._merger.add(lane, unpack(self.config, lane, ctx.get(port.payload.as_value())))
+                self._moved = self._clock
+        for channel in ("ndr", "drs"):
+            port = getattr(dut, channel)
+            if ctx.get(port.valid) and ctx.get(port.ready):
+                self._respond(channel, ctx.get(port.payload))
+                self._moved = self._clock
+        self._clock += 1
+        await ctx.tick()
+
+    async def _serve(self, ctx, operations, limit):
+        numbered = list(enumerate(operations))
+        start = self._clock
+        while numbered or self._busy() or self._clock - self._moved < QUIET_CLOCKS:
+            assert self._clock - start < limit, f"unanswered after {limit} clocks: {self._open}; {self.records[-8:]}"
+            self._offer(ctx, numbered)
+            taken = [
+                name for name, port in (("req", self.dut.req), ("rwd", self.dut.rwd))
+                if self._offered[name] is not None and ctx.get(port.ready)
+            ]  # fmt: skip
+            await self._tick(ctx)
+            for name in taken:
+                self._offered[name] = None
+
+    def _busy(self):
+        return self._open or self._pages or any(number is not None for number in self._offered.values())
+
+    # Host -------------------------------------------------------------------------------------------------------------
+
+    def _offer(self, ctx, numbered):
+        """The next operation on its channel; operations are taken in order, fences wait."""
+        while numbered:
+            number, operation = numbered[0]
+            if operation.op == Op.FENCE_ALL and self._open:
+                break
+            if operation.op == Op.FENCE_WRITES and any(other.channel == "rwd" for other in self._open.values()):
+                break
+            if operation.channel is not None:
+                if self._offered[operation.channel] is not None or not self._ready():
+                    break
+                self._issue(ctx, number, operation)
+            numbered.pop(0)
+        for name in ("req", "rwd"):
+            self._set(ctx, getattr(self.dut, name).valid, int(self._offered[name] is not None))
+
+    def _issue(self, ctx, number, operation):
+        channel = operation.channel
+        self._offered[channel] = number
+        self._open[number] = operation
+        self.answers[number] = {}
+        self._set(ctx, getattr(self.dut, channel).payload.as_value(), self._pack[channel](operation.message(number)))
+        if self._holds_data(operation):
+            if channel == "req":
+                self.image.read_issued(number, operation.address)
+            else:
+                self.image.write_issued(number, operation.address, operation.data, operation.be)
+
+    def _holds_data(self, operation):
+        return operation.address < self._hint_window
+
+    def _respond(self, channel, response):
+        number = int(response.tag)
+        assert number in self._open, f"{channel} for tag {number}, which awaits nothing"
+        operation, came = self._open[number], self.answers[number]
+        assert channel not in came, f"second {channel} for tag {number}"
+        assert channel == "ndr" or operation.channel == "req", f"data for a write, tag {number}"
+        came[channel] = int(response.opcode)
+        if channel == "drs":
+            assert not self._holds_data(operation) or response.opcode == DRSOpcode.MEM_DATA
+            if self._holds_data(operation):
+                self.image.read_done(number, operation.address, int(response.data), bool(response.poison))
+        else:
+            assert response.opcode == NDROpcode.CMP
+            if operation.channel == "rwd" and self._holds_data(operation):
+                self.image.write_done(number, operation.address)
+        nxm = came.get("drs") == DRSOpcode.MEM_DATA_NXM
+        if len(came) == 2 or nxm or operation.channel == "rwd":
+            del self._open[number]
+
+    # Flash ------------------------------------------------------------------------------------------------------------
+
+    def _drive_flash(self, ctx):
+        self._set(ctx, self.dut.page_command.ready, self._ready())
+        due = sorted(tag for tag, (at, _) in self._pages.items() if at <= self._clock)
+        tag = self.rng.choice(due) if due and self._ready() else None
+        if tag is not None:
+            _, command = self._pages.pop(tag)
+            failed = self._page_fails(command.write, command.page)
+            self._move_page(command, failed)
+            done = self._pack["page_done"]({"tag": tag, "failed": failed})
+            self._set(ctx, self.dut.page_done.payload.as_value(), done)
+        self._set(ctx, self.dut.page_done.valid, int(tag is not None))
+
+    def _sample_flash(self, ctx):
+        port = self.dut.page_command
+        if ctx.get(self.dut.page_done.valid):
+            assert ctx.get(self.dut.page_done.ready), "a completion is not taken at once"
+        if ctx.get(port.valid) and ctx.get(port.ready):
+            command = ctx.get(port.payload)
+            tag = int(command.tag)
+            assert tag not in self._pages, f"page tag {tag} is in use"
+            self._pages[tag] = self._clock + self.rng.randint(*self._flash_latency), command
+            self._moved = self._clock
+
+    def _lines_of(self, frame):
+        first = frame * LINES_PER_BLOCK
+        return [*range(first, first + LINES_PER_BLOCK), self.config.sidecar_base + frame]
+
+    def _move_page(self, command, failed):
+        page, lines = int(command.page), self._lines_of(int(command.frame))
+        if command.write:
+            self._flash[page] = None if failed else [self.memory.value(line) for line in lines]
+        else:
+            held = self._flash.get(page)
+            assert failed or held is not None, f"page {page} is read, but holds nothing to rely on"
+            values = [self.rng.getrandbits(512) for _ in lines] if failed else held
+            self.memory.lines.update(zip(lines, values, strict=True))

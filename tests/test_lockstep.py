@@ -1,0 +1,67 @@
+"""The whole endpoint in golden lock-step under random traffic, in seconds and without another simulator."""
+
+from golden.address import encode, hint_address
+from golden.config import preset
+from golden.csr import pack
+from golden.events import EngineKind
+from golden.messages import DRSOpcode, NDROpcode
+from golden.metadata import Outcome, SlotKind
+from golden.policy import Priority
+from tb.random_traffic import random_operations
+from tb.stimulus import fence_all, read, write
+from tests.lockstep import Lockstep, quota_writes
+
+CONFIG = preset("tiny")
+POOL_FRAMES = 8
+
+
+def traffic(bench, *, seed, steps, accesses, blocks):
+    return random_operations(CONFIG, bench.region, seed=seed, steps=steps, accesses=accesses, blocks=blocks)
+
+
+def test_reads_outside_every_region_get_no_completion_and_the_window_reads_as_zero():
+    bench = Lockstep(CONFIG, seed=4)
+    window = hint_address(CONFIG, bench.region, 0)
+    outside = window + CONFIG.heads
+    line = encode(CONFIG, bench.region, 1, 2, 3)
+    bench.run([write(line, 7), fence_all(), read(line), read(window), read(outside), write(outside, 1)])
+    completed, data = {"ndr": NDROpcode.CMP}, {"drs": DRSOpcode.MEM_DATA}
+    assert bench.answers == {
+        0: completed,
+        2: completed | data,
+        3: completed | data,
+        4: {"drs": DRSOpcode.MEM_DATA_NXM},
+        5: completed,
+    }
+
+
+def test_decisions_and_data_are_right_while_a_small_pool_overflows():
+    bench = Lockstep(CONFIG, seed=1, registers=[("POOL_FRAMES", POOL_FRAMES)])
+    bench.run(traffic(bench, seed=1, steps=8, accesses=60, blocks=6))
+    for kind in (EngineKind.VICTIM, EngineKind.BYPASS, EngineKind.PAGE_READ, EngineKind.PAGE_WRITE):
+        assert bench.kinds(kind), f"no {kind.name}"
+    assert any(record["outcome"] == Outcome.HIT for record in bench.kinds(SlotKind.READ))
+    assert bench.image.checked > 100
+
+
+def test_quotas_hold_and_ports_may_stall():
+    registers = [("POOL_FRAMES", 12), ("POLICY", pack("POLICY", PRIORITY=Priority.LRU, PROTECT=1, BYPASS=0))]
+    for head, quotas in enumerate(((2, 4), (0, 5), (1, 64), (3, 64))):
+        registers += quota_writes(head, *quotas)
+    bench = Lockstep(CONFIG, seed=2, registers=registers, stall=0.3, memory_latency=(1, 30))
+    bench.run(traffic(bench, seed=2, steps=4, accesses=50, blocks=8))
+    assert len(bench.kinds(EngineKind.QUOTA)) == CONFIG.heads
+    evicted = [(record["aux"] >> 8, record["head"]) for record in bench.kinds(EngineKind.VICTIM)]
+    assert any(requester == head for requester, head in evicted)
+    assert any(requester != head for requester, head in evicted)
+
+
+def test_failing_pages_are_poison_or_stay():
+    bench = None
+
+    def fails(write, page):
+        return bench.rng.random() < 0.15
+
+    bench = Lockstep(CONFIG, seed=3, registers=[("POOL_FRAMES", POOL_FRAMES)], page_fails=fails)
+    bench.run(traffic(bench, seed=3, steps=5, accesses=50, blocks=6))
+    assert bench.kinds(SlotKind.RESTORE) and bench.kinds(EngineKind.ERROR)
