@@ -1,0 +1,126 @@
+"""Runs of the RTL by the command line: both simulators, the lock-step's verdict, the data check, waves."""
+
+import json
+import random
+
+import pytest
+
+from golden.events import Lane
+from golden.metadata import SlotKind
+from sim import checker
+from sim.cli import main
+from tb.image import Image
+
+STEPS = 14
+
+
+@pytest.fixture(scope="module")
+def workload(tmp_path_factory):
+    """An access trace for preset `tiny` in which blocks leave and come back."""
+    rng = random.Random(1)
+    rows = ["step,op,layer,kv_head,block,score"]
+    for step in range(STEPS):
+        for layer in range(2):
+            hints, accesses = [], []
+            for head in range(2):
+                newest = step // 2
+                for block in sorted({rng.randint(0, newest), newest}):
+                    hints.append(f"{step},hint,{layer},{head},{block},{rng.random() / 4:.3f}")
+                    if block == newest:
+                        accesses.append(f"{step},append,{layer},{head},{block},")
+                    accesses.append(f"{step},read,{layer},{head},{block},")
+            rows += hints + accesses
+    path = tmp_path_factory.mktemp("workload") / "trace.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def run(workload, simulator, out, *options):
+    arguments = ["--preset", "tiny", "--workload", str(workload), "--frames-share", "0.4", "--out", str(out)]
+    return main(["run", "--simulator", simulator, *arguments, *options])
+
+
+@pytest.fixture(scope="module")
+def runs(workload, tmp_path_factory):
+    """{simulator: folder} of the same run on each."""
+    folders = {}
+    for simulator in ("verilator", "icarus"):
+        folders[simulator] = tmp_path_factory.mktemp(simulator)
+        assert run(workload, simulator, folders[simulator]) == 0
+    return folders
+
+
+def test_every_record_and_every_read_is_checked(runs):
+    for folder in runs.values():
+        result = json.loads((folder / "results.json").read_text())
+        assert result["golden"]["checked"] == result["events"] > 1000
+        assert result["golden"]["mismatches"] == 0
+        assert result["evictions"]["count"] == result["evictions"]["exact"] > 0
+        assert result["reads_compared"] * 64 == result["host"]["bytes_read"] > 0
+        assert result["demand"]["misses"] > 0
+        assert result["latency_clocks"]["p50"] <= result["latency_clocks"]["max"]
+        assert result["cycles"] > result["latency_clocks"]["max"]
+        assert not any(result["errors"].values())
+        assert sorted(path.name for path in folder.iterdir()) == ["events.txt", "results.json"]
+
+
+def test_both_simulators_give_the_same_records_and_the_same_result(runs):
+    events = [(folder / "events.txt").read_text() for folder in runs.values()]
+    assert events[0] == events[1]
+    results = [json.loads((folder / "results.json").read_text()) for folder in runs.values()]
+    for result in results:
+        for key in ("simulator", "wall_seconds", "cycles_per_second"):
+            del result[key]
+    assert results[0] == results[1]
+
+
+def test_what_the_golden_model_alone_reaches_is_near(workload, runs, tmp_path):
+    """Timing moves a few misses, not more."""
+    assert run(workload, "golden", tmp_path) == 0
+    alone = json.loads((tmp_path / "results.json").read_text())
+    together = json.loads((runs["verilator"] / "results.json").read_text())
+    for key in ("host", "frames", "requests"):
+        assert alone[key] == together[key]
+    assert alone["demand"]["first_writes"] == together["demand"]["first_writes"]
+    assert abs(alone["demand"]["hit_rate"] - together["demand"]["hit_rate"]) < 0.1
+
+
+def test_a_difference_stops_the_run_and_is_shown_with_its_place(workload, tmp_path, capsys, monkeypatch):
+    class Misread(checker.Endpoint):
+        """Reads one bit of one score wrongly, as if the RTL had it so."""
+
+        def check(self, lane, record):
+            wrong = lane == Lane.SLOT and record["kind"] == SlotKind.HINT and record["sequence"] > 500
+            super().check(lane, record | {"ema": record["ema"] ^ 1} if wrong else record)
+
+    monkeypatch.setattr(checker, "Endpoint", Misread)
+    assert run(workload, "verilator", tmp_path) == 1
+    printed = capsys.readouterr()
+    result = json.loads((tmp_path / "results.json").read_text())
+    assert result["golden"]["mismatches"] == 1
+    for part in ("step ", "head ", "block ", "ema: expected ", "seen "):
+        assert part in result["golden"]["first_mismatch"]
+    assert 500 < result["golden"]["checked"] < 1000
+    assert "MISMATCH" in printed.out and result["golden"]["first_mismatch"] in printed.err
+
+
+def test_wrong_read_data_fails_the_run_with_its_place(workload, tmp_path, capsys, monkeypatch):
+    sound = Image.read_done
+
+    def read_done(self, tag, address, data, poison):
+        sound(self, tag, address, data ^ 1 if self.checked == 100 else data, poison)
+
+    monkeypatch.setattr(Image, "read_done", read_done)
+    assert run(workload, "verilator", tmp_path) == 1
+    error = capsys.readouterr().err
+    result = json.loads((tmp_path / "results.json").read_text())
+    assert result["errors"] == {"read_data": 1}
+    for part in ("step ", "head ", "block ", "line ", "data: read", "seen", "expected"):
+        assert part in error
+    assert (tmp_path / "simulation" / "messages.txt").exists(), "what shows the error is kept"
+
+
+def test_waves_are_raw_vcd(workload, tmp_path):
+    assert run(workload, "verilator", tmp_path, "--steps", "1", "--waves") == 0
+    with open(tmp_path / "waves.vcd") as waves:
+        assert any("$enddefinitions" in line for line in waves)
