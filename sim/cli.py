@@ -1,4 +1,7 @@
-"""The command line: `python -m sim run`. Exit code 0: as it should be; 1: a mismatch or an error; 2: bad input."""
+"""The command line: `python -m sim run`; `bench` is in `sim/bench.py`.
+
+Exit code 0: as it should be; 1: a mismatch or an error; 2: bad input.
+"""
 
 import argparse
 import signal
@@ -79,7 +82,8 @@ def _parser():
     option("--out", default="out", metavar="DIR", help="folder of the results")
     option("--seed", type=_whole, default=default.seed, metavar="N", help="of the payload that the workload lacks")
     option("--steps", type=_whole, metavar="N", help="take only the first N steps")
-    option("--waves", action="store_true", help="write a VCD file too (large, slow)")
+    option("--waves", action="store_true", help="write a VCD file too (Verilator; large, slow)")
+    commands.add_parser("bench", help="measure the numbers of the README (long)", add_help=False)
     return parser
 
 
@@ -98,6 +102,12 @@ def _prepare(options):
 
 def main(arguments=None):
     """Run the command line; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["bench"]:
+        # Here, since it needs Amaranth and cocotb, which take a second to import.
+        from sim.bench import main as bench
+
+        return bench(arguments[1:])
     options = _parser().parse_args(arguments)
 
     def fail(code, message):

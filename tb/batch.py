@@ -5,22 +5,25 @@ No Python runs while the simulation does, except to look at its counters now and
 
 import json
 from dataclasses import asdict, dataclass, field
+from itertools import cycle
 from pathlib import Path
 
 import cocotb
 from cocotb.clock import Clock
-from cocotb.triggers import ClockCycles, First, RisingEdge, Timer
+from cocotb.triggers import ClockCycles, First, RisingEdge, SimTimeoutError, Timer, with_timeout
 
 from tb import build
 from tb.csr import Csr, Refused
 from tb.interactive import PERIOD_STEPS, RESET_CLOCKS, TABLE_READY_POLL_CLOCKS, settings
 from tb.stimulus import write_stimulus
 
-__all__ = ["BatchFailed", "BatchSettings", "run"]
+__all__ = ["SLOTS", "BatchFailed", "BatchSettings", "run"]
 
 STIMULUS = "stimulus.txt"
 PROGRESS = "progress.json"
 OUTCOME = "outcome.json"
+#: the clock of each slot record
+SLOTS = "slots.txt"
 #: what the bench's `error` says (tb/hdl/player.v, tb/hdl/media.v)
 ERRORS = {
     1: "the stimulus cannot be opened",
@@ -51,10 +54,21 @@ class BatchSettings:
     max_writes: int = 32
     #: 0: no port pauses; else all do, at random
     pause_seed: int = 0
+    #: besides, with a seed: one port or none, chosen at random for so many clocks, pauses; 0: none does
+    burst_clocks: int = 0
+    #: lists of register writes as in `registers`, one list at each look at the counters, in turns; a refused write
+    #: changes nothing
+    rounds: list = field(default_factory=list)
     #: record the data of reads too, which the data check needs
     record_data: bool = True
+    #: record the clock of each slot too
+    record_clocks: bool = False
+    #: 0, or the stimulus is played again and again, and for so many clocks only
+    play_clocks: int = 0
     quiet_clocks: int = 200
     watchdog_clocks: int = 50_000
+    #: clocks that one message may take; 0: any number
+    message_clocks: int = 0
     #: clocks between two looks at the counters
     poll_clocks: int = 100_000
     #: clocks after which the run is given up
@@ -64,13 +78,16 @@ class BatchSettings:
 def run(built, operations, given, folder, *, seed=None):
     """Play `operations` on a build of `bench` in `folder`; returns the outcome.
 
-    The outcome is a dict: `clocks`, `messages`, `records`, and `registers`, what was read back by name. The folder
+    The outcome is a dict: `clocks`, `messages`, `records`, `slowest`, the most clocks that a message took, `refused`,
+    how many register writes of `rounds` were, and `registers`, what was read back by name. The folder
     then holds the files of `tb/recorded.py`; while it runs, progress.json there has the counters. Raises
     `build.SimulationFailed`.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     messages = write_stimulus(folder / STIMULUS, operations)
+    if given.play_clocks and not messages:
+        raise ValueError("a stimulus that is played again and again must have a message")
     build.run(
         built,
         module="tb.batch",
@@ -88,6 +105,7 @@ def _counters(dut):
         "issued": int(dut.issued.value),
         "answered": int(dut.answered.value),
         "records": int(dut.records.value),
+        "slowest": int(dut.slowest.value),
     }
 
 
@@ -108,10 +126,28 @@ def _check(dut, given):
             f"no response and no record for {given.watchdog_clocks} clocks; the oldest message has tag "
             f"{int(dut.oldest.value)}, {int(dut.answered.value)} are answered"
         )
+    if dut.overdue.value == 1:
+        raise BatchFailed(
+            f"clock {int(dut.clock.value)}: the message with tag {int(dut.oldest.value)} has waited for "
+            f"{given.message_clocks} clocks; {int(dut.answered.value)} are answered"
+        )
     if int(dut.clock.value) > given.max_clocks:
         raise BatchFailed(
             f"not at its end after {given.max_clocks} clocks; {int(dut.answered.value)} messages are answered"
         )
+
+
+async def _write_round(csr, writes, given):
+    """Write registers under way; returns how many writes were refused."""
+    refused = 0
+    for name, value in writes:
+        try:
+            await with_timeout(csr.write(name, value), given.watchdog_clocks * PERIOD_STEPS, "step")
+        except Refused:
+            refused += 1
+        except SimTimeoutError:
+            raise BatchFailed(f"the write of {name} has had no answer for {given.watchdog_clocks} clocks") from None
+    return refused
 
 
 @cocotb.test()
@@ -125,7 +161,8 @@ async def play(dut):
     dut.start.value = 0
     for name in (
         "max_reads", "max_writes", "memory_latency", "flash_read_clocks", "flash_program_clocks", "pause_seed",
-        "record_data", "quiet_clocks", "watchdog_clocks",
+        "burst_clocks", "record_data", "record_clocks", "play_clocks", "quiet_clocks", "watchdog_clocks",
+        "message_clocks",
     ):  # fmt: skip
         getattr(dut, name).value = int(getattr(given, name))
     dut.rst.value = 1
@@ -141,13 +178,19 @@ async def play(dut):
             raise BatchFailed(f"register settings: {refusal} was refused") from None
     dut.start.value = 1
 
-    ends = [RisingEdge(dut.done), RisingEdge(dut.stuck)]
+    ends = [RisingEdge(dut.done), RisingEdge(dut.stuck), RisingEdge(dut.overdue)]
+    rounds = cycle(given.rounds)
+    refused = 0
     while dut.done.value != 1:
         await First(*ends, Timer(given.poll_clocks * PERIOD_STEPS, unit="step"))
         await ClockCycles(dut.clk, 2)
         _check(dut, given)
         _write_json(PROGRESS, _counters(dut) | {"messages": messages})
-    outcome = _counters(dut)
+        if dut.done.value != 1:
+            refused += await _write_round(csr, next(rounds, ()), given)
+    outcome = _counters(dut) | {"refused": refused}
+    if given.play_clocks:
+        messages = outcome["issued"]
     if outcome["answered"] != messages:
         raise BatchFailed(f"{outcome['answered']} of {messages} messages were answered")
     outcome["registers"] = {name: await csr.read(name) for name in given.read_back}

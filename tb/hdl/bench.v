@@ -15,17 +15,27 @@ module bench (
     input [31:0] flash_program_clocks,
     // 0: nothing pauses; else every port pauses a quarter of the time, at random
     input [31:0] pause_seed,
+    // besides, with a seed: one port or none, chosen at random for so many clocks, pauses; 0: none does
+    input [15:0] burst_clocks,
     input record_data,
+    input record_clocks,
+    // 0, or the stimulus is played again and again, and for so many clocks only
+    input [31:0] play_clocks,
     // clocks without activity until the run has ended, or is stuck
     input [31:0] quiet_clocks,
     input [31:0] watchdog_clocks,
+    // clocks that one message may take; 0: any number
+    input [31:0] message_clocks,
 
     output reg done,
     output reg stuck,
+    // a message has waited for `message_clocks`
+    output reg overdue,
     output [3:0] error,
     output [15:0] error_tag,
     output outstanding,
     output [15:0] oldest,
+    output [31:0] slowest,
     output reg [31:0] clock,
     output [63:0] issued,
     output [63:0] answered,
@@ -74,7 +84,9 @@ module bench (
     // Pauses: two bits of a xorshift generator a port.
     reg [31:0] random;
     reg [31:0] mixed;
-    wire [12:0] pause = random[12:0] & random[31:19];
+    reg [12:0] burst;
+    reg [15:0] burst_left;
+    wire [12:0] pause = random[12:0] & random[31:19] | burst;
 
     always @(posedge clk) begin
         if (rst) random <= pause_seed;
@@ -82,6 +94,14 @@ module bench (
             mixed = random ^ (random << 13);
             mixed = mixed ^ (mixed >> 17);
             random <= mixed ^ (mixed << 5);
+        end
+        if (rst || pause_seed == 0 || burst_clocks == 0) begin
+            burst <= 0;
+            burst_left <= 0;
+        end else if (burst_left != 0) burst_left <= burst_left - 1;
+        else begin
+            burst <= 13'd1 << random[17:13];
+            burst_left <= burst_clocks;
         end
         ndr_ready <= !rst && !pause[0];
         drs_ready <= !rst && !pause[1];
@@ -100,6 +120,7 @@ module bench (
         || page_done_valid;
     wire played, busy;
     wire [3:0] player_error, media_error;
+    wire [31:0] age;
     reg [31:0] quiet, still;
     assign error = player_error != 0 ? player_error : media_error;
 
@@ -110,24 +131,28 @@ module bench (
             still <= 0;
             done <= 0;
             stuck <= 0;
+            overdue <= 0;
         end else begin
             clock <= clock + 1;
             quiet <= activity || busy || !played ? 0 : quiet + 1;
             still <= progress || !outstanding ? 0 : still + 1;
             if (quiet >= quiet_clocks) done <= 1;
             if (still >= watchdog_clocks) stuck <= 1;
+            if (message_clocks != 0 && age >= message_clocks) overdue <= 1;
         end
     end
 
     player player (
-        .clk(clk), .rst(rst), .start(start), .max_reads(max_reads), .max_writes(max_writes),
+        .clk(clk), .rst(rst), .start(start), .clock(clock), .play_clocks(play_clocks),
+        .max_reads(max_reads), .max_writes(max_writes),
         .req_pause(pause[4]), .rwd_pause(pause[5]),
         .req_payload(req_payload), .req_valid(req_valid), .req_ready(req_ready),
         .rwd_payload(rwd_payload), .rwd_valid(rwd_valid), .rwd_ready(rwd_ready),
         .ndr_taken(ndr_taken), .ndr_tag(ndr_payload[`NDR_TAG]),
         .drs_taken(drs_taken), .drs_tag(drs_payload[`DRS_TAG]),
         .drs_nxm(drs_payload[`DRS_OPCODE] == `DRS_OPCODE_NXM),
-        .done(played), .outstanding(outstanding), .oldest(oldest), .issued(issued), .answered(answered),
+        .done(played), .outstanding(outstanding), .oldest(oldest), .age(age), .slowest(slowest),
+        .issued(issued), .answered(answered),
         .error(player_error), .error_tag(error_tag)
     );
 
@@ -145,7 +170,8 @@ module bench (
     );
 
     recorder recorder (
-        .clk(clk), .rst(rst), .clock(clock), .with_data(record_data), .flush(done || stuck || error != 0),
+        .clk(clk), .rst(rst), .clock(clock), .with_data(record_data), .with_clocks(record_clocks),
+        .flush(done || stuck || overdue || error != 0),
         .req_valid(req_valid), .req_ready(req_ready), .req_tag(req_payload[`REQ_TAG]),
         .rwd_valid(rwd_valid), .rwd_ready(rwd_ready), .rwd_tag(rwd_payload[`RWD_TAG]),
         .ndr_taken(ndr_taken), .ndr_payload(ndr_payload), .drs_taken(drs_taken), .drs_payload(drs_payload),

@@ -1,5 +1,6 @@
 // Plays a stimulus file at the host side of the endpoint; simulation only. tb/stimulus.py has the operations and the
-// rules, tb/player.py is the same thing for the interactive form, clock for clock while nothing pauses.
+// rules, tb/player.py is the same thing for the interactive form, clock for clock while nothing pauses. With
+// `play_clocks` the file is played again and again, and for so many clocks only.
 //
 // In each clock: count what was answered, take operations until one has to wait, offer each channel's next message.
 // State that only this block sees is assigned at once (`=`), outputs are registers (`<=`).
@@ -9,6 +10,8 @@ module player (
     input clk,
     input rst,
     input start,
+    input [31:0] clock,
+    input [31:0] play_clocks,
     input [15:0] max_reads,
     input [15:0] max_writes,
     // no new message is offered while set
@@ -30,13 +33,17 @@ module player (
     output reg outstanding,
     // the message that waits longest, while outstanding
     output reg [15:0] oldest,
+    // clocks since it was offered, 0 before
+    output reg [31:0] age,
+    // the most clocks from an offer to the last response so far
+    output reg [31:0] slowest,
     output reg [63:0] issued,
     output reg [63:0] answered,
     // 0, or the first of: 1 no file, 2 not a stimulus, 3 a response that is not due (tag in error_tag)
     output reg [3:0] error,
     output reg [15:0] error_tag
 );
-    integer file, got;
+    integer file, got, rewound;
     reg opened, ended;
 
     // The operation at the front of the file.
@@ -60,6 +67,11 @@ module player (
     reg due [0:65535];
     reg is_read [0:65535];
     reg half [0:65535];
+    reg offered [0:65535];
+    reg [31:0] since [0:65535];
+    reg [31:0] longest;
+    // Two responses may complete in one clock.
+    reg [63:0] answers;
     reg [15:0] next_tag;
     integer reads_open, writes_open;
 
@@ -80,7 +92,8 @@ module player (
         else if (is_read[tag] && !alone && !half[tag]) half[tag] = 1;
         else begin
             due[tag] = 0;
-            answered <= answered + 1;
+            answers = answers + 1;
+            if (clock - since[tag] > longest) longest = clock - since[tag];
             if (is_read[tag]) reads_open = reads_open - 1;
             else writes_open = writes_open - 1;
         end
@@ -109,6 +122,7 @@ module player (
             due[next_tag] = 1;
             is_read[next_tag] = read;
             half[next_tag] = 0;
+            offered[next_tag] = 0;
             if (read) begin
                 place = (read_first + reads_queued) % `LOOKAHEAD;
                 read_tag[place] = next_tag;
@@ -146,6 +160,10 @@ module player (
             done <= 0;
             outstanding <= 0;
             oldest <= 0;
+            age <= 0;
+            longest = 0;
+            slowest <= 0;
+            answers = 0;
             issued <= 0;
             answered <= 0;
             error <= 0;
@@ -165,6 +183,10 @@ module player (
                     ended = 1;
                 end
             end
+            if (opened && !ended && play_clocks != 0 && clock >= play_clocks) begin
+                ended = 1;
+                $fclose(file);
+            end
             waiting = !opened;
             while (!waiting) begin
                 if (!have && !ended) fetch;
@@ -174,7 +196,8 @@ module player (
                     `OP_FENCE_ALL:
                         waiting = writes_queued != 0 || writes_open != 0 || reads_queued != 0 || reads_open != 0;
                     `OP_READ: if (reads_queued == `LOOKAHEAD) waiting = 1; else accept(1);
-                    `OP_END: begin
+                    `OP_END: if (play_clocks != 0) rewound = $rewind(file);
+                    else begin
                         ended = 1;
                         waiting = 1;
                         $fclose(file);
@@ -192,6 +215,8 @@ module player (
                     req_message[`REQ_ADDRESS] = read_address[read_first];
                     req_payload <= req_message;
                     req_valid <= 1;
+                    offered[read_tag[read_first]] = 1;
+                    since[read_tag[read_first]] = clock + 1;
                     req_busy = 1;
                     read_first = (read_first + 1) % `LOOKAHEAD;
                     reads_queued = reads_queued - 1;
@@ -211,6 +236,8 @@ module player (
                     rwd_message[`RWD_DATA] = write_data[write_first];
                     rwd_payload <= rwd_message;
                     rwd_valid <= 1;
+                    offered[write_tag[write_first]] = 1;
+                    since[write_tag[write_first]] = clock + 1;
                     rwd_busy = 1;
                     write_first = (write_first + 1) % `LOOKAHEAD;
                     writes_queued = writes_queued - 1;
@@ -221,6 +248,9 @@ module player (
             place = oldest;
             while (place[15:0] != next_tag && !due[place[15:0]]) place = place + 1;
             oldest <= place[15:0];
+            age <= place[15:0] != next_tag && offered[place[15:0]] ? clock + 1 - since[place[15:0]] : 0;
+            slowest <= longest;
+            answered <= answers;
             outstanding <= reads_queued != 0 || reads_open != 0 || writes_queued != 0 || writes_open != 0;
             issued <= issued + (req_valid && req_ready) + (rwd_valid && rwd_ready);
             done <= ended && reads_queued == 0 && reads_open == 0 && writes_queued == 0 && writes_open == 0;

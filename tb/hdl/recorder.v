@@ -4,6 +4,8 @@
 // messages.txt, in the order of clocks: `I`, the clock and the tag of a message that is offered for the first time; `N`
 // (NDR) or `D` (DRS), the clock of a response, the clocks since its message was first offered, and the payload; without
 // `with_data` only the payload's fields below the data.
+//
+// slots.txt, only with `with_clocks`: the clock of each slot record.
 `include "layout.vh"
 
 module recorder (
@@ -11,6 +13,7 @@ module recorder (
     input rst,
     input [31:0] clock,
     input with_data,
+    input with_clocks,
     // nothing more will come: have the files complete
     input flush,
     input req_valid,
@@ -31,7 +34,7 @@ module recorder (
 );
     localparam DRS_HEAD_BITS = `DRS_BITS - 512;
 
-    integer events, messages;
+    integer events, messages, slots;
     reg opened;
     // A channel still offers what it offered in the clock before.
     reg req_again, rwd_again;
@@ -48,6 +51,7 @@ module recorder (
                 opened = 1;
                 events = $fopen("events.txt", "w");
                 messages = $fopen("messages.txt", "w");
+                if (with_clocks) slots = $fopen("slots.txt", "w");
             end
             if (req_valid && !req_again) begin
                 offered[req_tag] = clock;
@@ -67,11 +71,13 @@ module recorder (
                 else $fwrite(messages, "%h\n", drs_payload[DRS_HEAD_BITS-1:0]);
             end
             if (slot_taken) $fwrite(events, "S %h\n", slot_payload);
+            if (slot_taken && with_clocks) $fwrite(slots, "%0d\n", clock);
             if (engine_taken) $fwrite(events, "E %h\n", engine_payload);
             records <= records + slot_taken + engine_taken;
             if (flush) begin
                 $fflush(events);
                 $fflush(messages);
+                if (with_clocks) $fflush(slots);
             end
         end
     end

@@ -1,0 +1,68 @@
+"""`python -m sim bench`: the numbers of the README, measured. Exit code 0: all are reached; 1: some are not."""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+from sim.bench_progress import progress
+from sim.bench_resident import resident_reads
+from sim.bench_speed import speed
+from sim.bench_volume import lock_step
+from sim.settings import SettingsError
+from tb.build import SimulationFailed
+
+__all__ = ["BENCHES", "main"]
+
+#: short ones first
+BENCHES = {
+    "resident_reads": resident_reads,
+    "speed": speed,
+    "lock_step": lock_step,
+    "progress": progress,
+}
+BAD_INPUT = 2
+FAILED = 1
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message):
+        self.exit(BAD_INPUT, f"{self.prog}: {message}\n")
+
+
+def main(arguments=None):
+    """Run the benches; returns the exit code."""
+    parser = _Parser(prog="python -m sim bench", description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--only", nargs="+", choices=BENCHES, metavar="NAME", help=f"of {', '.join(BENCHES)}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows to a file too")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the runs' files there (progress: some 100 MB)")
+    options = parser.parse_args(arguments)
+    if options.json is not None and not options.json.resolve().parent.is_dir():
+        parser.error(f"--json {options.json}: must be a file in a folder that exists")
+
+    rows, broken = [], []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.keep or Path(temporary)
+        for name in options.only or BENCHES:
+            print(f"{name}: {BENCHES[name].__doc__.splitlines()[0]}", flush=True)
+            try:
+                measured = BENCHES[name](folder / name)
+            except SettingsError as error:
+                parser.error(error)
+            except SimulationFailed as error:
+                broken.append(name)
+                print(f"FAILED    {name}: {error}", flush=True)
+                continue
+            rows += measured
+            for row in measured:
+                print(f"  {row.text()}", flush=True)
+            print(f"  command: {measured[0].command}", flush=True)
+    if options.json is not None:
+        options.json.write_text(
+            json.dumps({"rows": [row.as_dict() for row in rows], "broken": broken}, indent=1) + "\n"
+        )
+    missed = sum(row.verdict == "FAILED" for row in rows)
+    print(f"{len(rows)} numbers, {missed} not reached, {len(broken)} benches broken")
+    return FAILED if missed or broken else 0
