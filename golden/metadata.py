@@ -5,7 +5,7 @@ in; the new entry, what came of the slot and what the datapath has to do out. `h
 slot a clock.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 
 from golden.config import EMA_BITS
@@ -62,7 +62,7 @@ class Entry:
     @property
     def flags(self):
         """The five flags as an integer, `dirty` lowest."""
-        return sum(int(getattr(self, flag)) << bit for bit, flag in enumerate(FLAGS))
+        return self.dirty | self.pinned << 1 | self.announced << 2 | self.touched << 3 | self.prefetched << 4
 
     @property
     def resident(self):
@@ -185,15 +185,34 @@ class Commit:
     event: bool = False
 
 
+#: engine slot -> the state that it expects, and what it makes of the entry besides its frame
+_TRANSITIONS = {
+    SlotKind.PROMOTE: (State.COLD, {"state": State.PROMOTING}),
+    # dirty: flash has no page of it yet
+    SlotKind.ALLOCATE: (State.ABSENT, {"state": State.WARM, "dirty": True}),
+    SlotKind.FILL: (State.PROMOTING, {"state": State.WARM}),
+    SlotKind.DEMOTE: (State.WARM, {"state": State.DEMOTING}),
+    SlotKind.EVICT: (State.DEMOTING, {"state": State.COLD, "dirty": False}),
+    SlotKind.RESTORE: (State.DEMOTING, {"state": State.WARM}),
+}
+
+
+def _changed(entry, **changes):
+    """`dataclasses.replace` of an entry without its costs: this is the inner loop of the golden model."""
+    after = object.__new__(Entry)
+    after.__dict__.update(entry.__dict__, **changes)
+    return after
+
+
 def _to_now(entry, now, lam):
     """The entry brought to the current step."""
     if entry.step == now:
         return entry
-    return replace(entry, ema=decay(entry.ema, now - entry.step, lam), step=now, announced=False, touched=False)
+    return _changed(entry, ema=decay(entry.ema, now - entry.step, lam), step=now, announced=False, touched=False)
 
 
 def _scored(entry, alpha, value):
-    return replace(entry, ema=min((1 << EMA_BITS) - 1, entry.ema + increment(alpha, value)))
+    return _changed(entry, ema=min((1 << EMA_BITS) - 1, entry.ema + increment(alpha, value)))
 
 
 def _answer_data(outcome, rwd, read):
@@ -228,7 +247,7 @@ def commit(entry, slot, now, policy):
             fresh = _scored(fresh, policy.alpha, slot.value)
         elif policy.score == ScoreSource.ANNOUNCED:
             fresh = _scored(fresh, policy.alpha, 0xFFFF)
-        return Commit(replace(fresh, announced=True), Outcome.DONE, DataKind.NONE, event=True)
+        return Commit(_changed(fresh, announced=True), Outcome.DONE, DataKind.NONE, event=True)
 
     if kind in (SlotKind.READ, SlotKind.WRITE):
         write = kind == SlotKind.WRITE
@@ -244,20 +263,23 @@ def commit(entry, slot, now, policy):
                 first and policy.score == ScoreSource.ANNOUNCED and not after.announced
             ):
                 after = _scored(after, policy.alpha, 0xFFFF)
-                after = replace(after, announced=after.announced or first)
-            after = replace(after, touched=True)
+                after = _changed(after, announced=after.announced or first)
+            after = _changed(after, touched=True)
         if entry.state == State.ABSENT:
             # Its second and later writes arrive here too while the miss table still allocates the frame.
             return Commit(after, Outcome.FIRST_WRITE, DataKind.NONE, touch, touch)
         if entry.resident:
-            after = replace(after, state=State.WARM, dirty=entry.dirty or write, prefetched=False)
+            dirty = entry.dirty or write
+            # Most accesses find the entry as they would leave it.
+            if after.state != State.WARM or after.dirty != dirty or after.prefetched:
+                after = _changed(after, state=State.WARM, dirty=dirty, prefetched=False)
             return Commit(after, Outcome.HIT, DataKind.WRITE if write else DataKind.READ, touch, touch)
         return Commit(after, Outcome.MISS, DataKind.NONE, touch, touch)
 
     if kind in (SlotKind.REPLAY_READ, SlotKind.REPLAY_WRITE):
         write = kind == SlotKind.REPLAY_WRITE
         if entry.resident:
-            after = replace(entry, state=State.WARM, dirty=entry.dirty or write)
+            after = _changed(entry, state=State.WARM, dirty=entry.dirty or write)
             return Commit(after, Outcome.HIT, DataKind.WRITE if write else DataKind.READ)
         return Commit(entry, Outcome.MISS, DataKind.NONE)
 
@@ -265,17 +287,11 @@ def commit(entry, slot, now, policy):
         return Commit(entry, Outcome.DONE, DataKind.READ)
 
     if kind in (SlotKind.PIN, SlotKind.UNPIN):
-        return Commit(replace(entry, pinned=kind == SlotKind.PIN), Outcome.DONE, DataKind.NONE)
+        return Commit(_changed(entry, pinned=kind == SlotKind.PIN), Outcome.DONE, DataKind.NONE)
 
-    expects, becomes = {
-        SlotKind.PROMOTE: (State.COLD, {"state": State.PROMOTING, "frame": slot.frame}),
-        # dirty: flash has no page of it yet
-        SlotKind.ALLOCATE: (State.ABSENT, {"state": State.WARM, "frame": slot.frame, "dirty": True}),
-        SlotKind.FILL: (State.PROMOTING, {"state": State.WARM}),
-        SlotKind.DEMOTE: (State.WARM, {"state": State.DEMOTING}),
-        SlotKind.EVICT: (State.DEMOTING, {"state": State.COLD, "dirty": False}),
-        SlotKind.RESTORE: (State.DEMOTING, {"state": State.WARM}),
-    }[kind]
+    expects, becomes = _TRANSITIONS[kind]
     if entry.state != expects:
         return Commit(entry, Outcome.IGNORED, DataKind.NONE)
-    return Commit(replace(entry, **becomes), Outcome.DONE, DataKind.NONE)
+    if kind in (SlotKind.PROMOTE, SlotKind.ALLOCATE):
+        return Commit(_changed(entry, frame=slot.frame, **becomes), Outcome.DONE, DataKind.NONE)
+    return Commit(_changed(entry, **becomes), Outcome.DONE, DataKind.NONE)
