@@ -39,7 +39,7 @@ BROKEN = (
 
 
 class MutationError(Exception):
-    """A mutation that does not fit the sources any more, or makes no RTL."""
+    """A mutation that does not fit the sources any more, makes no RTL, or is noticed by no check."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def run_mutation(mutation, folder=FOLDER):
     by = failed[0] if failed else "all passed"
     reason = by.partition(" - ")[2]
     if by.startswith("ERROR") or reason.split(":")[0].rpartition(".")[2] in BROKEN:
-        raise MutationError(f"{mutation.name}: no RTL: {by}")
+        raise MutationError(f"{mutation.name}: no check: {by}")
     shutil.rmtree(target)
     return Verdict(done.returncode == 1, seconds, by)
 

@@ -155,7 +155,7 @@ MUTATIONS = (
         file="hw/victim.py",
         old="with m.If(sight.migrating & ~chosen.rank.none):",
         new="with m.If(0):",
-        tests=("tests/test_victim.py::test_no_victim_where_no_block_may_leave",),
+        tests=("tests/test_victim_migration.py",),
         why="a block with an open miss or a demotion in progress is no victim",
     ),
     # Allocator
@@ -205,7 +205,7 @@ MUTATIONS = (
         file="hw/misses.py",
         old='m.next = "CLEAR"',
         new='m.next = "PLACE"',
-        tests=("tests/test_misses.py::test_first_writes_allocate_and_the_other_lines_read_as_zero",),
+        tests=("tests/test_lockstep.py::test_a_new_block_reads_as_zeros_where_it_was_not_written",),
         why="a new block reads as zeros in a frame that another block had",
     ),
     Mutation(
@@ -265,7 +265,7 @@ MUTATIONS = (
         file="hw/migration.py",
         old="with m.If(self.drain.granted):",
         new="with m.If(1):",
-        tests=("tests/test_migration.py::test_an_access_cancels_a_demotion_and_nothing_is_freed",),
+        tests=("tests/test_lockstep.py::test_a_frame_is_given_up_when_the_reads_under_way_have_ended",),
         why="a page is written when the datapath has finished what was under way",
     ),
     # Hints and steps

@@ -1,9 +1,10 @@
 """The whole endpoint in golden lock-step under random traffic, in seconds and without another simulator."""
 
 from golden.address import encode, hint_address
-from golden.config import preset
+from golden.config import LINES_PER_BLOCK, preset
 from golden.csr import pack
 from golden.events import EngineKind
+from golden.hints import pack_hint
 from golden.messages import DRSOpcode, NDROpcode
 from golden.metadata import Outcome, SlotKind
 from golden.policy import Priority
@@ -24,7 +25,7 @@ def test_reads_outside_every_region_get_no_completion_and_the_window_reads_as_ze
     window = hint_address(CONFIG, bench.region, 0)
     outside = window + CONFIG.heads
     line = encode(CONFIG, bench.region, 1, 2, 3)
-    bench.run([write(line, 7), fence_all(), read(line), read(window), read(outside), write(outside, 1)])
+    bench.run([write(line, 7), fence_all(), read(line), read(window), read(outside), write(outside, 1)], limit=500)
     completed, data = {"ndr": NDROpcode.CMP}, {"drs": DRSOpcode.MEM_DATA}
     assert bench.answers == {
         0: completed,
@@ -33,6 +34,38 @@ def test_reads_outside_every_region_get_no_completion_and_the_window_reads_as_ze
         4: {"drs": DRSOpcode.MEM_DATA_NXM},
         5: completed,
     }
+
+
+def test_a_new_block_reads_as_zeros_where_it_was_not_written():
+    bench = Lockstep(CONFIG, seed=5)
+    lines = [encode(CONFIG, bench.region, 1, 2, line) for line in range(8)]
+    bench.run([write(lines[0], 7), fence_all(), *map(read, lines)], limit=1000)
+    assert bench.image.checked == len(lines)
+
+
+def test_a_frame_is_given_up_when_the_reads_under_way_have_ended():
+    """Block 0 leaves while slow reads of it are under way; the page of another block comes into its frame."""
+    registers = [("POOL_FRAMES", CONFIG.pool_frames_min), ("POLICY", pack("POLICY", PRIORITY=Priority.LRU))]
+    bench = Lockstep(CONFIG, seed=6, registers=registers, memory_latency=(1, 3), flash_latency=(1, 2))
+    slow, quick = range(4), 9
+    bench.memory.slow.update(frame * LINES_PER_BLOCK + number for frame in range(CONFIG.frames) for number in slow)
+    new = range(CONFIG.pool_frames_min)
+    old = range(8, 8 + len(new))
+
+    def step(number):
+        return [write(hint_address(CONFIG, bench.region, 0), pack_hint(number, [])), fence_all()]
+
+    def lines(blocks, numbers):
+        return [encode(CONFIG, bench.region, 0, block, number) for block in blocks for number in numbers]
+
+    operations = step(1)
+    operations += [write(line, line) for line in lines(old, (*slow, quick))]
+    operations += step(2)
+    operations += [write(line, line) for line in lines(new, slow)]
+    operations += [fence_all(), *map(read, lines([0], slow)), *map(read, lines(old, [quick]))]
+    bench.run(operations, limit=6000)
+    frame = next(record["frame"] for record in bench.kinds(EngineKind.VICTIM) if record["block"] == 0)
+    assert frame in {record["frame"] for record in bench.kinds(EngineKind.PAGE_READ)}, "its frame was not used again"
 
 
 def test_decisions_and_data_are_right_while_a_small_pool_overflows():
