@@ -35,12 +35,8 @@ class Frames:
         self._rows[frame] = sidecar.CLEAR
 
     def poison(self, frame):
-        """The page meant for the frame could not be read."""
+        """The page meant for the frame, or its sidecar line, could not be read."""
         self._rows[frame] = sidecar.POISON
-
-    def unreadable(self, frame):
-        """Memory failed to read the sidecar line."""
-        self._rows[frame] = sidecar.UNREADABLE
 
     def row(self, frame):
         """The sidecar line (`golden.sidecar`)."""

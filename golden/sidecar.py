@@ -5,7 +5,7 @@
 
 from golden.config import LINES_PER_BLOCK
 
-__all__ = ["ALL_LINES", "CLEAR", "POISON", "UNREADABLE", "pack", "unpack"]
+__all__ = ["ALL_LINES", "CLEAR", "POISON", "pack", "unpack"]
 
 #: every line of a frame, as a mask
 ALL_LINES = (1 << LINES_PER_BLOCK) - 1
@@ -26,7 +26,5 @@ def unpack(row):
 
 #: a frame of a new block
 CLEAR = pack(0, 0)
-#: a frame whose page could not be read
-POISON = pack(ALL_LINES, ALL_LINES)
-#: what a sidecar line counts as that memory could not read: shows nothing of the frame, and says so
-UNREADABLE = pack(0, ALL_LINES)
+#: a frame whose page, or whose sidecar line, could not be read: shows nothing of what lies in it, and says so
+POISON = pack(0, ALL_LINES)

@@ -18,6 +18,7 @@ from hw.memory_port import MemoryPort, memory_axi
 from hw.responder import Responder, datapath_errors, direct_op
 from hw.sidecar import SidecarCache, tracked_op
 from hw.transactions import identity, numbered, write_data
+from hw.write_back import WriteBacks
 
 __all__ = ["Datapath", "datapath_errors"]
 
@@ -197,7 +198,9 @@ class Datapath(wiring.Component):
 
         # Memory: requests and answers of the sidecar cache go beside the data's.
         wiring.connect(m, sidecar.fetch, memory.fetch)
-        wiring.connect(m, sidecar.write_back, memory.write_back)
+        m.submodules.write_backs = write_backs = WriteBacks(config=config, count=sidecar.write_backs)
+        wiring.connect(m, sidecar.write_back, write_backs.requests)
+        wiring.connect(m, write_backs.memory, memory.write_back)
         wiring.connect(m, memory.returned, responder.returned)
         wiring.connect(m, memory.confirmed, responder.confirmed)
         wiring.connect(m, memory.mem, wiring.flipped(self.mem))
@@ -210,8 +213,10 @@ class Datapath(wiring.Component):
             sidecar.fetched.payload.id.eq(returned.payload.id),
             sidecar.fetched.payload.failed.eq(returned.payload.failed),
             sidecar.fetched.payload.row.eq(returned.payload.data),
-            sidecar.written_back.valid.eq(confirmed.valid & confirmed.ready & confirmed.payload.sidecar),
-            sidecar.written_back.id.eq(confirmed.payload.id),
+            write_backs.confirmed.valid.eq(confirmed.valid & confirmed.ready & confirmed.payload.sidecar),
+            write_backs.confirmed.id.eq(confirmed.payload.id),
+            write_backs.confirmed.failed.eq(confirmed.payload.failed),
+            sidecar.written_back.eq(write_backs.done),
             sidecar.update.eq(responder.update),
         ]
 

@@ -105,6 +105,11 @@ class SidecarCache(wiring.Component):
             "written_back_frame": Out(config.frame_bits),
         })  # fmt: skip
 
+    @property
+    def write_backs(self):
+        """Write-backs under way at once, and so their numbers."""
+        return self._write_backs
+
     def elaborate(self, platform):
         m = Module()
         config, set_bits = self._config, self._set_bits
@@ -221,7 +226,8 @@ class SidecarCache(wiring.Component):
             m.d.sync += [
                 fill.eq(1),
                 fill_set.eq(set_),
-                fill_row.eq(Mux(engine_op.kind == kinds.POISON, ~Const(0, fill_row.shape().size), 0)),
+                fill_row.written.eq(0),
+                fill_row.poisoned.eq((engine_op.kind == kinds.POISON).replicate(LINES_PER_BLOCK)),
             ]
         with m.Elif(fetch_ended):
             m.d.sync += [fill.eq(1), fill_set.eq(self.fetched_frame[:set_bits]), fill_row.eq(self.fetched.payload.row)]

@@ -64,17 +64,20 @@ class AXIMemory:
     def _answer(self, ctx, channel, request):
         port, (_, id_, line, value) = self.port, request
         ctx.set(getattr(port, f"{channel}id"), id_)
-        failing = self.failing_reads if channel == "r" else self.failing_writes
-        ctx.set(getattr(port, f"{channel}resp"), RESP_SLVERR if line in failing else RESP_OKAY)
+        if channel == "r":
+            failing = line in self.failing_reads
+        else:
+            failing, word = value
+        ctx.set(getattr(port, f"{channel}resp"), RESP_SLVERR if failing else RESP_OKAY)
         if channel == "r":
             value = self.value(line) if value is None else value
-            ctx.set(port.rdata, self.rng.getrandbits(512) if line in failing else value)
+            ctx.set(port.rdata, self.rng.getrandbits(512) if failing else value)
             ctx.set(port.rlast, 1)
-        elif value is not None:
-            self._store(line, *value)
+        elif word is not None:
+            self._store(line, *word, failing)
 
-    def _store(self, line, data, strobe):
-        if line in self.failing_writes:
+    def _store(self, line, data, strobe, failing):
+        if failing:
             self.lines[line] = self.rng.getrandbits(512)
             return
         mask = sum(0xFF << 8 * byte for byte in range(LINE_BYTES) if strobe >> byte & 1)
@@ -111,9 +114,10 @@ class AXIMemory:
             self.log.append(("write", line))
             # Whether memory does a request at once or at its response is nobody's business.
             late = self.rng.random() < 0.5
+            failing = line in self.failing_writes
             if not late:
-                self._store(line, *word)
-            self._writes.append([self._due(), id_, line, word if late else None])
+                self._store(line, *word, failing)
+            self._writes.append([self._due(), id_, line, (failing, word if late else None)])
         for channel in ("r", "b"):
             if self._offered[channel] is not None and ctx.get(getattr(port, f"{channel}ready")):
                 self._offered[channel] = None

@@ -288,7 +288,7 @@ def test_a_set_with_users_is_not_replaced():
 def test_an_unreadable_line_counts_as_nothing_written_and_all_poisoned():
     async def scenario(bench):
         bench.failing = {3}
-        bench.rows[3] = sidecar.UNREADABLE
+        bench.rows[3] = sidecar.POISON
         bench.ops = [3]
         await bench.idle()
         await bench.clock()
