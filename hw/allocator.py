@@ -104,7 +104,7 @@ class Allocator(wiring.Component):
             updates.w_en.eq(update.held_up | update.held_down | update.pin_up | update.pin_down),
         ]
         self._settled = Signal()
-        m.d.comb += self._settled.eq(~updates.w_en & ~updates.r_rdy)
+        m.d.comb += self._settled.eq(~updates.w_en & ~updates.r_rdy & ~update.take & ~update.release)
         frame_ready, frame = self._frames(m, update)
 
         # One access to the rows at a time: clearing, updates of commits, queries, commands.

@@ -583,10 +583,8 @@ class MissEngine(wiring.Component):
                         with m.Case(_Source.NOTHING):
                             with m.If(has_write):
                                 answer(1)
-                            with m.Elif(has_read & self._bound[sel]):
-                                m.d.sync += self._source[sel].eq(_Source.BYPASS)
                             with m.Elif(has_read):
-                                self._want(m)
+                                m.next = "RETURN"
                             with m.Else():
                                 m.next = "CLOSE"
 
@@ -619,6 +617,24 @@ class MissEngine(wiring.Component):
                 m.next = "PICK"
                 with m.If((self._list_count[self._list_of(sel, rwd)] != 1) & ~reads.r_rdy & ~writes.r_rdy):
                     m.next = "FETCH_ANSWER"
+        with m.State("RETURN"):
+            # Reads of a miss whose writes were dropped go back to the backlog: they need a miss of their own, which may
+            # remember a bypass slot.
+            backlog = self._backlog(0)
+            with m.If(self._list_count[backlog] == 0):
+                m.d.sync += self._list_head[backlog].eq(self._list_head[sel])
+            with m.Else():
+                m.d.comb += [
+                    self._link_write.en.eq(1),
+                    self._link_write.addr.eq(self._list_tail[backlog]),
+                    self._link_write.data.eq(self._list_head[sel]),
+                ]
+            m.d.sync += [
+                self._list_tail[backlog].eq(self._list_tail[sel]),
+                self._list_count[backlog].eq(self._list_count[backlog] + self._list_count[sel]),
+                self._list_count[sel].eq(0),
+            ]
+            m.next = "CLOSE"
         with m.State("CLOSE"):
             self._offer_note(m, EngineKind.MISS_CLOSE)
             with m.If(self.notes.ready):

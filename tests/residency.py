@@ -154,7 +154,8 @@ class World:
         # Flash
         self.flash = {}
         self._page_commands = {}
-        # Victim engine: the answer to come; (head, block) that it finds no victim for
+        # Victim engine: ended migrations it was told of, by head; the answer to come; blocks it finds nothing for
+        self._ended = [0] * config.heads
         self._victim = None
         self._victim_taken = False
         self.denied = set()
@@ -227,6 +228,9 @@ class World:
                 or any(self._host_slots.values())
             )  # fmt: skip
             quiet = 0 if busy else quiet + 1
+            ended = ctx.get(self.dut.migration_ended)
+            if ended.valid:
+                self._ended[ended.head] += 1
             await ctx.tick()
             self.clock += 1
 
@@ -241,6 +245,9 @@ class World:
         assert ctx.get(dut.pool_frames) == allocator.pool_frames
         assert ctx.get(dut.unwritable) == self.golden.migration.unwritable
         for head in range(self.config.heads):
+            ends = (EngineKind.MISS_CLOSE, SlotKind.EVICT, SlotKind.RESTORE)
+            left = [record for kind in ends for record in self.kinds(kind) if record["head"] == head]
+            assert self._ended[head] == len(left), "a block left that the victim engine was not told of"
             self._set(ctx, dut.inspect_head, head)
             await ctx.tick().repeat(2)
             assert ctx.get(dut.inspect_held) == allocator.held[head]
