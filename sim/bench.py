@@ -37,7 +37,7 @@ def main(arguments=None):
     parser = _Parser(prog="python -m sim bench", description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--only", nargs="+", choices=BENCHES, metavar="NAME", help=f"of {', '.join(BENCHES)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows to a file too")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the runs' files there (progress: some 100 MB)")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the files of the runs there (some 100 MB)")
     options = parser.parse_args(arguments)
     if options.json is not None and not options.json.resolve().parent.is_dir():
         parser.error(f"--json {options.json}: must be a file in a folder that exists")

@@ -60,7 +60,7 @@ def slots_per_clock(config, folder):
 
 
 def resident_reads(folder, *, presets=("small", "tiny"), simulator="verilator"):
-    """Rows of the bench."""
+    """Single-line reads of resident blocks with ideal memory, as many as fit: rows of slots a clock, all compared."""
     rows = []
     for name in presets:
         config = preset(name)

@@ -57,7 +57,7 @@ def _golden(folder):
 
 
 def speed(folder):
-    """Rows of the bench."""
+    """Clocks a second of both forms on both simulators, records a second of the golden model: rows."""
     config = preset("tiny")
     rates = {
         "Verilator, batch": _batch("verilator", config, LONGER, folder / "verilator-batch"),

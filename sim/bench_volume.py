@@ -33,7 +33,7 @@ def _run(simulator, steps, out):
 
 
 def lock_step(folder):
-    """Rows of the bench: the whole workload on Verilator, its beginning on both."""
+    """The whole workload on Verilator, its beginning on both simulators (some minutes): rows of records compared."""
     rows = []
     for name, simulator, steps, least in (
         ("Verilator, all steps", "verilator", None, VERILATOR_RECORDS),

@@ -1,0 +1,155 @@
+"""The benches: the adversarial one in its short form, and that each can say no."""
+
+import json
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+
+from golden.address import Target, decode
+from golden.config import preset
+from golden.csr import reset_regions
+from golden.events import EngineKind, Lane, pack
+from golden.hints import HeaderCheck, check_header
+from golden.metadata import SlotKind
+from sim import bench
+from sim.adversary import adversarial_operations, adversarial_registers, adversarial_rounds
+from sim.bench_batch import run_checked
+from sim.bench_progress import Pressure, progress
+from sim.bench_resident import slots_per_clock
+from sim.bench_row import Row
+from tb.batch import SLOTS, BatchSettings
+from tb.build import SimulationFailed
+from tb.recorded import EVENTS
+from tb.stimulus import Op
+from tb.tops import batch_top
+
+TINY = preset("tiny")
+REGION = reset_regions(TINY)[0]
+SHORT = {"clocks": 200_000, "steps": 40}
+
+
+def test_no_request_is_left_unanswered_in_the_short_form(tmp_path):
+    rows = progress(tmp_path, **SHORT)
+    assert [row.text() for row in rows if row.verdict == "FAILED"] == []
+
+
+def test_both_simulators_record_the_same_under_adversarial_traffic(tmp_path):
+    files = []
+    for simulator in ("verilator", "icarus"):
+        progress(tmp_path / simulator, simulator=simulator, clocks=4_000, steps=4)
+        files.append((tmp_path / simulator / EVENTS).read_bytes())
+    assert files[0] == files[1]
+    assert files[0].count(b"\n") > 100
+
+
+def test_a_message_that_waits_too_long_stops_the_run(tmp_path):
+    given = BatchSettings(flash_read_clocks=3000, message_clocks=1000, registers=adversarial_registers(TINY))
+    operations = adversarial_operations(TINY, REGION, seed=1, steps=3)
+    with pytest.raises(SimulationFailed, match="has waited for 1000 clocks"):
+        run_checked(batch_top("verilator", TINY), TINY, operations, given, tmp_path)
+
+
+def test_a_lock_step_that_breaks_stops_the_bench_and_says_why(tmp_path):
+    def wrong(lane, fields):
+        raise RuntimeError("the observer saw a record")
+
+    operations = list(islice(adversarial_operations(TINY, REGION, seed=1, steps=1), 20))
+    given = BatchSettings(registers=adversarial_registers(TINY))
+    with pytest.raises(SimulationFailed, match="the observer saw a record"):
+        run_checked(batch_top("verilator", TINY), TINY, operations, given, tmp_path, observer=wrong)
+
+
+def test_a_stimulus_without_messages_is_not_played_again_and_again(tmp_path):
+    with pytest.raises(ValueError, match="must have a message"):
+        run_checked(batch_top("verilator", TINY), TINY, [], BatchSettings(play_clocks=1000), tmp_path)
+
+
+def test_the_adversary_can_be_played_again_and_its_hints_go_on():
+    now, loaded, checks = 0, False, set()
+    for _ in range(2):
+        for operation in adversarial_operations(TINY, REGION, seed=2, steps=60):
+            if operation.op != Op.WRITE or decode(TINY, [REGION], operation.address).target != Target.HINT:
+                continue
+            check, now = check_header(TINY, operation.data, now, loaded, 256)
+            loaded = loaded or check == HeaderCheck.ADVANCE
+            checks.add(check)
+    assert now == 2 << 16
+    assert checks == {HeaderCheck.CURRENT, HeaderCheck.ADVANCE, HeaderCheck.STALE, HeaderCheck.MALFORMED}
+
+
+def test_the_adversary_reaches_every_kind_of_place():
+    targets = {
+        (operation.op, decode(TINY, [REGION], operation.address).target)
+        for operation in adversarial_operations(TINY, REGION, seed=3, steps=60)
+        if operation.channel
+    }
+    reads_and_writes = {(op, target) for op in (Op.READ, Op.WRITE, Op.WRITE_PARTIAL) for target in Target}
+    assert targets == reads_and_writes
+
+
+def test_rounds_stay_within_the_rules_but_for_the_pin_too_many():
+    """The quotas of a round sum to the smallest pool and leave each head two frames."""
+    quotas = [word for name, word in adversarial_rounds(TINY)[0] if name in ("QUOTA_MIN", "QUOTA_MAX")]
+    assert sum(quotas[::2]) == TINY.pool_frames_min
+    assert min(quotas[1::2]) >= 2
+
+
+def test_pressure_counts_frames_of_the_reserve_and_pins():
+    pressure = Pressure(TINY)
+    nothing = {"head": 1, "state_before": 2, "flags_before": 0, "flags_after": 0}
+    pressure(Lane.ENGINE, {"kind": EngineKind.POOL, "aux": 1})
+    for _ in range(2):
+        pressure(Lane.SLOT, nothing | {"kind": SlotKind.PROMOTE, "state_after": 3})
+    pressure(Lane.SLOT, nothing | {"kind": SlotKind.PIN, "state_after": 2, "flags_after": 2})
+    pressure(Lane.ENGINE, {"kind": EngineKind.VICTIM, "aux": 2})
+    assert (pressure.reserve, pressure.most_pins, pressure.waived) == (1, 1, 1)
+
+
+def test_slots_per_clock_counts_bubbles_and_notes_between_the_first_and_the_last_read(tmp_path):
+    kinds = [SlotKind.WRITE, SlotKind.READ, None, SlotKind.READ, SlotKind.READ, SlotKind.WRITE, None]
+    lines = [
+        "E 0" if kind is None else f"S {pack(TINY, Lane.SLOT, sequence=i, kind=kind):x}" for i, kind in enumerate(kinds)
+    ]
+    (tmp_path / EVENTS).write_text("\n".join(lines) + "\n")
+    (tmp_path / SLOTS).write_text("3\n10\n11\n13\n20\n")
+    assert slots_per_clock(TINY, tmp_path) == (3 / 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("relation", "required", "verdict"),
+    [(">=", 5, "ok"), (">=", 6, "FAILED"), ("<=", 4, "FAILED"), ("=", 5, "ok"), ("", None, "reported")],
+)
+def test_a_row_compares_what_was_measured(relation, required, verdict):
+    row = Row("progress", "a number", 5, "of them", relation, required)
+    assert row.verdict == verdict
+    assert row.as_dict()["verdict"] == verdict and verdict in row.text()
+
+
+def test_the_exit_code_says_whether_every_number_was_reached(tmp_path, monkeypatch, capsys):
+    good = Row("resident_reads", "good", 1, "of it", ">=", 1)
+
+    def broken(folder):
+        """Breaks."""
+        raise SimulationFailed("it hangs")
+
+    def rows(*given):
+        def run(folder):
+            """Measures."""
+            return list(given)
+
+        return run
+
+    file = tmp_path / "rows.json"
+    for runner, code in ((rows(good), 0), (rows(good, replace(good, measured=0)), 1), (broken, 1)):
+        monkeypatch.setitem(bench.BENCHES, "resident_reads", runner)
+        assert bench.main(["--only", "resident_reads", "--json", str(file)]) == code
+        assert set(json.loads(file.read_text())) == {"rows", "broken"}
+    assert "it hangs" in capsys.readouterr().out
+
+
+def test_unknown_bench_is_refused_in_one_line(capsys):
+    with pytest.raises(SystemExit) as refused:
+        bench.main(["--only", "everything"])
+    assert refused.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
