@@ -40,6 +40,9 @@ module bench (
     output [63:0] issued,
     output [63:0] answered,
     output [63:0] records,
+    // lines that the endpoint has read from DDR5, and written
+    output reg [63:0] lines_read,
+    output reg [63:0] lines_written,
 
     input [`CSR_ADDRESS_BITS-1:0] csr__awaddr,
     input [2:0] csr__awprot,
@@ -131,9 +134,13 @@ module bench (
             still <= 0;
             done <= 0;
             stuck <= 0;
+            lines_read <= 0;
+            lines_written <= 0;
             overdue <= 0;
         end else begin
             clock <= clock + 1;
+            lines_read <= lines_read + (rvalid && rready);
+            lines_written <= lines_written + (wvalid && wready);
             quiet <= activity || busy || !played ? 0 : quiet + 1;
             still <= progress || !outstanding ? 0 : still + 1;
             if (quiet >= quiet_clocks) done <= 1;
