@@ -1,0 +1,68 @@
+"""What the notes of the host's commands must be: register writes, quotas, pool size, and what is refused."""
+
+from golden.events import EngineKind, ErrorKind, RefusalKind
+from golden.mismatch import Mismatch
+
+__all__ = ["CommandNotes"]
+
+_REFUSALS = {int(kind): kind for kind in RefusalKind}
+
+
+class CommandNotes:
+    """Follows CSR_WRITE, QUOTA, POOL and REFUSAL; `rules` has the method of each kind.
+
+    Parameters
+    ----------
+    endpoint : golden.endpoint.Endpoint
+        The state that the notes change.
+    """
+
+    def __init__(self, endpoint):
+        self._endpoint = endpoint
+        self.rules = {
+            EngineKind.CSR_WRITE: self._csr_write,
+            EngineKind.QUOTA: self._quota,
+            EngineKind.POOL: self._pool,
+            EngineKind.REFUSAL: self._refusal,
+        }
+
+    def _csr_write(self, record):
+        endpoint = self._endpoint
+        if endpoint.register_write is None:
+            raise Mismatch("kind", "no register writes in this run", EngineKind.CSR_WRITE.name)
+        try:
+            endpoint.policy = endpoint.register_write(endpoint.policy, record["key"], record["aux"])
+        except ValueError as error:
+            raise Mismatch("key", error, record["key"]) from None
+
+    def _quota(self, record):
+        allocator = self._endpoint.allocator
+        refusal = allocator.quota_refusal(record["head"], record["aux"], record["key"])
+        if refusal is not None:
+            raise Mismatch("kind", f"REFUSAL {refusal.name}", EngineKind.QUOTA.name)
+        allocator.set_quotas(record["head"], record["aux"], record["key"])
+
+    def _pool(self, record):
+        allocator = self._endpoint.allocator
+        refusal = allocator.pool_refusal(record["aux"])
+        if refusal is not None:
+            raise Mismatch("kind", f"REFUSAL {refusal.name}", EngineKind.POOL.name)
+        allocator.pool_frames = record["aux"]
+
+    def _refusal(self, record):
+        if record["key"] not in _REFUSALS:
+            raise Mismatch("key", "a RefusalKind", record["key"])
+        endpoint, kind, aux = self._endpoint, _REFUSALS[record["key"]], record["aux"]
+        if kind in (RefusalKind.PIN_CAP, RefusalKind.PIN_QUOTA, RefusalKind.PIN_RANGE):
+            # The command's head and block in full.
+            refusal = endpoint.allocator.pin_refusal(aux >> 16, aux & 0xFFFF)
+        elif kind == RefusalKind.POOL_SIZE:
+            refusal = endpoint.allocator.pool_refusal(aux)
+        elif kind == RefusalKind.QUOTA_SUM:
+            refusal = endpoint.allocator.quota_refusal(record["head"], aux, endpoint.config.pool_frames_max)
+        else:
+            # QUOTA_RANGE: `aux` is the maximum, which the minimum or a head out of range may contradict.
+            refusal = kind
+        if refusal != kind:
+            raise Mismatch("key", "no refusal" if refusal is None else refusal.name, kind.name)
+        endpoint.errors_owed[ErrorKind.REFUSED_COMMAND] += 1
