@@ -80,11 +80,23 @@ def test_unwritable_flash_answers_everything(bypass):
     world.fails = lambda write, page: write and world.clock > 1500
     accesses = world.run(random_accesses(Random(5), config, 160), steps=6)
     assert errors(world).count(ErrorKind.FLASH_UNWRITABLE) == 1
+    at = next(r["clock"] for r in world.kinds(EngineKind.ERROR) if r["key"] == ErrorKind.FLASH_UNWRITABLE)
+    failed = [r for r in world.kinds(EngineKind.PAGE_WRITE_DONE) if r["aux"] & 1 and r["clock"] < at]
+    assert len(failed) == config.flash_failure_limit
     assert "unwritable" in [access.result for access in accesses]
     assert all(access.result is not None for access in accesses)
     last = max(record["clock"] for record in world.kinds(EngineKind.ERROR))
     assert not [record for record in world.kinds(SlotKind.DEMOTE) if record["clock"] > last]
     assert [record for record in world.kinds(SlotKind.BYPASS_READ) if record["clock"] > last]
+
+
+def test_reads_of_a_block_whose_writes_are_dropped_are_served():
+    """With unwritable flash, reads and writes of few blocks: reads left behind by a dropped write open a new miss."""
+    config = scarce(flash_failure_limit=1, pool_blocks=5, demotion_slots=2)
+    world = World(config, seed=8, fails=lambda write, page: write and world.clock > 800, stall=0)
+    old = [Access(True, 0, block, 0, block + 1) for block in range(8)]
+    accesses = world.run([*old, *random_accesses(Random(8), config, 200, heads=1, blocks=8)], steps=2)
+    assert [access.result for access in accesses].count("unwritable") > 20
 
 
 def test_flash_that_recovers_in_time_stays_writable():
