@@ -143,7 +143,7 @@ class Queues(wiring.Component):
         record_write = records.write_port()
         record_read = records.read_port(transparent_for=(record_write,))
         queue_rows = 1 << config.head_bits + position_bits(config)
-        m.submodules.queues = queues = Memory(shape=config.block_bits, depth=queue_rows, init=[])
+        m.submodules.blocks = queues = Memory(shape=config.block_bits, depth=queue_rows, init=[])
         block_write = queues.write_port()
         block_read = queues.read_port()
 

@@ -71,12 +71,13 @@ class Tournament(wiring.Component):
             )
             climbing_valid = Signal(name=f"climbing_valid_{level}")
             climbing = Signal(layout, name=f"climbing_{level}")
-            position = Signal(level - 1, name=f"position_{level}")
             m.d.sync += [
                 climbing_valid.eq(own_valid),
                 climbing.eq(Mux(sibling_wins, sibling.as_value(), own.as_value())),
-                position.eq(own_position[1:]),
             ]
+            if level > 1:
+                position = Signal(level - 1, name=f"position_{level}")
+                m.d.sync += position.eq(own_position[1:])
             on_the_way += [own_valid, climbing_valid]
 
         root = Signal(layout, init={"rank": {"none": 1}, "exact": 1})
