@@ -51,7 +51,7 @@ def main(arguments=None):
                 measured = BENCHES[name](folder / name)
             except SettingsError as error:
                 parser.error(error)
-            except SimulationFailed as error:
+            except (SimulationFailed, OSError) as error:
                 broken.append(name)
                 print(f"FAILED    {name}: {error}", flush=True)
                 continue

@@ -52,7 +52,7 @@ def _golden(folder):
     prepare(**common, simulator="verilator", out=folder / "checked").execute()
     checker = Checker(config)
     started = time.monotonic()
-    checker.run(folder / "checked" / "simulation" / EVENTS, lambda: True, lambda: None)
+    checker.run(folder / "checked" / EVENTS, lambda: True, lambda: None)
     return alone["events"] / alone["wall_seconds"], checker.checked / (time.monotonic() - started)
 
 

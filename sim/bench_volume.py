@@ -47,7 +47,7 @@ def lock_step(folder):
             Row(BENCH, f"small, {WORKLOAD}, {name}: mismatches", result["golden"]["mismatches"], "records", "=", 0),
             Row(BENCH, f"small, {WORKLOAD}, {name}: other errors", sum(result["errors"].values()), "errors", "=", 0),
         ]  # fmt: skip
-    files = [folder / f"{simulator}-{ICARUS_STEPS}" / "simulation" / EVENTS for simulator in ("verilator", "icarus")]
+    files = [folder / f"{simulator}-{ICARUS_STEPS}" / EVENTS for simulator in ("verilator", "icarus")]
     texts = [file.read_bytes() for file in files]
     return [
         *rows,
