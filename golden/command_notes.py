@@ -27,13 +27,13 @@ class CommandNotes:
         }
 
     def _csr_write(self, record):
-        endpoint = self._endpoint
-        if endpoint.register_write is None:
-            raise Mismatch("kind", "no register writes in this run", EngineKind.CSR_WRITE.name)
+        registers, address, value = self._endpoint.registers, record["key"], record["aux"]
+        if address not in registers:
+            raise Mismatch("key", "the address of a policy or region register", address)
         try:
-            endpoint.policy = endpoint.register_write(endpoint.policy, record["key"], record["aux"])
+            registers.write(address, value)
         except ValueError as error:
-            raise Mismatch("key", error, record["key"]) from None
+            raise Mismatch("aux", error, value) from None
 
     def _quota(self, record):
         allocator = self._endpoint.allocator

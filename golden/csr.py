@@ -11,7 +11,8 @@ from golden.metadata import Outcome, SlotKind
 from golden.policy import Policy, Priority, ScoreSource
 
 __all__ = [
-    "NAMES", "COUNTERS", "address", "pack", "unpack", "reset_value", "reset_regions", "apply", "legal", "counted",
+    "NAMES", "COUNTERS", "address", "pack", "unpack", "reset_value", "reset_regions", "policy_addresses", "apply",
+    "legal", "counted",
 ]  # fmt: skip
 
 #: every register; those of regions that a configuration does not have answer with SLVERR
@@ -19,6 +20,8 @@ NAMES = tuple(REGISTERS)
 
 _NAME_OF = {address: name for name, (address, _) in REGISTERS.items()}
 _BASE_LO_BITS = 32
+_POLICY_NAMES = ("POLICY", "ALPHA", "LAMBDA", "LEAP_CAP")
+_REGION_NAMES = ("BASE_LO", "BASE_HI", "HEADS", "FIRST_HEAD", "CTRL")
 
 #: counter -> (slot kinds, outcomes, whether only touches count); a commit may count in several
 COUNTERS = {
@@ -84,6 +87,12 @@ def reset_regions(config):
     """The regions after reset: the first holds every head, from address 0; the others are off."""
     whole = Region(base=0, heads=config.heads, first_head=0, enabled=True)
     return (whole, *(Region(base=0, heads=0, first_head=0, enabled=False) for _ in range(config.regions - 1)))
+
+
+def policy_addresses(config):
+    """Byte addresses of the policy and region registers that a configuration has, those that `apply` takes."""
+    regions = (f"REGION[{number}].{name}" for number in range(config.regions) for name in _REGION_NAMES)
+    return frozenset(map(address, (*_POLICY_NAMES, *regions)))
 
 
 def _apply_region(region, register, value):

@@ -17,7 +17,7 @@ from golden.mismatch import Mismatch
 from golden.misses import Misses, Request
 from golden.note_rules import NoteRules
 from golden.page_tags import PageTags
-from golden.policy import Policy
+from golden.registers import Registers
 from golden.score import key
 from golden.slot_record import slot_of, slot_record
 from golden.slot_rules import SlotRules
@@ -38,13 +38,10 @@ class Endpoint:
     Parameters
     ----------
     config : Config
-    policy : Policy
+    policy : Policy, optional
         The policy registers as they stand at the first record.
-    pool_frames : int
+    pool_frames : int, optional
         The pool size register likewise.
-    register_write : callable (policy, byte address, value) -> Policy, optional
-        The policy registers after a CSR_WRITE note; raises ValueError for a write that cannot be. Without it there are
-        no register writes.
 
     Attributes
     ----------
@@ -52,7 +49,7 @@ class Endpoint:
         The step counter.
     table : dict of (head, block) -> Entry
         The blocks that a slot has changed so far.
-    allocator, bypass_slots, misses, migration, hint_line, page_tags
+    registers, allocator, bypass_slots, misses, migration, hint_line, page_tags
         The engines' parts of the state.
     counters : list of HeadCounters, one a head
     bypasses, victims, waived : int
@@ -63,10 +60,9 @@ class Endpoint:
         ERROR notes that have to come yet.
     """
 
-    def __init__(self, config, *, policy=None, pool_frames=None, register_write=None):
+    def __init__(self, config, *, policy=None, pool_frames=None):
         self.config = config
-        self.policy = Policy() if policy is None else policy
-        self.register_write = register_write
+        self.registers = Registers(config, policy)
         self.now = 0
         self.table = {}
         self.allocator = Allocator(config, pool_frames)
@@ -83,6 +79,11 @@ class Endpoint:
         self._sequence = 0
         self._slot_rules = SlotRules(self)
         self._note_rules = NoteRules(self)
+
+    @property
+    def policy(self):
+        """The policy registers now."""
+        return self.registers.policy
 
     @property
     def page_write_tag(self):

@@ -20,13 +20,7 @@ class Standalone:
     """
 
     def __init__(self, config, *, policy=None, pool_frames=None, on_record=None):
-        regions = csr.reset_regions(config)
-        self.endpoint = Endpoint(
-            config,
-            policy=policy,
-            pool_frames=pool_frames,
-            register_write=lambda policy, address, value: csr.apply(policy, regions, address, value)[0],
-        )
+        self.endpoint = Endpoint(config, policy=policy, pool_frames=pool_frames)
         self._config = config
         self._on_record = on_record
         self._sequence = 0

@@ -3,7 +3,6 @@
 import time
 import traceback
 
-from golden.csr import apply, reset_regions
 from golden.endpoint import Endpoint
 from golden.events import Lane, unpack
 from golden.mismatch import Mismatch
@@ -57,10 +56,7 @@ class Checker:
         self.statistics = Statistics()
         self.checked = 0
         self.mismatch = None
-        regions = reset_regions(config)
-        self._endpoint = Endpoint(
-            config, register_write=lambda policy, address, value: apply(policy, regions, address, value)[0]
-        )
+        self._endpoint = Endpoint(config)
 
     @property
     def victims(self):

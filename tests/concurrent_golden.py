@@ -34,13 +34,7 @@ class ConcurrentDevice:
 
     def fresh(self):
         """A golden endpoint that has seen nothing yet, to check the records with."""
-        regions = csr.reset_regions(self.config)
-        return Endpoint(
-            self.config,
-            policy=self.policy,
-            pool_frames=self.pool_frames,
-            register_write=lambda policy, address, value: csr.apply(policy, regions, address, value)[0],
-        )
+        return Endpoint(self.config, policy=self.policy, pool_frames=self.pool_frames)
 
     def run(self, actions):
         """Do so many things, then only finish what is in progress. Returns the records."""

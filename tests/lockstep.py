@@ -7,7 +7,7 @@ from random import Random
 
 from golden.address import hint_address
 from golden.config import LINES_PER_BLOCK
-from golden.csr import address, apply, pack, reset_regions
+from golden.csr import address, pack, reset_regions
 from golden.endpoint import Endpoint as GoldenEndpoint
 from golden.events import Lane, unpack
 from golden.messages import DRSOpcode, NDROpcode
@@ -92,12 +92,9 @@ class Lockstep:
             stall=stall,
             background=lambda line: Random(line).getrandbits(512),
         )
-        regions = reset_regions(config)
-        self.region = regions[0]
+        self.region = reset_regions(config)[0]
         self._hint_window = hint_address(config, self.region, 0)
-        self.golden = GoldenEndpoint(
-            config, register_write=lambda policy, where, value: apply(policy, regions, where, value)[0]
-        )
+        self.golden = GoldenEndpoint(config)
         self.image = Image(poison_allowed=page_fails is not None)
         self._page_fails = page_fails or (lambda write, page: False)
         self._flash_latency = flash_latency
