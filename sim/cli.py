@@ -82,7 +82,7 @@ def _parser():
     option("--out", default="out", metavar="DIR", help="folder of the results")
     option("--seed", type=_whole, default=default.seed, metavar="N", help="of the payload that the workload lacks")
     option("--steps", type=_whole, metavar="N", help="take only the first N steps")
-    option("--waves", action="store_true", help="write a VCD file too (Verilator; large, slow)")
+    option("--waves", action="store_true", help="write a VCD file too (large, slow)")
     commands.add_parser("bench", help="measure the numbers of the README (long)", add_help=False)
     return parser
 

@@ -92,13 +92,24 @@ class _Verilator(Verilator):
         return [[word for word in command if word != "--public-flat-rw"] for command in commands]
 
 
+class _Icarus(Icarus):
+    """The runner's Icarus, with raw VCD in the run's folder: its own module for that is not Verilog-2005, and FST."""
+
+    def _create_iverilog_dump_file(self):
+        dump = f'initial begin $dumpfile("dump.vcd"); $dumpvars(0, {self.hdl_toplevel}); end'
+        self.iverilog_dump_file.write_text(f"module cocotb_iverilog_dump;\n    {dump}\nendmodule\n")
+
+    def _test_command(self):
+        return [[word for word in command if word != "-fst"] for command in super()._test_command()]
+
+
 def _runner(simulator):
     if simulator == "verilator":
         return _Verilator()
     if simulator == "icarus":
         if shutil.which("iverilog") is None:
             raise SimulationFailed("Icarus: `iverilog` must be installed (Debian package `iverilog`)")
-        return Icarus()
+        return _Icarus()
     raise ValueError(f"simulator must be one of {', '.join(SIMULATORS)}, not {simulator!r}")
 
 

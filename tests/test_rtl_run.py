@@ -120,7 +120,8 @@ def test_wrong_read_data_fails_the_run_with_its_place(workload, tmp_path, capsys
     assert (tmp_path / "simulation" / "messages.txt").exists(), "what shows the error is kept"
 
 
-def test_waves_are_raw_vcd(workload, tmp_path):
-    assert run(workload, "verilator", tmp_path, "--steps", "1", "--waves") == 0
+@pytest.mark.parametrize("simulator", ["verilator", "icarus"])
+def test_waves_are_raw_vcd(workload, tmp_path, simulator):
+    assert run(workload, simulator, tmp_path, "--steps", "1", "--waves") == 0
     with open(tmp_path / "waves.vcd") as waves:
         assert any("$enddefinitions" in line for line in waves)
