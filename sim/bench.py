@@ -5,6 +5,7 @@ import json
 import tempfile
 from pathlib import Path
 
+from sim.bench_hit_rates import hit_rates
 from sim.bench_progress import progress
 from sim.bench_resident import resident_reads
 from sim.bench_speed import speed
@@ -19,6 +20,7 @@ BENCHES = {
     "resident_reads": resident_reads,
     "speed": speed,
     "lock_step": lock_step,
+    "hit_rates": hit_rates,
     "progress": progress,
 }
 BAD_INPUT = 2
