@@ -53,8 +53,6 @@ async def nothing_lost_or_doubled_under_stalls(dut):
     for transaction in sent[:-1]:
         source.append(transaction)
     await source.send(sent[-1])
-    while len(seen) < len(sent):
-        await ClockCycles(dut.clk, 10)
-    await ClockCycles(dut.clk, 50)
+    await ClockCycles(dut.clk, 500)
     assert [transaction for _, transaction in seen] == sent
     assert seen[-1][0] - seen[0][0] > 350, "the stalls did not stall"

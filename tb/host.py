@@ -41,7 +41,7 @@ class Response:
     data: int | None = None
     poison: bool = False
     dev_load: int = 0
-    #: clocks from the first offer of the message to the last response
+    #: clocks to the last response from the clock after the issue, in which a free channel offers the message
     latency: int = 0
 
     @property
