@@ -19,11 +19,25 @@ from pathlib import Path
 
 from tests.mutations import MUTATIONS
 
-__all__ = ["MutationError", "Verdict", "apply", "run_mutation", "main"]
+__all__ = ["MutationError", "Verdict", "apply", "run_mutation", "run_unmutated", "main"]
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "mutants"
-SOURCES = ("golden", "hw", "tb", "sim", "tests", "pyproject.toml")
+SOURCES = (
+    "golden",
+    "hw",
+    "tb",
+    "sim",
+    "tests",
+    "docs",
+    "scripts",
+    "pyproject.toml",
+    "README.md",
+    "Makefile",
+    "LICENSE",
+)
+#: the copy of the sources without a mutation, on which every test must pass
+UNMUTATED = "unmutated"
 #: seconds after which a mutant that hangs the regression counts as killed
 TIMEOUT = 1800
 #: what a mutant raises that was not built at all: such a failure proves nothing about the tests
@@ -72,32 +86,47 @@ def _copy_sources(target):
             shutil.copy(source, target / name)
 
 
-def run_mutation(mutation, folder=FOLDER):
-    """The verdict on a mutation, reached in a copy of the sources below `folder`. Raises MutationError."""
-    target = folder / mutation.name
-    _copy_sources(target)
-    apply(mutation, target)
+def _run_tests(target, tests):
+    """(exit code of pytest, seconds, its summary of the first failure) in a copy of the sources."""
     # COLUMNS: pytest cuts its summary to the width of the terminal.
     environment = os.environ | {"PYTHONPATH": str(target), "KV_ENDPOINT_CACHE": str(ROOT / "build"), "COLUMNS": "400"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutation.tests]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     started = time.monotonic()
     try:
         done = subprocess.run(
             command, cwd=target, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
         )
     except subprocess.TimeoutExpired:
-        return Verdict(True, TIMEOUT, "timeout")
-    seconds = time.monotonic() - started
+        return 1, TIMEOUT, "timeout"
     # 1: tests failed. 0: passed. Anything else means that the tests did not run.
     if done.returncode not in (0, 1):
-        raise MutationError(f"{mutation.name}: pytest ended with {done.returncode}: {done.stdout[-2000:]}")
+        raise MutationError(f"pytest ended with {done.returncode}: {done.stdout[-2000:]}")
     failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    by = failed[0] if failed else "all passed"
+    return done.returncode, time.monotonic() - started, failed[0] if failed else "all passed"
+
+
+def run_mutation(mutation, folder=FOLDER):
+    """The verdict on a mutation, reached in a copy of the sources below `folder`. Raises MutationError."""
+    target = folder / mutation.name
+    _copy_sources(target)
+    apply(mutation, target)
+    code, seconds, by = _run_tests(target, mutation.tests)
     reason = by.partition(" - ")[2]
     if by.startswith("ERROR") or reason.split(":")[0].rpartition(".")[2] in BROKEN:
         raise MutationError(f"{mutation.name}: no check: {by}")
     shutil.rmtree(target)
-    return Verdict(done.returncode == 1, seconds, by)
+    return Verdict(code == 1, seconds, by)
+
+
+def run_unmutated(mutations, folder=FOLDER):
+    """Run every test of `mutations` on a copy without a mutation. Raises MutationError for one that fails there."""
+    target = folder / UNMUTATED
+    _copy_sources(target)
+    code, seconds, by = _run_tests(target, sorted({test for mutation in mutations for test in mutation.tests}))
+    if code:
+        raise MutationError(f"the sources without a mutation: {by}")
+    shutil.rmtree(target)
+    return seconds
 
 
 def _sources_hash():
@@ -139,6 +168,8 @@ def main(arguments=None, mutations=MUTATIONS, folder=FOLDER):
     open_mutations = [mutation for mutation in chosen if mutation.name not in verdicts]
     print(f"{len(chosen) - len(open_mutations)} killed before, {len(open_mutations)} to run", flush=True)
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        # A test that fails anyway would seem to kill everything.
+        unmutated = pool.submit(run_unmutated, open_mutations, folder) if open_mutations else None
         futures = {pool.submit(run_mutation, mutation, folder): mutation for mutation in open_mutations}
         for number, future in enumerate(concurrent.futures.as_completed(futures), 1):
             mutation = futures[future]
@@ -148,6 +179,13 @@ def main(arguments=None, mutations=MUTATIONS, folder=FOLDER):
             kept["killed"] = {name: asdict(verdict) for name, verdict in verdicts.items() if verdict.killed}
             verdicts_file.write_text(json.dumps(kept, indent=2))
 
+    if unmutated is not None:
+        try:
+            print(f"without a mutation all tests pass, in {unmutated.result():.0f} s")
+        except MutationError as error:
+            print(error)
+            verdicts_file.unlink(missing_ok=True)
+            return 1
     survivors = [mutation for mutation in chosen if not verdicts[mutation.name].killed]
     print(f"{'mutation':<40} {'seconds':>7}  killed by")
     for mutation in chosen:

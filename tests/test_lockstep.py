@@ -3,7 +3,7 @@
 from golden.address import encode, hint_address
 from golden.config import LINES_PER_BLOCK, preset
 from golden.csr import pack
-from golden.events import EngineKind
+from golden.events import EngineKind, ErrorKind
 from golden.hints import pack_hint
 from golden.messages import DRSOpcode, NDROpcode
 from golden.metadata import Outcome, SlotKind
@@ -66,6 +66,21 @@ def test_a_frame_is_given_up_when_the_reads_under_way_have_ended():
     bench.run(operations, limit=6000)
     frame = next(record["frame"] for record in bench.kinds(EngineKind.VICTIM) if record["block"] == 0)
     assert frame in {record["frame"] for record in bench.kinds(EngineKind.PAGE_READ)}, "its frame was not used again"
+
+
+def test_the_step_counter_stops_before_its_end():
+    """With 17 bits it may not reach 2^16: the hint that would is answered, and reported, but moves nothing."""
+    config = preset("tiny", step_bits=17)
+    bench = Lockstep(config, seed=7)
+    window = hint_address(config, bench.region, 2)
+    headers = (0xFFFE, 0xFFFF, 0, 1, 0xFFFF)
+    operations = [step for header in headers for step in (write(window, pack_hint(header, [])), fence_all())]
+    bench.run(operations, limit=1000)
+    assert [record["aux"] for record in bench.kinds(EngineKind.STEP)] == [0xFFFE, 0xFFFF]
+    errors = bench.kinds(EngineKind.ERROR)
+    assert [(record["key"], record["aux"]) for record in errors] == [(ErrorKind.STEP_EXHAUSTED, aux) for aux in (0, 1)]
+    answered = [Outcome.HINT_DONE] * 2 + [Outcome.HINT_EXHAUSTED] * 2 + [Outcome.HINT_DONE]
+    assert [record["outcome"] for record in bench.kinds(SlotKind.ANSWER)] == answered
 
 
 def test_decisions_and_data_are_right_while_a_small_pool_overflows():

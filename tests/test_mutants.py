@@ -59,3 +59,10 @@ def test_a_mutant_that_cannot_be_built_is_no_kill(tmp_path):
     )
     with pytest.raises(MutationError, match="no check: .*NameError"):
         run_mutation(broken, tmp_path)
+
+
+def test_a_test_that_fails_without_a_mutation_kills_nothing(tmp_path, capsys):
+    (failing := tmp_path / "test_failing.py").write_text("def test_failing():\n    assert False\n")
+    assert main([], mutations=(replace(HARMLESS, tests=(str(failing),)),), folder=tmp_path) == 1
+    assert "the sources without a mutation: FAILED" in capsys.readouterr().out
+    assert not (tmp_path / "verdicts.json").exists()

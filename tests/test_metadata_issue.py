@@ -1,0 +1,97 @@
+"""The metadata pipeline issues a slot only when its table is clear and its data operation and its record have room."""
+
+from amaranth.hdl import ResetInserter, Signal
+
+from golden.config import preset
+from golden.metadata import Outcome, SlotKind
+from hw.metadata import MetadataPipeline
+from tests.simulation import set_payload, simulate
+
+CONFIG = preset("tiny")
+
+
+def run(body):
+    """`body(ctx, dut)` on a pipeline whose table is clear; reads are offered in every clock, numbered by their tag."""
+    dut = MetadataPipeline(config=CONFIG)
+
+    async def bench(ctx):
+        ctx.set(dut.record_room, 1)
+        await ctx.tick().until(dut.ready)
+        await body(ctx, dut)
+
+    simulate(dut, bench)
+
+
+async def offer_reads(ctx, dut, clocks):
+    """How many of the reads, which answer zeros, issue. Their `id` counts."""
+    issued = 0
+    ctx.set(dut.req_slots.valid, 1)
+    for _ in range(clocks):
+        set_payload(ctx, dut.req_slots.payload, {"kind": SlotKind.READ, "id": issued % CONFIG.read_slots})
+        issued += ctx.get(dut.req_slots.ready)
+        await ctx.tick()
+    ctx.set(dut.req_slots.valid, 0)
+    return issued
+
+
+def test_no_data_operation_is_lost_while_the_datapath_takes_none():
+    async def body(ctx, dut):
+        issued = await offer_reads(ctx, dut, 60)
+        assert 0 < issued <= dut.data_depth
+        await ctx.tick().repeat(dut.commit_stage)
+        ctx.set(dut.data_ops.ready, 1)
+        taken = []
+        for _ in range(60):
+            if ctx.get(dut.data_ops.valid):
+                taken.append(int(ctx.get(dut.data_ops.payload.id)))
+            await ctx.tick()
+        assert taken == list(range(issued))
+
+    run(body)
+
+
+def test_nothing_issues_while_the_event_port_has_no_room():
+    async def body(ctx, dut):
+        ctx.set(dut.data_ops.ready, 1)
+        ctx.set(dut.record_room, 0)
+        assert await offer_reads(ctx, dut, 20) == 0
+        ctx.set(dut.record_room, 1)
+        assert await offer_reads(ctx, dut, 20) == 20
+
+    run(body)
+
+
+def test_nothing_issues_before_the_table_is_clear_and_a_reset_clears_it():
+    reset = Signal()
+    dut = MetadataPipeline(config=CONFIG)
+
+    async def clear(ctx):
+        ctx.set(dut.record_room, 1)
+        clocks = 0
+        while not ctx.get(dut.ready):
+            assert await offer_reads(ctx, dut, 1) == 0
+            clocks += 1
+        assert clocks == CONFIG.blocks
+
+    async def outcome(ctx, port, kind):
+        set_payload(ctx, port.payload, {"kind": kind, "head": 3, "block": 5})
+        ctx.set(port.valid, 1)
+        await ctx.tick()
+        ctx.set(port.valid, 0)
+        await ctx.tick().repeat(dut.commit_stage - 1)
+        assert ctx.get(dut.commit.valid)
+        return Outcome(ctx.get(dut.commit.outcome))
+
+    async def bench(ctx):
+        ctx.set(dut.data_ops.ready, 1)
+        await clear(ctx)
+        assert await outcome(ctx, dut.engine_slots, SlotKind.ALLOCATE) == Outcome.DONE
+        await ctx.tick()
+        assert await outcome(ctx, dut.req_slots, SlotKind.READ) == Outcome.HIT
+        ctx.set(reset, 1)
+        await ctx.tick()
+        ctx.set(reset, 0)
+        await clear(ctx)
+        assert await outcome(ctx, dut.req_slots, SlotKind.READ) == Outcome.ZEROS
+
+    simulate(ResetInserter(reset)(dut), bench)
