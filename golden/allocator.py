@@ -60,15 +60,16 @@ class Allocator:
 
     @property
     def free_frames(self):
-        """Frames that nobody has, spare and reserve included."""
-        return len(self._returned) + self._config.bypass_base - self._never_used
+        """Frames of pool, spare and reserve that nobody has; none after the pool became smaller than what is used."""
+        given_out = self._never_used - len(self._returned)
+        return max(0, self.pool_frames + self._config.spare_frames + self._config.reserve_frames - given_out)
 
     @property
     def next_frame(self):
         """The free frame that is given out next: the longest-free returned one, else the lowest never used; or None."""
-        if self._returned:
-            return self._returned[0]
-        return self._never_used if self._never_used < self._config.bypass_base else None
+        if not self.free_frames:
+            return None
+        return self._returned[0] if self._returned else self._never_used
 
     def observe(self, head, kind, before, after):
         """Follow a committed slot: `before` and `after` are the entries around it."""

@@ -54,7 +54,7 @@ class Allocator(wiring.Component):
     inspect_head : In(head), inspect_held, inspect_minimum, inspect_maximum : Out(32)
         2 clocks later.
     held, free, pins, pool_frames : Out
-        Frames held in total, free frames, pinned blocks, the pool size register.
+        Frames held in total, free frames (of the pool, spare and reserve), pinned blocks, the pool size register.
     """
 
     def __init__(self, *, config):
@@ -77,7 +77,7 @@ class Allocator(wiring.Component):
                 "inspect_minimum": Out(32),
                 "inspect_maximum": Out(32),
                 "held": Out(count),
-                "free": Out(count, init=config.bypass_base),
+                "free": Out(count),
                 "pins": Out(range(config.blocks + 1)),
                 "pool_frames": Out(count, init=config.pool_frames_max),
             }
@@ -182,7 +182,7 @@ class Allocator(wiring.Component):
 
     def _watch(self, m):
         """What each commit changes, 1 clock later."""
-        commit = self.commit
+        config, commit = self._config, self.commit
         kind = commit.slot.kind
         update = Signal(
             data.StructLayout(
@@ -210,9 +210,14 @@ class Allocator(wiring.Component):
             update.release.eq(done & (kind == SlotKind.EVICT)),
             update.pinned.eq(commit.valid & is_pin),
         ]
+        # Frames with a block or on their way out, and how many there may be. A smaller pool may leave more in use.
+        used = Signal(_count_bits(config))
+        capacity = Signal(_count_bits(config), init=config.bypass_base)
+        m.d.comb += self.free.eq(Mux(capacity > used, capacity - used, 0))
         m.d.sync += [
             self.held.eq(self.held + update.held_up - update.held_down),
-            self.free.eq(self.free + update.release - update.take),
+            used.eq(used + update.take - update.release),
+            capacity.eq(self.pool_frames + config.spare_frames + config.reserve_frames),
             self.pins.eq(self.pins + update.pin_up - update.pin_down),
         ]
         self._pin_committed = update.pinned

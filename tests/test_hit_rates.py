@@ -1,4 +1,4 @@
-"""On the bundled trace the reset policy comes near the best that a policy with bypass could reach knowing the future."""
+"""On the bundled trace the reset policy comes near the best that a policy with bypass could do knowing the future."""
 
 import json
 
