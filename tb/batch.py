@@ -79,10 +79,9 @@ def run(built, operations, given, folder, *, seed=None):
     """Play `operations` on a build of `bench` in `folder`; returns the outcome.
 
     The outcome is a dict: `clocks`, `messages`, `records`, `slowest`, the most clocks that a message took, `refused`,
-    how many register writes of `rounds` were, `lines_read` and `lines_written`, what the endpoint's own accesses to DDR5
-    moved (pages not included), and `registers`, what was read back by name. The folder
-    then holds the files of `tb/recorded.py`; while it runs, progress.json there has the counters. Raises
-    `build.SimulationFailed`.
+    how many register writes of `rounds` were, `lines_read` and `lines_written`, what the endpoint's own accesses to
+    DDR5 moved (pages not included), and `registers`, what was read back by name. The folder then holds the files of
+    `tb/recorded.py`; while it runs, progress.json there has the counters. Raises `build.SimulationFailed`.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
