@@ -5,6 +5,8 @@ Host, DDR5, flash and registers are plain Python, so a run needs no other simula
 
 from random import Random
 
+from amaranth.hdl import ResetInserter, Signal
+
 from golden.address import hint_address
 from golden.config import LINES_PER_BLOCK
 from golden.csr import address, pack, reset_regions
@@ -94,12 +96,19 @@ class Lockstep:
         )
         self.region = reset_regions(config)[0]
         self._hint_window = hint_address(config, self.region, 0)
-        self.golden = GoldenEndpoint(config)
-        self.image = Image(poison_allowed=page_fails is not None)
+        self._poison_allowed = page_fails is not None
         self._page_fails = page_fails or (lambda write, page: False)
         self._flash_latency = flash_latency
         #: page -> its lines and its sidecar line
         self._flash = {}
+        self._reset = Signal()
+        self._pack = {name: _packer(getattr(self.dut, name).payload) for name in ("req", "rwd", "page_done")}
+        self._begin()
+
+    def _begin(self):
+        """What is new after a reset: everything but the contents of DDR5 and flash."""
+        self.golden = GoldenEndpoint(self.config)
+        self.image = Image(poison_allowed=self._poison_allowed)
         #: tag -> (due clock, command)
         self._pages = {}
         self.records = []
@@ -110,7 +119,6 @@ class Lockstep:
         self._clock = self._moved = 0
         self._driven = {}
         self._offered = {"req": None, "rwd": None}
-        self._pack = {name: _packer(getattr(self.dut, name).payload) for name in ("req", "rwd", "page_done")}
 
     def _record(self, lane, fields):
         self.golden.check(lane, fields)
@@ -121,16 +129,23 @@ class Lockstep:
         lane = Lane.SLOT if type(kind).__name__ == "SlotKind" else Lane.ENGINE
         return [fields for where, fields in self.records if where == lane and fields["kind"] == kind]
 
-    def run(self, operations, *, limit=20_000):
-        """Run to the end; what came is checked as it comes. Raises `Mismatch`, `DataMismatch` or AssertionError."""
+    def run(self, operations, *, limit=20_000, cut=()):
+        """Run to the end; what came is checked as it comes. Raises `Mismatch`, `DataMismatch` or AssertionError.
+
+        `cut`: pairs (operations, clocks), run one after the other before `operations`, each for so many clocks and then
+        cut off by a reset.
+        """
         print(f"seed {self.seed}")
 
         async def bench(ctx):
-            for name, value in self.registers:
-                await self._write_register(ctx, name, value)
+            for doomed, clocks in cut:
+                await self._write_registers(ctx)
+                await self._serve(ctx, list(doomed), limit, until=self._clock + clocks)
+                await self._cut_off(ctx)
+            await self._write_registers(ctx)
             await self._serve(ctx, list(operations), limit)
 
-        simulate(self.dut, bench)
+        simulate(ResetInserter(self._reset)(self.dut), bench)
         self._merger.finish()
         self.golden.finish()
 
@@ -143,7 +158,24 @@ class Lockstep:
     def _ready(self):
         return int(self.rng.random() >= self.stall)
 
+    async def _cut_off(self, ctx):
+        """Reset the endpoint and all around it."""
+        dut, bus = self.dut, self.dut.csr
+        valids = (dut.req.valid, dut.rwd.valid, dut.page_done.valid, dut.mem.rvalid, dut.mem.bvalid)
+        for valid in (*valids, bus.awvalid, bus.wvalid, bus.arvalid):
+            ctx.set(valid, 0)
+        ctx.set(self._reset, 1)
+        for _ in range(3):
+            await ctx.tick()
+        ctx.set(self._reset, 0)
+        self.memory.forget()
+        self._begin()
+
     # Registers --------------------------------------------------------------------------------------------------------
+
+    async def _write_registers(self, ctx):
+        for name, value in self.registers:
+            await self._write_register(ctx, name, value)
 
     async def _write_register(self, ctx, name, value):
         bus = self.dut.csr
@@ -193,10 +225,13 @@ class Lockstep:
         self._clock += 1
         await ctx.tick()
 
-    async def _serve(self, ctx, operations, limit):
+    async def _serve(self, ctx, operations, limit, until=None):
+        """Run `operations` to the end, or until clock `until`."""
         numbered = list(enumerate(operations))
         start = self._clock
         while numbered or self._busy() or self._clock - self._moved < QUIET_CLOCKS:
+            if self._clock == until:
+                return
             assert self._clock - start < limit, f"unanswered after {limit} clocks: {self._open}; {self.records[-8:]}"
             self._offer(ctx, numbered)
             taken = [
