@@ -33,8 +33,8 @@ class AddressDecoder(wiring.Component):
     messages : In(stream), decoded : Out(stream)
     regions : In(array of regions)
     freeze : In(1)
-        High from a clock before `regions` change to a clock after. Nothing moves meanwhile, so each message is decoded by
-        the regions of one time.
+        High from a clock before `regions` change to a clock after. Nothing moves meanwhile, so each message is decoded
+        by the regions of one time.
     """
 
     def __init__(self, *, config, channel):
