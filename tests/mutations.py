@@ -371,10 +371,7 @@ MUTATIONS = (
         file="hw/residency.py",
         old="late.valid.eq(misses.ended.valid & migration.ended.valid)",
         new="late.valid.eq(0)",
-        tests=(
-            "tests/test_misses.py",
-            "tests/test_migration.py",
-        ),
+        tests=("tests/test_misses.py::test_every_request_is_answered_and_every_decision_is_legal",),
         why="a miss and a demotion that end at once are both told",
     ),
     Mutation(
