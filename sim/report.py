@@ -3,6 +3,8 @@
 __all__ = ["summary"]
 
 BAR_WIDTH = 40
+#: 1.0 as an eviction key
+KEY_ONE = 1 << 20
 NAMES = {
     "lru": "LRU",
     "lfu": "LFU",
@@ -25,6 +27,28 @@ def _hit_rates(result):
     rates |= {NAMES[name]: rate for name, rate in result["baselines"].items()}
     width = max(map(len, rates))
     return [f"  {name:{width}}  {_rate(rate)}  {_bar(rate or 0)}" for name, rate in rates.items()]
+
+
+def _why(priority, victim):
+    """One eviction and its reason."""
+    key = victim["key"]
+    reason = {
+        "decayed": f"lowest log2(score) + step x lambda, {key / KEY_ONE:.3f}",
+        "product": f"largest (1 - score) x (1 - exp(-age / 1000)), {-key / KEY_ONE:.4f}",
+        "lru": f"oldest event, step {key}",
+    }[priority]
+    waived = ", though announced and not yet read" if victim["waived"] else ""
+    return (
+        f"  step {victim['step']}: head {victim['head']} block {victim['block']} left for head {victim['for_head']}: "
+        f"{reason}{waived}"
+    )
+
+
+def _evictions(result):
+    evictions, priority = result["evictions"], result["settings"]["priority"]
+    exact = f"{evictions['count']:,}, of these {evictions['exact']:,} as brute force says"
+    latest = [_why(priority, victim) for victim in evictions["last"]]
+    return [f"evictions {exact}; bypasses {result['bypasses']:,}" + ("; the latest:" if latest else ""), *latest]
 
 
 def _bytes(count):
@@ -92,8 +116,7 @@ def summary(result):
         "",
         f"demand hit rate: {counts}",
         *_hit_rates(result),
-        f"evictions {result['evictions']['count']:,}, of these {result['evictions']['exact']:,} as brute force says; "
-        f"bypasses {result['bypasses']:,}",
+        *_evictions(result),
         "",
         *_latency(result),
         "moved:",

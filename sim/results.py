@@ -70,7 +70,11 @@ def results(*, config, simulator, workload, settings, timing, measured):
         "baselines": baselines(
             statistics.touches, frames=frames, heads=workload.heads, per_head=settings.pool == "per-head"
         ),
-        "evictions": {"count": statistics.evictions, "exact": measured.exact_victims},
+        "evictions": {
+            "count": statistics.evictions,
+            "exact": measured.exact_victims,
+            "last": list(statistics.last_victims),
+        },
         "bypasses": statistics.bypasses,
         "ddr": {"bytes_read": measured.ddr_bytes_read, "bytes_written": measured.ddr_bytes_written},
         "flash": {"pages_read": statistics.pages_read, "pages_written": statistics.pages_written},

@@ -3,7 +3,7 @@
 Fed with unpacked records in commit order, the same ones that the golden endpoint checks.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from golden.events import EngineKind, ErrorKind, Lane
@@ -11,13 +11,19 @@ from golden.metadata import Outcome, SlotKind
 
 __all__ = ["Statistics"]
 
+#: evictions that are remembered one by one
+LAST_VICTIMS = 3
 #: the slots that stand for a message of the host, once each (but see UNWRITABLE below)
 MESSAGES = (SlotKind.READ, SlotKind.WRITE, SlotKind.ANSWER)
 
 
 @dataclass
 class Statistics:
-    """Counts so far. `touches` has the (head, block) of every touch in commit order."""
+    """Counts so far. `touches` has the (head, block) of every touch in commit order.
+
+    `last_victims` has the latest evictions: step, head, block, key (the lowest among all that could leave), the head
+    that needed the frame, and whether the block was announced and not yet read (waived).
+    """
 
     slots: int = 0
     notes: int = 0
@@ -26,6 +32,7 @@ class Statistics:
     errors: Counter = field(default_factory=Counter)
     touches: list = field(default_factory=list)
     touch_outcomes: Counter = field(default_factory=Counter)
+    last_victims: deque = field(default_factory=lambda: deque(maxlen=LAST_VICTIMS))
     step: int = 0
 
     def record(self, lane, fields):
@@ -53,6 +60,17 @@ class Statistics:
         self.engine[kind] += 1
         if kind == EngineKind.STEP:
             self.step = fields["aux"]
+        elif kind == EngineKind.VICTIM:
+            self.last_victims.append(
+                {
+                    "step": self.step,
+                    "head": fields["head"],
+                    "block": fields["block"],
+                    "key": fields["key"],
+                    "for_head": fields["aux"] >> 8,
+                    "waived": bool(fields["aux"] & 2),
+                }
+            )
         elif kind == EngineKind.ERROR:
             self.errors[ErrorKind(fields["key"]).name.lower()] += 1
         elif kind == EngineKind.REFUSAL:

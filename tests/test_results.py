@@ -30,7 +30,7 @@ KEYS = {
     "golden": {"checked", "mismatches"},
     "demand": {"hits", "misses", "first_writes", "hit_rate"},
     "baselines": {"lru", "lfu", "belady", "belady_bypass"},
-    "evictions": {"count", "exact"},
+    "evictions": {"count", "exact", "last"},
     "bypasses": None,
     "ddr": {"bytes_read", "bytes_written"},
     "flash": {"pages_read", "pages_written"},
@@ -62,7 +62,7 @@ RECORDS = [
     (Lane.SLOT, record(Lane.SLOT, kind=SlotKind.REPLAY_READ, outcome=Outcome.HIT)),
     (Lane.SLOT, record(Lane.SLOT, kind=SlotKind.HINT)),
     (Lane.SLOT, record(Lane.SLOT, kind=SlotKind.ANSWER, outcome=Outcome.HINT_DONE)),
-    note(EngineKind.VICTIM),
+    note(EngineKind.VICTIM, head=7, block=9, key=-5 << 19, aux=12 << 8 | 2),
     note(EngineKind.BYPASS),
     note(EngineKind.PAGE_READ),
     note(EngineKind.PAGE_READ),
@@ -107,7 +107,8 @@ def test_counts_follow_the_records():
     assert result["events"] == len(RECORDS)
     assert result["slots_per_cycle"] == 8 / 4000
     assert result["cycles_per_second"] == 2000
-    assert result["evictions"] == {"count": 1, "exact": 1}
+    victim = {"step": 3, "head": 7, "block": 9, "key": -5 << 19, "for_head": 12, "waived": True}
+    assert result["evictions"] == {"count": 1, "exact": 1, "last": [victim]}
     assert (result["bypasses"], result["flash"]) == (1, {"pages_read": 2, "pages_written": 1})
     assert result["host"] == {"bytes_read": 192, "bytes_written": 64}
     assert result["baselines"]["lru"] == 1.0, "one block in a pool of 160 frames never leaves"
@@ -167,5 +168,6 @@ def test_summary_shows_rates_latencies_and_verdict():
     for part in ("0.667", "Belady with bypass", "p50 100 (100 ns)", "scaled down from 25 us", "no mismatch", "14 of 14",
                  "data of 3 reads compared", "errors: none"):  # fmt: skip
         assert part in text
+    assert "step 3: head 7 block 9 left for head 12: lowest log2(score) + step x lambda, -2.500, though" in text
     text = summary(result_of(measured(mismatch="step 7, head 3, block 2: ema: expected 5, seen 6")))
     assert "MISMATCH" in text and "step 7, head 3, block 2: ema: expected 5, seen 6" in text
