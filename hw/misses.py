@@ -296,6 +296,8 @@ class MissEngine(wiring.Component):
         self._from_backlog = Signal()
         #: the oldest request of the backlog of reads, of writes, can neither open a miss nor join one for now
         self._stuck = Signal(2)
+        #: the last request that left a backlog was a write
+        self._write_left = Signal()
         m.d.comb += [
             self._request_read.addr.eq(Cat(self._node, self._rwd)),
             self._link_read.addr.eq(Cat(self._node, self._rwd)),
@@ -447,6 +449,8 @@ class MissEngine(wiring.Component):
     def _pick_state(self, m):
         reads, writes = self._intakes
         can_open = self._can_open
+        # In turns: writes without end must not keep the reads waiting.
+        open_write = can_open[1] & ~(can_open[0] & self._write_left)
         with m.State("PICK"):
             # Requests are taken in before anything is done for others: only what is done for others makes room for new
             # requests, so this comes to an end; and what a miss finds when it closes is complete.
@@ -463,8 +467,8 @@ class MissEngine(wiring.Component):
                     with m.Case(_Job.BACKLOG):
                         m.d.sync += [
                             self._from_backlog.eq(1),
-                            self._rwd.eq(can_open[1]),
-                            self._node.eq(self._list_head[self._backlog(can_open[1])]),
+                            self._rwd.eq(open_write),
+                            self._node.eq(self._list_head[self._backlog(open_write)]),
                         ]
                         m.next = "FETCH_REQUEST"
                     with m.Case(_Job.SERVE):
@@ -535,6 +539,7 @@ class MissEngine(wiring.Component):
             self._append(m, self._list_of(sel, rwd))
             with m.If(self._from_backlog):
                 self._drop_front(m, self._backlog(rwd))
+                m.d.sync += self._write_left.eq(rwd)
             with m.Else():
                 m.d.comb += [reads.r_en.eq(~rwd), writes.r_en.eq(rwd)]
             with m.If(rwd):
