@@ -53,12 +53,13 @@ def test_random_traffic_with_every_port_stalling(simulator, seed, tmp_path):
     cocotb_test(simulator, tmp_path, "random_traffic", seed=seed, share=STALLED)
 
 
+@pytest.mark.parametrize("simulator", SIMULATORS)
 @pytest.mark.parametrize("priority", Priority)
 @pytest.mark.parametrize("score", ScoreSource)
-def test_random_traffic_under_every_policy(priority, score, tmp_path):
+def test_random_traffic_under_every_policy(simulator, priority, score, tmp_path):
     policy = pack("POLICY", PRIORITY=priority, SCORE=score, PROTECT=int(score != ScoreSource.ACCESS), BYPASS=1)
     registers = [("POLICY", policy), ("ALPHA", 0x8000), ("LAMBDA", 1 << 20)]
-    cocotb_test("verilator", tmp_path, "random_traffic", seed=4 + priority, registers=registers, share=0.2)
+    cocotb_test(simulator, tmp_path, "random_traffic", seed=4 + priority, registers=registers, share=0.2)
 
 
 @pytest.mark.parametrize("simulator", SIMULATORS)
@@ -66,9 +67,10 @@ def test_commands_while_messages_flow(simulator, tmp_path):
     cocotb_test(simulator, tmp_path, "commands_under_traffic", seed=5, share=0.3)
 
 
+@pytest.mark.parametrize("simulator", SIMULATORS)
 @pytest.mark.parametrize("share", [0.0, STALLED])
-def test_errors_of_media_become_poison_and_are_reported(share, tmp_path):
-    cocotb_test("verilator", tmp_path, "media_errors", seed=6, share=share, steps=8)
+def test_errors_of_media_become_poison_and_are_reported(simulator, share, tmp_path):
+    cocotb_test(simulator, tmp_path, "media_errors", seed=6, share=share, steps=8)
 
 
 def operations():
