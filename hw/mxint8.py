@@ -13,6 +13,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.mxint8 import NAN, NOT_FINITE, SCALE_MAX, SCALE_MIN, VALUES, ZERO
+from hw.delay import delayed, registered
 
 __all__ = ["Compressor", "Decompressor"]
 
@@ -27,20 +28,6 @@ SPECIAL = (1 << EXPONENT_BITS) - 1
 EXTRA_BITS = 4
 #: what an element is shifted left by so that bit 10 of a significand is its bit 16
 HEADROOM = 6
-
-
-def _registered(m, value, name):
-    """`value` one clock ago."""
-    register = Signal.like(value, name=name)
-    m.d.sync += register.eq(value)
-    return register
-
-
-def _delayed(m, value, clocks, name):
-    """`value` as it was `clocks` clocks ago."""
-    for clock in range(1, clocks + 1):
-        value = _registered(m, value, f"{name}_{clock}")
-    return value
 
 
 def _larger(a, b):
@@ -95,8 +82,8 @@ class Compressor(wiring.Component):
         exponents = [value[FRACTION_BITS : VALUE_BITS - 1] for value in values]
         for clock in range(2):
             groups = range(0, len(exponents), 4)
-            fractions = [_registered(m, reduce(or_, fractions[i : i + 4]), f"fraction{clock}_{i}") for i in groups]
-            exponents = [_registered(m, _tree(_larger, exponents[i : i + 4]), f"exponent{clock}_{i}") for i in groups]
+            fractions = [registered(m, reduce(or_, fractions[i : i + 4]), f"fraction{clock}_{i}") for i in groups]
+            exponents = [registered(m, _tree(_larger, exponents[i : i + 4]), f"exponent{clock}_{i}") for i in groups]
 
         # clock 2
         exponent = Signal(EXPONENT_BITS)
@@ -121,21 +108,21 @@ class Compressor(wiring.Component):
             m.d.sync += scale.eq(top + SCALE_MIN)
         with m.Else():
             m.d.sync += scale.eq(ZERO)
-        m.d.comb += self.scale.eq(_delayed(m, scale, self.latency - 4, "scale"))
-        all_subnormal = _registered(m, subnormal, "all_subnormal")
+        m.d.comb += self.scale.eq(delayed(m, scale, self.latency - 4, "scale"))
+        all_subnormal = registered(m, subnormal, "all_subnormal")
 
         for i, value in enumerate(values):
-            value = _delayed(m, value, 3, f"value{i}")
+            value = delayed(m, value, 3, f"value{i}")
 
             # clock 3: how far below the largest value the significand starts
             field = value[FRACTION_BITS : VALUE_BITS - 1]
             distance = Signal(EXPONENT_BITS, name=f"distance{i}")
             m.d.comb += distance.eq(exponent - Mux(field.any(), field, 1))
             # An element of a value 2^8 times below the largest is 0.
-            far = _registered(m, Mux(subnormal, top[3], distance[3:].any() | special), f"far{i}")
-            amount = _registered(m, Mux(subnormal, top[:3], distance[:3]), f"amount{i}")
-            significand = _registered(m, Cat(value[:FRACTION_BITS], field.any()), f"significand{i}")
-            sign = _delayed(m, value[-1], 3, f"sign{i}")
+            far = registered(m, Mux(subnormal, top[3], distance[3:].any() | special), f"far{i}")
+            amount = registered(m, Mux(subnormal, top[:3], distance[:3]), f"amount{i}")
+            significand = registered(m, Cat(value[:FRACTION_BITS], field.any()), f"significand{i}")
+            sign = delayed(m, value[-1], 3, f"sign{i}")
 
             # clock 4: Where all are subnormal, they start 2^10 higher and are shifted by as much as is in them.
             start = Mux(
@@ -145,7 +132,7 @@ class Compressor(wiring.Component):
             )
             coarse = Signal(14, name=f"coarse{i}")
             m.d.sync += coarse.eq(_shift_right(start, amount[2], 4))
-            amount = _registered(m, amount[:2], f"fine_amount{i}")
+            amount = registered(m, amount[:2], f"fine_amount{i}")
 
             # clock 5
             fine = Signal(FRACTION_BITS + 1, name=f"fine{i}")
@@ -199,15 +186,15 @@ class Decompressor(wiring.Component):
             zero.eq(self.scale == ZERO),
             readable.eq((self.scale >= SCALE_MIN) & (self.scale <= SCALE_MAX)),
         ]
-        zero = _delayed(m, zero, 2, "zero")
-        readable = _delayed(m, readable, 2, "readable")
+        zero = delayed(m, zero, 2, "zero")
+        readable = delayed(m, readable, 2, "readable")
 
         for i in range(VALUES):
             element = self.elements[i * ELEMENT_BITS :][:ELEMENT_BITS]
             sign = element[-1]
             magnitude = Signal(ELEMENT_BITS - 1, name=f"magnitude{i}")
             m.d.sync += magnitude.eq((element[:-1] ^ sign.replicate(ELEMENT_BITS - 1)) + sign)
-            sign = _delayed(m, sign, 3, f"sign{i}")
+            sign = delayed(m, sign, 3, f"sign{i}")
 
             # clock 1: Zero has no highest bit and stays subnormal.
             reach = Signal(len(room), init=~0, name=f"reach{i}")
@@ -220,12 +207,12 @@ class Decompressor(wiring.Component):
                 m.d.sync += [shift.eq(reach), rest.eq(room - reach)]
             with m.Else():
                 m.d.sync += [shift.eq(room), rest.eq(0)]
-            magnitude = _registered(m, magnitude, f"magnitude_late{i}")
+            magnitude = registered(m, magnitude, f"magnitude_late{i}")
 
             # clock 2
             significand = Signal(FRACTION_BITS + 1, name=f"significand{i}")
             m.d.sync += significand.eq((magnitude << shift)[HEADROOM:])
-            rest = _registered(m, rest, f"rest_late{i}")
+            rest = registered(m, rest, f"rest_late{i}")
 
             # clock 3: the highest bit of a significand counts in the exponent.
             value = self.line[i * VALUE_BITS :][:VALUE_BITS]

@@ -12,21 +12,13 @@ from golden.config import EMA_BITS
 from golden.fixed import FACTOR_BITS, FRACTION_BITS
 from golden.policy import ALPHA_BITS, LAMBDA_BITS, Priority
 from golden.score import AGE_BITS, RATE, RATE_BITS
+from hw.delay import delayed
 from hw.fixed import Exp2, Log2, round_even
 
 __all__ = ["Decay", "Increment", "Key"]
 
 #: how a step difference is split between two multipliers: ECP5 multiplies 18 x 18, 18 x 24 in two
 LOW_BITS = 18
-
-
-def _delayed(m, value, clocks, name):
-    """`value` as it was `clocks` clocks ago."""
-    for clock in range(1, clocks + 1):
-        register = Signal.like(value, name=f"{name}_{clock}")
-        m.d.sync += register.eq(value)
-        value = register
-    return value
 
 
 class Decay(wiring.Component):
@@ -80,9 +72,9 @@ class Decay(wiring.Component):
         m.d.sync += halvings.eq(exponent[FRACTION_BITS:])
         with m.If(far | exponent[FRACTION_BITS + whole_bits :].any()):
             m.d.sync += halvings.eq(~0)
-        halvings = _delayed(m, halvings, exp2.latency, "halvings")
+        halvings = delayed(m, halvings, exp2.latency, "halvings")
 
-        ema = _delayed(m, self.ema, 1 + exp2.latency, "ema")
+        ema = delayed(m, self.ema, 1 + exp2.latency, "ema")
         # One bit less than the operands have together: the factor is at most 1.0.
         product = Signal(EMA_BITS + FACTOR_BITS)
         m.d.sync += product.eq(ema * exp2.factor)
@@ -158,7 +150,7 @@ class Key(wiring.Component):
         # 1 - ema, for PRODUCT; where it is 1.0, the EMA is 0
         complement = Signal(EMA_BITS + 1)
         m.d.sync += complement.eq((1 << EMA_BITS) - self.ema)
-        complement = _delayed(m, complement, log2.latency - 1, "complement")
+        complement = delayed(m, complement, log2.latency - 1, "complement")
 
         # DECAYED and LRU, clocks 0 to 3
         low = Signal(LOW_BITS + LAMBDA_BITS)
@@ -172,7 +164,7 @@ class Key(wiring.Component):
         decayed = self.priority == Priority.DECAYED
         due = Signal(self.config.step_bits + LAMBDA_BITS)
         m.d.sync += due.eq(Mux(decayed, Cat(low[:LOW_BITS], low[LOW_BITS:] + high), step))
-        due = _delayed(m, due, log2.latency - 2, "due")
+        due = delayed(m, due, log2.latency - 2, "due")
         m.d.comb += log2.value.eq(self.ema)
         static = Signal(signed(self.config.key_bits))
         with m.If(~decayed):
@@ -181,7 +173,7 @@ class Key(wiring.Component):
             m.d.sync += static.eq(-1 << (self.config.key_bits - 1))
         with m.Else():
             m.d.sync += static.eq(due + log2.result)
-        static = _delayed(m, static, self.latency - 2 - log2.latency, "static")
+        static = delayed(m, static, self.latency - 2 - log2.latency, "static")
 
         # PRODUCT, clocks 0 to 5
         age = Signal(self.config.step_bits)
@@ -192,11 +184,11 @@ class Key(wiring.Component):
         exponent = Signal(len(past))
         m.d.sync += exponent.eq(past)
         m.d.comb += exp2.fraction.eq(exponent)
-        halvings = _delayed(m, exponent[FRACTION_BITS:], exp2.latency, "halvings")
+        halvings = delayed(m, exponent[FRACTION_BITS:], exp2.latency, "halvings")
         gone = Signal(FACTOR_BITS + 1)
         m.d.sync += gone.eq((1 << FACTOR_BITS) - (exp2.factor >> halvings))
         product = Signal(EMA_BITS + FACTOR_BITS + 1)
-        complement = _delayed(m, complement, self.latency - 2 - log2.latency, "complement_late")
+        complement = delayed(m, complement, self.latency - 2 - log2.latency, "complement_late")
         m.d.sync += product.eq(complement * gone)
 
         # clock 6
