@@ -119,8 +119,8 @@ module bench (
 
     // What counts as progress, and what happens at all.
     wire progress = ndr_taken || drs_taken || slot_taken || engine_taken || (command_valid && command_ready);
-    wire activity = progress || req_valid || rwd_valid || arvalid || awvalid || wvalid || rvalid || bvalid
-        || page_done_valid;
+    wire activity = ndr_valid || drs_valid || slot_valid || engine_valid || command_valid || req_valid || rwd_valid
+        || arvalid || awvalid || wvalid || rvalid || bvalid || page_done_valid;
     wire played, busy;
     wire [3:0] player_error, media_error;
     wire [31:0] age;

@@ -215,7 +215,8 @@ module media (
             awready <= addresses < DEPTH - 1 && !pause[1];
             wready <= beats < DEPTH - 1 && !pause[2];
             command_ready <= !pause[5];
-            busy <= pages_open != 0;
+            // Whatever is not answered yet, however long a port pauses.
+            busy <= pages_open != 0 || r_count != 0 || addresses != 0 || beats != 0;
         end
     end
 endmodule
