@@ -562,22 +562,6 @@ def test_a_miss_does_not_hold_up_the_look_ups_behind_it():
     Bench().run(scenario)
 
 
-def test_a_fetch_does_not_overtake_the_write_back_of_its_frame():
-    async def scenario(bench):
-        sets = TINY.sidecar_cache_lines
-        await bench.start((2, 2 + sets))
-        for _ in range(3):
-            for frame in (2, 2 + sets):
-                bench.write(frame, bench.rng.randrange(LINES_PER_BLOCK))
-        await bench.settle()
-        log = [entry for entry in bench.memory.log if entry[1] == TINY.sidecar_base + 2]
-        assert ("read", TINY.sidecar_base + 2) in log
-        for kinds in zip(log, log[1:], strict=False):
-            assert kinds[0] != kinds[1]
-
-    Bench(latency=(1, 30)).run(scenario)
-
-
 # Random mixes ------------------------------------------------------------------------------------------------------
 
 MEMORIES = {"ideal": ((1, 1), 0.0), "slow": ((30, 30), 0.0), "reordering": ((1, 40), 0.3), "stalling": ((2, 6), 0.6)}
