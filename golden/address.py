@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from golden.config import LINE_BYTES, LINES_PER_BLOCK
+from golden.mode import Mode
 
 __all__ = ["Region", "Target", "Decoded", "decode", "encode", "hint_address", "region_lines"]
 
@@ -28,6 +29,7 @@ class Region:
     heads: int
     first_head: int = 0
     enabled: bool = True
+    mode: Mode = Mode.EXACT
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ LINE_BYTES = 64
 LINES_PER_BLOCK = 128
 TOKENS_PER_BLOCK = 16
 HEAD_DIM = 128
-SIDECAR_LINES = 1
 EMA_BITS = 20
 ENTRY_BITS = 64
 #: state (3) and the five flags dirty, pinned, announced, touched, prefetched
@@ -52,11 +51,15 @@ class Config:
     read_slots: int = 64
     write_slots: int = 32
     #: blocks with a miss in progress, of these only for writes, and demotions in progress
-    miss_slots: int = 8
+    miss_slots: int = 16
     miss_slots_for_writes: int = 2
     demotion_slots: int = 4
     #: sidecar cache, lines
     sidecar_cache_lines: int = 64
+    #: prefetches that wait for their turn, of each source; misses opened by prefetch at once; stream descriptors
+    prefetch_queue_depth: int = 32
+    prefetch_slots: int = 8
+    streams: int = 4
     #: data operations looked up in the sidecar cache ahead of their turn
     data_queue_depth: int = 16
     #: records buffered in each lane of the event port
@@ -96,6 +99,10 @@ class Config:
             1 <= self.miss_slots_for_writes < self.miss_slots,
             f"1 to miss_slots - 1 = {self.miss_slots - 1}",
         )
+        for_demand = self.miss_slots - self.miss_slots_for_writes - 1
+        require("prefetch_slots", self.prefetch_slots <= for_demand, f"0 to {for_demand}, so that demand has slots")
+        require("prefetch_queue_depth", _is_power_of_two(self.prefetch_queue_depth), "a power of two")
+        require("streams", 1 <= self.streams <= 8, "1 to 8")
         require("demotion_slots", _is_power_of_two(self.demotion_slots), "a power of two")
         require("sidecar_cache_lines", _is_power_of_two(self.sidecar_cache_lines), "a power of two")
         require("data_queue_depth", self.data_queue_depth >= 2, "at least 2")
@@ -160,13 +167,45 @@ class Config:
         return self.step_bits + 4 + EMA_BITS + 1
 
     @property
-    def sidecar_base(self):
-        """DDR5 line number of frame 0's sidecar line; sidecar lines lie after all data lines."""
+    def mxint8_base(self):
+        """DDR5 line number of the data lines of frame 0 of mode mxint8; before it lie those of mode exact."""
         return self.frames * LINES_PER_BLOCK
 
     @property
+    def sidecar_base(self):
+        """DDR5 line number of sidecar row 0 (`sidecar_row`); sidecar lines lie after all data lines."""
+        return self.mxint8_base + self.frames * LINES_PER_BLOCK // 2
+
+    @property
+    def row_bits(self):
+        """Width of a sidecar row's number."""
+        return self.frame_bits + 2
+
+    def sidecar_row(self, mode, frame, line=0):
+        """Number of the sidecar line that describes line `line` of a frame, from 0.
+
+        Mode exact has rows 0 .. frames - 1; mode mxint8 has two a frame, {1, frame, top bit of the line}, so that no
+        row is found by adding.
+        """
+        if not mode:
+            return frame
+        return 1 << self.row_bits - 1 | frame << 1 | line >> self.line_bits - 1
+
+    def data_line(self, mode, frame, line):
+        """DDR5 line number that holds line `line` of a frame; in mode mxint8 two lines share one, the even one low."""
+        if not mode:
+            return frame * LINES_PER_BLOCK + line
+        return self.mxint8_base + frame * LINES_PER_BLOCK // 2 + line // 2
+
+    def frame_lines(self, mode, frame):
+        """DDR5 line numbers of a frame in the order of its page: data lines, then sidecar lines."""
+        lines = range(0, LINES_PER_BLOCK, 2 if mode else 1)
+        rows = dict.fromkeys(self.sidecar_row(mode, frame, line) for line in lines)
+        return (*(self.data_line(mode, frame, line) for line in lines), *(self.sidecar_base + row for row in rows))
+
+    @property
     def memory_lines(self):
-        return self.frames * (LINES_PER_BLOCK + SIDECAR_LINES)
+        return self.sidecar_base + self.sidecar_row(1, self.frames)
 
     @property
     def memory_address_bits(self):
@@ -191,6 +230,9 @@ PRESETS = {
             miss_slots=4,
             miss_slots_for_writes=1,
             demotion_slots=2,
+            prefetch_queue_depth=4,
+            prefetch_slots=2,
+            streams=2,
             sidecar_cache_lines=8,
         ),
         Config(name="small", heads=32, blocks_per_head=64, step_bits=24, sidecar_cache_lines=256),

@@ -4,15 +4,17 @@ Addresses and fields come from `golden/csr_map.py`, which is generated from `hw/
 """
 
 from dataclasses import replace
+from enum import Enum
 
 from golden.address import Region
 from golden.csr_map import REGISTERS
 from golden.metadata import Outcome, SlotKind
+from golden.mode import Mode
 from golden.policy import Policy, Priority, ScoreSource
 
 __all__ = [
-    "NAMES", "COUNTERS", "address", "pack", "unpack", "reset_value", "reset_regions", "policy_addresses", "apply",
-    "legal", "counted",
+    "NAMES", "COUNTERS", "Only", "address", "pack", "unpack", "reset_value", "reset_regions", "policy_addresses",
+    "apply", "legal", "counted",
 ]  # fmt: skip
 
 #: every register; those of regions that a configuration does not have answer with SLVERR
@@ -20,37 +22,58 @@ NAMES = tuple(REGISTERS)
 
 _NAME_OF = {address: name for name, (address, _) in REGISTERS.items()}
 _BASE_LO_BITS = 32
-_POLICY_NAMES = ("POLICY", "ALPHA", "LAMBDA", "LEAP_CAP")
+_POLICY_NAMES = ("POLICY", "ALPHA", "LAMBDA", "LEAP_CAP", "PREFETCH", "PHASE")
 _REGION_NAMES = ("BASE_LO", "BASE_HI", "HEADS", "FIRST_HEAD", "CTRL")
+_STREAM_FIELDS = {"BASE": "base", "LENGTH": "length", "STRIDE": "stride", "AHEAD": "ahead", "CTRL": "enabled"}
+#: log2 of a phase window's accesses, lowest and highest
+_PHASE_WINDOW = range(4, 15)
 
-#: counter -> (slot kinds, outcomes, whether only touches count); a commit may count in several
+
+class Only(Enum):
+    """Which of the slots of its kinds and outcomes a counter counts."""
+
+    ALL = "all"
+    TOUCH = "touches"
+    #: of a block that was fetched ahead and not used since
+    PREFETCHED = "entry prefetched before"
+    #: that make it one
+    PREFETCH = "entry prefetched after"
+
+
+#: counter -> (slot kinds, outcomes, which of them); a commit may count in several
 COUNTERS = {
-    "HITS": ((SlotKind.READ, SlotKind.WRITE), (Outcome.HIT,), True),
-    "MISSES": ((SlotKind.READ, SlotKind.WRITE), (Outcome.MISS,), True),
-    "FIRST_WRITES": ((SlotKind.WRITE,), (Outcome.FIRST_WRITE,), True),
-    "READS": ((SlotKind.READ,), (Outcome.HIT, Outcome.MISS, Outcome.ZEROS), False),
-    "WRITES": ((SlotKind.WRITE,), (Outcome.HIT, Outcome.MISS, Outcome.FIRST_WRITE), False),
-    "ZEROS": ((SlotKind.READ,), (Outcome.ZEROS,), False),
-    "NXM": ((SlotKind.ANSWER,), (Outcome.NXM,), False),
-    "COMPLETED": ((SlotKind.ANSWER,), (Outcome.COMPLETED,), False),
-    "DROPPED": ((SlotKind.ANSWER,), (Outcome.DROPPED,), False),
-    "CACHEABLE": ((SlotKind.ANSWER,), (Outcome.CACHEABLE,), False),
-    "ILLEGAL": ((SlotKind.ANSWER,), (Outcome.ILLEGAL,), False),
-    "CONFLICTS": ((SlotKind.ANSWER,), (Outcome.CONFLICT,), False),
-    "WINDOW": ((SlotKind.ANSWER,), (Outcome.WINDOW,), False),
-    "UNWRITABLE": ((SlotKind.ANSWER,), (Outcome.UNWRITABLE,), False),
-    "HINTS": ((SlotKind.ANSWER,), (Outcome.HINT_DONE,), False),
-    "HINTS_STALE": ((SlotKind.ANSWER,), (Outcome.HINT_STALE,), False),
-    "HINTS_MALFORMED": ((SlotKind.ANSWER,), (Outcome.HINT_MALFORMED,), False),
-    "HINTS_EXHAUSTED": ((SlotKind.ANSWER,), (Outcome.HINT_EXHAUSTED,), False),
-    "HINTED_BLOCKS": ((SlotKind.HINT,), (Outcome.DONE,), False),
-    "HINTED_AGAIN": ((SlotKind.HINT,), (Outcome.IGNORED,), False),
-    "PROMOTIONS": ((SlotKind.PROMOTE,), (Outcome.DONE,), False),
-    "ALLOCATIONS": ((SlotKind.ALLOCATE,), (Outcome.DONE,), False),
-    "DEMOTIONS": ((SlotKind.DEMOTE,), (Outcome.DONE,), False),
-    "EVICTIONS": ((SlotKind.EVICT,), (Outcome.DONE,), False),
-    "RESTORES": ((SlotKind.RESTORE,), (Outcome.DONE,), False),
-    "BYPASS_READS": ((SlotKind.BYPASS_READ,), (Outcome.DONE,), False),
+    "HITS": ((SlotKind.READ, SlotKind.WRITE), (Outcome.HIT,), Only.TOUCH),
+    "MISSES": ((SlotKind.READ, SlotKind.WRITE), (Outcome.MISS,), Only.TOUCH),
+    "FIRST_WRITES": ((SlotKind.WRITE,), (Outcome.FIRST_WRITE,), Only.TOUCH),
+    "READS": ((SlotKind.READ,), (Outcome.HIT, Outcome.MISS, Outcome.ZEROS), Only.ALL),
+    "WRITES": ((SlotKind.WRITE,), (Outcome.HIT, Outcome.MISS, Outcome.FIRST_WRITE), Only.ALL),
+    "ZEROS": ((SlotKind.READ,), (Outcome.ZEROS,), Only.ALL),
+    "NXM": ((SlotKind.ANSWER,), (Outcome.NXM,), Only.ALL),
+    "COMPLETED": ((SlotKind.ANSWER,), (Outcome.COMPLETED,), Only.ALL),
+    "DROPPED": ((SlotKind.ANSWER,), (Outcome.DROPPED,), Only.ALL),
+    "CACHEABLE": ((SlotKind.ANSWER,), (Outcome.CACHEABLE,), Only.ALL),
+    "ILLEGAL": ((SlotKind.ANSWER,), (Outcome.ILLEGAL,), Only.ALL),
+    "CONFLICTS": ((SlotKind.ANSWER,), (Outcome.CONFLICT,), Only.ALL),
+    "WINDOW": ((SlotKind.ANSWER,), (Outcome.WINDOW,), Only.ALL),
+    "UNWRITABLE": ((SlotKind.ANSWER,), (Outcome.UNWRITABLE,), Only.ALL),
+    "HINTS": ((SlotKind.ANSWER,), (Outcome.HINT_DONE,), Only.ALL),
+    "HINTS_STALE": ((SlotKind.ANSWER,), (Outcome.HINT_STALE,), Only.ALL),
+    "HINTS_MALFORMED": ((SlotKind.ANSWER,), (Outcome.HINT_MALFORMED,), Only.ALL),
+    "HINTS_EXHAUSTED": ((SlotKind.ANSWER,), (Outcome.HINT_EXHAUSTED,), Only.ALL),
+    "HINTED_BLOCKS": ((SlotKind.HINT,), (Outcome.DONE,), Only.ALL),
+    "HINTED_AGAIN": ((SlotKind.HINT,), (Outcome.IGNORED,), Only.ALL),
+    "PROMOTIONS": ((SlotKind.PROMOTE,), (Outcome.DONE,), Only.ALL),
+    "ALLOCATIONS": ((SlotKind.ALLOCATE,), (Outcome.DONE,), Only.ALL),
+    "DEMOTIONS": ((SlotKind.DEMOTE,), (Outcome.DONE,), Only.ALL),
+    "EVICTIONS": ((SlotKind.EVICT,), (Outcome.DONE,), Only.ALL),
+    "RESTORES": ((SlotKind.RESTORE,), (Outcome.DONE,), Only.ALL),
+    "BYPASS_READS": ((SlotKind.BYPASS_READ,), (Outcome.DONE,), Only.ALL),
+    "PREFETCH_OVERTAKEN": ((SlotKind.PREFETCH,), (Outcome.IGNORED,), Only.ALL),
+    "PREFETCH_ISSUED": ((SlotKind.PROMOTE,), (Outcome.DONE,), Only.PREFETCH),
+    "PREFETCH_USEFUL": ((SlotKind.READ, SlotKind.WRITE), (Outcome.HIT,), Only.PREFETCHED),
+    "PREFETCH_LATE": ((SlotKind.READ, SlotKind.WRITE), (Outcome.MISS,), Only.PREFETCHED),
+    "PREFETCH_MET": ((SlotKind.REPLAY_READ, SlotKind.REPLAY_WRITE), (Outcome.HIT,), Only.PREFETCHED),
+    "PREFETCH_UNUSED": ((SlotKind.EVICT,), (Outcome.DONE,), Only.PREFETCHED),
 }
 
 
@@ -90,9 +113,10 @@ def reset_regions(config):
 
 
 def policy_addresses(config):
-    """Byte addresses of the policy and region registers that a configuration has, those that `apply` takes."""
+    """Byte addresses of the policy, region and stream registers that a configuration has, those that `apply` takes."""
     regions = (f"REGION[{number}].{name}" for number in range(config.regions) for name in _REGION_NAMES)
-    return frozenset(map(address, (*_POLICY_NAMES, *regions)))
+    streams = (f"STREAM[{number}].{name}" for number in range(config.streams) for name in _STREAM_FIELDS)
+    return frozenset(map(address, (*_POLICY_NAMES, *regions, *streams)))
 
 
 def _apply_region(region, register, value):
@@ -104,11 +128,16 @@ def _apply_region(region, register, value):
         return replace(region, heads=value)
     if register == "FIRST_HEAD":
         return replace(region, first_head=value)
-    return replace(region, enabled=bool(value))
+    fields = unpack("REGION[0].CTRL", value)
+    return replace(region, enabled=bool(fields["ENABLED"]), mode=Mode(fields["MODE"]))
 
 
-def apply(policy, regions, address, value):
-    """`(policy, regions)` after a CSR_WRITE record. Raises ValueError for a register that is neither."""
+def _replaced(items, number, item):
+    return (*items[:number], item, *items[number + 1 :])
+
+
+def apply(policy, regions, streams, address, value):
+    """`(policy, regions, streams)` after a CSR_WRITE record. Raises ValueError for a register of none of them."""
     name = _NAME_OF.get(address)
     if name == "POLICY":
         fields = unpack(name, value)
@@ -121,14 +150,40 @@ def apply(policy, regions, address, value):
         )
     elif name in ("ALPHA", "LAMBDA", "LEAP_CAP"):
         policy = replace(policy, **{{"ALPHA": "alpha", "LAMBDA": "lam", "LEAP_CAP": "leap_cap"}[name]: value})
+    elif name == "PREFETCH":
+        fields = unpack(name, value)
+        policy = replace(
+            policy,
+            prefetch_announced=bool(fields["ANNOUNCED"]),
+            prefetch_window=bool(fields["WINDOW"]),
+            prefetch_streams=bool(fields["STREAMS"]),
+            prefetch_depth=fields["DEPTH"],
+        )
+    elif name == "PHASE":
+        fields = unpack(name, value)
+        policy = replace(
+            policy,
+            phase_ratio=fields["RATIO"],
+            phase_window=fields["WINDOW"],
+            phase_burst=bool(fields["BURST"]),
+            phase_burst_lines=fields["BURST_LINES"],
+        )
     elif name is not None and name.startswith("REGION["):
-        number, register = name.removeprefix("REGION[").split("].")
-        regions = list(regions)
-        regions[int(number)] = _apply_region(regions[int(number)], register, value)
-        regions = tuple(regions)
+        number, register = _element(name)
+        regions = _replaced(regions, number, _apply_region(regions[number], register, value))
+    elif name is not None and name.startswith("STREAM["):
+        number, register = _element(name)
+        stream = replace(streams[number], **{_STREAM_FIELDS[register]: bool(value) if register == "CTRL" else value})
+        streams = _replaced(streams, number, stream)
     else:
-        raise ValueError(f"CSR address {address:#x} must be one of a policy or region register")
-    return policy, regions
+        raise ValueError(f"CSR address {address:#x} must be one of a policy, region or stream register")
+    return policy, regions, streams
+
+
+def _element(name):
+    """(number, register) of a register of an array, as in `REGION[1].BASE_LO`."""
+    number, register = name[name.index("[") + 1 :].split("].")
+    return int(number), register
 
 
 def _legal_regions(config, regions):
@@ -145,26 +200,37 @@ def _legal_regions(config, regions):
     return True
 
 
-def legal(config, regions, address, value):
-    """Whether a write of `value` to a policy or region register is one that the endpoint accepts."""
+def legal(config, regions, streams, address, value):
+    """Whether a write of `value` to a policy, region or stream register is one that the endpoint accepts."""
     name = _NAME_OF[address]
     fields = unpack(name, value)
     if pack(name, **fields) != value:
         return False
     if name == "POLICY":
         return fields["PRIORITY"] in set(Priority) and fields["SCORE"] in set(ScoreSource)
-    if name.startswith("REGION[") and not name.endswith(".CTRL"):
-        # Between the writes that move it a region would be at a place where nobody wants it.
-        if regions[int(name[len("REGION[") : name.index("]")])].enabled:
+    if name == "PHASE":
+        return fields["RATIO"] > 0 and fields["BURST_LINES"] > 0 and fields["WINDOW"] in _PHASE_WINDOW
+    if name.endswith(".AHEAD") and not value:
+        return False
+    if "[" in name and not name.endswith(".CTRL"):
+        # Between the writes that move it a region, or a stream, would be at a place where nobody wants it.
+        number, _ = _element(name)
+        if (regions if name.startswith("REGION[") else streams)[number].enabled:
             return False
-    _, regions = apply(Policy(), regions, address, value)
+    _, regions, _ = apply(Policy(), regions, streams, address, value)
     return _legal_regions(config, regions)
 
 
-def counted(kind, outcome, touch):
+def counted(kind, outcome, touch, prefetched_before, prefetched_after):
     """Names of the counters that a committed slot adds to."""
+    counts = {
+        Only.ALL: True,
+        Only.TOUCH: touch,
+        Only.PREFETCHED: prefetched_before,
+        Only.PREFETCH: prefetched_after,
+    }
     return [
         name
-        for name, (kinds, outcomes, touches_only) in COUNTERS.items()
-        if kind in kinds and outcome in outcomes and (touch or not touches_only)
+        for name, (kinds, outcomes, only) in COUNTERS.items()
+        if kind in kinds and outcome in outcomes and counts[only]
     ]

@@ -13,7 +13,7 @@ REGISTERS = {
     "VERSION": (
         0x004,
         {
-            "MINOR": (0, 16, 0),
+            "MINOR": (0, 16, 1),
             "MAJOR": (16, 16, 1),
         },
     ),
@@ -108,6 +108,24 @@ REGISTERS = {
             "VALUE": (0, 32, None),
         },
     ),
+    "STREAMS": (
+        0x04C,
+        {
+            "VALUE": (0, 32, None),
+        },
+    ),
+    "PREFETCH_QUEUE_DEPTH": (
+        0x050,
+        {
+            "VALUE": (0, 32, None),
+        },
+    ),
+    "PREFETCH_SLOTS": (
+        0x054,
+        {
+            "VALUE": (0, 32, None),
+        },
+    ),
     "POLICY": (
         0x060,
         {
@@ -133,6 +151,32 @@ REGISTERS = {
         0x06C,
         {
             "VALUE": (0, 16, 256),
+        },
+    ),
+    "PREFETCH": (
+        0x070,
+        {
+            "ANNOUNCED": (0, 1, 0),
+            "WINDOW": (1, 1, 0),
+            "STREAMS": (2, 1, 0),
+            "DEPTH": (8, 8, 12),
+        },
+    ),
+    "PHASE": (
+        0x074,
+        {
+            "RATIO": (0, 8, 10),
+            "WINDOW": (8, 4, 10),
+            "BURST": (12, 1, 1),
+            "BURST_LINES": (16, 8, 32),
+        },
+    ),
+    "DEVLOAD": (
+        0x078,
+        {
+            "OPTIMAL": (0, 10, None),
+            "MODERATE": (10, 10, None),
+            "SEVERE": (20, 10, None),
         },
     ),
     "POOL_FRAMES": (
@@ -177,7 +221,13 @@ REGISTERS = {
         0x098,
         {
             "REFUSED": (0, 1, 0),
-            "REASON": (4, 3, 0),
+            "REASON": (4, 4, 0),
+        },
+    ),
+    "POOL_FRAMES_MX": (
+        0x09C,
+        {
+            "VALUE": (0, 32, None),
         },
     ),
     "HEAD_HELD": (
@@ -236,6 +286,12 @@ REGISTERS = {
     ),
     "TRACKER_SCORE_MEAN": (
         0x0D8,
+        {
+            "VALUE": (0, 32, 0),
+        },
+    ),
+    "PREFETCH_WINDOW": (
+        0x0DC,
         {
             "VALUE": (0, 32, 0),
         },
@@ -402,6 +458,54 @@ REGISTERS = {
             "VALUE": (0, 32, 0),
         },
     ),
+    "PREFETCH_QUEUED": (
+        0x170,
+        {
+            "VALUE": (0, 32, 0),
+        },
+    ),
+    "PREFETCH_DROPPED": (
+        0x174,
+        {
+            "VALUE": (0, 32, 0),
+        },
+    ),
+    "PREFETCH_OVERTAKEN": (
+        0x178,
+        {
+            "VALUE": (0, 32, 0),
+        },
+    ),
+    "PREFETCH_ISSUED": (
+        0x17C,
+        {
+            "VALUE": (0, 32, 0),
+        },
+    ),
+    "PREFETCH_USEFUL": (
+        0x180,
+        {
+            "VALUE": (0, 32, 0),
+        },
+    ),
+    "PREFETCH_LATE": (
+        0x184,
+        {
+            "VALUE": (0, 32, 0),
+        },
+    ),
+    "PREFETCH_UNUSED": (
+        0x188,
+        {
+            "VALUE": (0, 32, 0),
+        },
+    ),
+    "PREFETCH_MET": (
+        0x18C,
+        {
+            "VALUE": (0, 32, 0),
+        },
+    ),
     "REGION[0].BASE_LO": (
         0x200,
         {
@@ -430,6 +534,13 @@ REGISTERS = {
         0x210,
         {
             "ENABLED": (0, 1, 1),
+            "MODE": (1, 1, 0),
+        },
+    ),
+    "REGION[0].PHASE": (
+        0x214,
+        {
+            "VALUE": (0, 1, 0),
         },
     ),
     "REGION[1].BASE_LO": (
@@ -460,6 +571,13 @@ REGISTERS = {
         0x230,
         {
             "ENABLED": (0, 1, 0),
+            "MODE": (1, 1, 0),
+        },
+    ),
+    "REGION[1].PHASE": (
+        0x234,
+        {
+            "VALUE": (0, 1, 0),
         },
     ),
     "REGION[2].BASE_LO": (
@@ -490,6 +608,13 @@ REGISTERS = {
         0x250,
         {
             "ENABLED": (0, 1, 0),
+            "MODE": (1, 1, 0),
+        },
+    ),
+    "REGION[2].PHASE": (
+        0x254,
+        {
+            "VALUE": (0, 1, 0),
         },
     ),
     "REGION[3].BASE_LO": (
@@ -520,6 +645,13 @@ REGISTERS = {
         0x270,
         {
             "ENABLED": (0, 1, 0),
+            "MODE": (1, 1, 0),
+        },
+    ),
+    "REGION[3].PHASE": (
+        0x274,
+        {
+            "VALUE": (0, 1, 0),
         },
     ),
     "REGION[4].BASE_LO": (
@@ -550,6 +682,13 @@ REGISTERS = {
         0x290,
         {
             "ENABLED": (0, 1, 0),
+            "MODE": (1, 1, 0),
+        },
+    ),
+    "REGION[4].PHASE": (
+        0x294,
+        {
+            "VALUE": (0, 1, 0),
         },
     ),
     "REGION[5].BASE_LO": (
@@ -580,6 +719,13 @@ REGISTERS = {
         0x2B0,
         {
             "ENABLED": (0, 1, 0),
+            "MODE": (1, 1, 0),
+        },
+    ),
+    "REGION[5].PHASE": (
+        0x2B4,
+        {
+            "VALUE": (0, 1, 0),
         },
     ),
     "REGION[6].BASE_LO": (
@@ -610,6 +756,13 @@ REGISTERS = {
         0x2D0,
         {
             "ENABLED": (0, 1, 0),
+            "MODE": (1, 1, 0),
+        },
+    ),
+    "REGION[6].PHASE": (
+        0x2D4,
+        {
+            "VALUE": (0, 1, 0),
         },
     ),
     "REGION[7].BASE_LO": (
@@ -640,6 +793,301 @@ REGISTERS = {
         0x2F0,
         {
             "ENABLED": (0, 1, 0),
+            "MODE": (1, 1, 0),
+        },
+    ),
+    "REGION[7].PHASE": (
+        0x2F4,
+        {
+            "VALUE": (0, 1, 0),
+        },
+    ),
+    "STREAM[0].BASE": (
+        0x300,
+        {
+            "INDEX": (0, 32, 0),
+        },
+    ),
+    "STREAM[0].LENGTH": (
+        0x304,
+        {
+            "COUNT": (0, 32, 0),
+        },
+    ),
+    "STREAM[0].STRIDE": (
+        0x308,
+        {
+            "BLOCKS": (0, 32, 1),
+        },
+    ),
+    "STREAM[0].AHEAD": (
+        0x30C,
+        {
+            "BLOCKS": (0, 8, 4),
+        },
+    ),
+    "STREAM[0].CTRL": (
+        0x310,
+        {
+            "ENABLED": (0, 1, 0),
+        },
+    ),
+    "STREAM[0].POSITION": (
+        0x314,
+        {
+            "BLOCKS": (0, 32, 0),
+        },
+    ),
+    "STREAM[1].BASE": (
+        0x320,
+        {
+            "INDEX": (0, 32, 0),
+        },
+    ),
+    "STREAM[1].LENGTH": (
+        0x324,
+        {
+            "COUNT": (0, 32, 0),
+        },
+    ),
+    "STREAM[1].STRIDE": (
+        0x328,
+        {
+            "BLOCKS": (0, 32, 1),
+        },
+    ),
+    "STREAM[1].AHEAD": (
+        0x32C,
+        {
+            "BLOCKS": (0, 8, 4),
+        },
+    ),
+    "STREAM[1].CTRL": (
+        0x330,
+        {
+            "ENABLED": (0, 1, 0),
+        },
+    ),
+    "STREAM[1].POSITION": (
+        0x334,
+        {
+            "BLOCKS": (0, 32, 0),
+        },
+    ),
+    "STREAM[2].BASE": (
+        0x340,
+        {
+            "INDEX": (0, 32, 0),
+        },
+    ),
+    "STREAM[2].LENGTH": (
+        0x344,
+        {
+            "COUNT": (0, 32, 0),
+        },
+    ),
+    "STREAM[2].STRIDE": (
+        0x348,
+        {
+            "BLOCKS": (0, 32, 1),
+        },
+    ),
+    "STREAM[2].AHEAD": (
+        0x34C,
+        {
+            "BLOCKS": (0, 8, 4),
+        },
+    ),
+    "STREAM[2].CTRL": (
+        0x350,
+        {
+            "ENABLED": (0, 1, 0),
+        },
+    ),
+    "STREAM[2].POSITION": (
+        0x354,
+        {
+            "BLOCKS": (0, 32, 0),
+        },
+    ),
+    "STREAM[3].BASE": (
+        0x360,
+        {
+            "INDEX": (0, 32, 0),
+        },
+    ),
+    "STREAM[3].LENGTH": (
+        0x364,
+        {
+            "COUNT": (0, 32, 0),
+        },
+    ),
+    "STREAM[3].STRIDE": (
+        0x368,
+        {
+            "BLOCKS": (0, 32, 1),
+        },
+    ),
+    "STREAM[3].AHEAD": (
+        0x36C,
+        {
+            "BLOCKS": (0, 8, 4),
+        },
+    ),
+    "STREAM[3].CTRL": (
+        0x370,
+        {
+            "ENABLED": (0, 1, 0),
+        },
+    ),
+    "STREAM[3].POSITION": (
+        0x374,
+        {
+            "BLOCKS": (0, 32, 0),
+        },
+    ),
+    "STREAM[4].BASE": (
+        0x380,
+        {
+            "INDEX": (0, 32, 0),
+        },
+    ),
+    "STREAM[4].LENGTH": (
+        0x384,
+        {
+            "COUNT": (0, 32, 0),
+        },
+    ),
+    "STREAM[4].STRIDE": (
+        0x388,
+        {
+            "BLOCKS": (0, 32, 1),
+        },
+    ),
+    "STREAM[4].AHEAD": (
+        0x38C,
+        {
+            "BLOCKS": (0, 8, 4),
+        },
+    ),
+    "STREAM[4].CTRL": (
+        0x390,
+        {
+            "ENABLED": (0, 1, 0),
+        },
+    ),
+    "STREAM[4].POSITION": (
+        0x394,
+        {
+            "BLOCKS": (0, 32, 0),
+        },
+    ),
+    "STREAM[5].BASE": (
+        0x3A0,
+        {
+            "INDEX": (0, 32, 0),
+        },
+    ),
+    "STREAM[5].LENGTH": (
+        0x3A4,
+        {
+            "COUNT": (0, 32, 0),
+        },
+    ),
+    "STREAM[5].STRIDE": (
+        0x3A8,
+        {
+            "BLOCKS": (0, 32, 1),
+        },
+    ),
+    "STREAM[5].AHEAD": (
+        0x3AC,
+        {
+            "BLOCKS": (0, 8, 4),
+        },
+    ),
+    "STREAM[5].CTRL": (
+        0x3B0,
+        {
+            "ENABLED": (0, 1, 0),
+        },
+    ),
+    "STREAM[5].POSITION": (
+        0x3B4,
+        {
+            "BLOCKS": (0, 32, 0),
+        },
+    ),
+    "STREAM[6].BASE": (
+        0x3C0,
+        {
+            "INDEX": (0, 32, 0),
+        },
+    ),
+    "STREAM[6].LENGTH": (
+        0x3C4,
+        {
+            "COUNT": (0, 32, 0),
+        },
+    ),
+    "STREAM[6].STRIDE": (
+        0x3C8,
+        {
+            "BLOCKS": (0, 32, 1),
+        },
+    ),
+    "STREAM[6].AHEAD": (
+        0x3CC,
+        {
+            "BLOCKS": (0, 8, 4),
+        },
+    ),
+    "STREAM[6].CTRL": (
+        0x3D0,
+        {
+            "ENABLED": (0, 1, 0),
+        },
+    ),
+    "STREAM[6].POSITION": (
+        0x3D4,
+        {
+            "BLOCKS": (0, 32, 0),
+        },
+    ),
+    "STREAM[7].BASE": (
+        0x3E0,
+        {
+            "INDEX": (0, 32, 0),
+        },
+    ),
+    "STREAM[7].LENGTH": (
+        0x3E4,
+        {
+            "COUNT": (0, 32, 0),
+        },
+    ),
+    "STREAM[7].STRIDE": (
+        0x3E8,
+        {
+            "BLOCKS": (0, 32, 1),
+        },
+    ),
+    "STREAM[7].AHEAD": (
+        0x3EC,
+        {
+            "BLOCKS": (0, 8, 4),
+        },
+    ),
+    "STREAM[7].CTRL": (
+        0x3F0,
+        {
+            "ENABLED": (0, 1, 0),
+        },
+    ),
+    "STREAM[7].POSITION": (
+        0x3F4,
+        {
+            "BLOCKS": (0, 32, 0),
         },
     ),
 }

@@ -15,6 +15,9 @@ __all__ = [
     "Lane",
     "EngineKind",
     "ErrorKind",
+    "Phase",
+    "PrefetchDrop",
+    "PrefetchSource",
     "RefusalKind",
     "record_fields",
     "pack",
@@ -37,7 +40,7 @@ class EngineKind(IntEnum):
     STEP = 0
     #: a CSR write took effect: frame = 0, key = byte address, aux = value written
     CSR_WRITE = 1
-    #: a miss was opened for head, block: aux = bit 0 for a write
+    #: a miss was opened for head, block: aux = 1 for a write, 2 for a prefetch, which leaves the prefetch queue so
     MISS_OPEN = 2
     #: its last waiting request was replayed, or answered otherwise: head, block
     MISS_CLOSE = 3
@@ -57,8 +60,47 @@ class EngineKind(IntEnum):
     ERROR = 11
     #: quotas of head: key = maximum, aux = minimum
     QUOTA = 12
-    #: pool size: aux = frames
+    #: pool size: aux = frames, key = `Mode`
     POOL = 13
+    #: head, block is to be fetched ahead: aux = `PrefetchSource`
+    PREFETCH_QUEUED = 14
+    #: it is not: aux = `PrefetchSource` | `PrefetchDrop` << 8
+    PREFETCH_DROPPED = 15
+    #: a region is now in another phase: key = region, aux = `Phase`
+    PHASE = 16
+
+
+class PrefetchSource(IntEnum):
+    """Who asks for a prefetch; the lower goes first."""
+
+    #: a hint named a cold block
+    ANNOUNCED = 0
+    #: a block near it was touched
+    WINDOW = 1
+    #: a stream descriptor
+    STREAM = 2
+
+
+class PrefetchDrop(IntEnum):
+    """Why a prefetch comes to nothing."""
+
+    #: it waits already
+    DUPLICATE = 0
+    #: no room in the queue
+    FULL = 1
+    #: the block has an open miss
+    MISSED = 2
+    #: its key is below the victim's, or its EMA is 0 and no frame is free
+    NOT_WORTH = 3
+    #: nothing can leave for it now
+    NO_FRAME = 4
+
+
+class Phase(IntEnum):
+    """What the host does with a region."""
+
+    DECODE = 0
+    PREFILL = 1
 
 
 class RefusalKind(IntEnum):
@@ -70,6 +112,12 @@ class RefusalKind(IntEnum):
     QUOTA_RANGE = 3
     QUOTA_SUM = 4
     POOL_SIZE = 5
+    #: a stream that leaves its region, or has no length or a stride that is no power of two
+    STREAM_RANGE = 6
+    #: a stream that shares blocks with another
+    STREAM_OVERLAP = 7
+    #: a region's mode, while one of its heads has blocks or a minimum quota
+    MODE_BUSY = 8
 
 
 class ErrorKind(IntEnum):

@@ -103,6 +103,8 @@ class SlotKind(IntEnum):
     RESTORE = 12
     PIN = 13
     UNPIN = 14
+    #: the block that a prefetch has opened a miss for: is it cold?
+    PREFETCH = 15
 
 
 class Outcome(IntEnum):
@@ -160,7 +162,10 @@ class DataKind(IntEnum):
 
 @dataclass(frozen=True)
 class Slot:
-    """One slot: `rwd` says whether the message came as RwD (else Req); `value` is a hint's score or a header's step."""
+    """One slot: `rwd` says whether the message came as RwD (else Req).
+
+    `value` is a hint's score, a header's step, or 1 for a PROMOTE that nobody waits for (a prefetch).
+    """
 
     kind: SlotKind
     rwd: bool = False
@@ -274,12 +279,15 @@ def commit(entry, slot, now, policy):
             if after.state != State.WARM or after.dirty != dirty or after.prefetched:
                 after = _changed(after, state=State.WARM, dirty=dirty, prefetched=False)
             return Commit(after, Outcome.HIT, DataKind.WRITE if write else DataKind.READ, touch, touch)
+        if after.prefetched:
+            # It comes too late to hide all of the miss.
+            after = _changed(after, prefetched=False)
         return Commit(after, Outcome.MISS, DataKind.NONE, touch, touch)
 
     if kind in (SlotKind.REPLAY_READ, SlotKind.REPLAY_WRITE):
         write = kind == SlotKind.REPLAY_WRITE
         if entry.resident:
-            after = _changed(entry, state=State.WARM, dirty=entry.dirty or write)
+            after = _changed(entry, state=State.WARM, dirty=entry.dirty or write, prefetched=False)
             return Commit(after, Outcome.HIT, DataKind.WRITE if write else DataKind.READ)
         return Commit(entry, Outcome.MISS, DataKind.NONE)
 
@@ -289,9 +297,16 @@ def commit(entry, slot, now, policy):
     if kind in (SlotKind.PIN, SlotKind.UNPIN):
         return Commit(_changed(entry, pinned=kind == SlotKind.PIN), Outcome.DONE, DataKind.NONE)
 
+    if kind == SlotKind.PREFETCH:
+        return Commit(entry, Outcome.DONE if entry.state == State.COLD else Outcome.IGNORED, DataKind.NONE)
+
     expects, becomes = _TRANSITIONS[kind]
     if entry.state != expects:
         return Commit(entry, Outcome.IGNORED, DataKind.NONE)
     if kind in (SlotKind.PROMOTE, SlotKind.ALLOCATE):
-        return Commit(_changed(entry, frame=slot.frame, **becomes), Outcome.DONE, DataKind.NONE)
+        prefetched = kind == SlotKind.PROMOTE and bool(slot.value & 1)
+        after = _changed(entry, frame=slot.frame, prefetched=prefetched, **becomes)
+        return Commit(after, Outcome.DONE, DataKind.NONE)
+    if kind == SlotKind.EVICT:
+        becomes = becomes | {"prefetched": False}
     return Commit(_changed(entry, **becomes), Outcome.DONE, DataKind.NONE)

@@ -51,6 +51,8 @@ class NoteRules:
 
     def follow(self, kind, record):
         """The next record is a note of `kind`."""
+        if kind not in self._rules:
+            raise Mismatch("kind", "a note that can come", kind.name)
         for name in self._unused[kind]:
             if record[name] != 0:
                 raise Mismatch(name, 0, record[name])

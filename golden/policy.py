@@ -51,11 +51,23 @@ class Policy:
     bypass: bool = True
     #: largest step advance by one hint header
     leap_cap: int = 256
+    #: sources of prefetches that are on, and how many misses and demotions may be open for a prefetch to begin
+    prefetch_announced: bool = False
+    prefetch_window: bool = False
+    prefetch_streams: bool = False
+    prefetch_depth: int = 12
+    #: the phase detector: reads a write from which on a window counts as decode, log2 of a window's accesses, whether a
+    #: burst of writes shows prefill, and how many lines written to a block in a step make one
+    phase_ratio: int = 10
+    phase_window: int = 10
+    phase_burst: bool = True
+    phase_burst_lines: int = 32
 
 
 def policy_fields():
     """((field, bits), ...) of the policy bundle that the CSR block drives, lowest bits first."""
     return (
         ("priority", 2), ("score", 2), ("alpha", ALPHA_BITS), ("lam", LAMBDA_BITS), ("protect", 1), ("bypass", 1),
-        ("leap_cap", 16),
+        ("leap_cap", 16), ("prefetch_announced", 1), ("prefetch_window", 1), ("prefetch_streams", 1),
+        ("prefetch_depth", 8), ("phase_ratio", 8), ("phase_window", 4), ("phase_burst", 1), ("phase_burst_lines", 8),
     )  # fmt: skip

@@ -1,7 +1,8 @@
-"""The policy and region registers of an endpoint, and which writes of them it accepts."""
+"""The policy, region and stream registers of an endpoint, and which writes of them it accepts."""
 
 from golden import csr
 from golden.policy import Policy
+from golden.streams import Stream
 
 __all__ = ["Registers"]
 
@@ -19,6 +20,7 @@ class Registers:
     ----------
     policy : Policy
     regions : tuple of golden.address.Region
+    streams : tuple of golden.streams.Stream
     """
 
     def __init__(self, config, policy=None):
@@ -26,15 +28,16 @@ class Registers:
         self._addresses = csr.policy_addresses(config)
         self.policy = Policy() if policy is None else policy
         self.regions = csr.reset_regions(config)
+        self.streams = (Stream(),) * config.streams
 
     def __contains__(self, address):
-        """Whether a policy or region register is at this byte address."""
+        """Whether a policy, region or stream register is at this byte address."""
         return address in self._addresses
 
     def write(self, address, value):
         """Raises ValueError for what the endpoint refuses (`golden.csr.legal`); then nothing has changed."""
         if address not in self:
-            raise ValueError(f"CSR address {address:#x} must be one of a policy or region register")
-        if not csr.legal(self._config, self.regions, address, value):
+            raise ValueError(f"CSR address {address:#x} must be one of a policy, region or stream register")
+        if not csr.legal(self._config, self.regions, self.streams, address, value):
             raise ValueError(f"CSR value {value:#x} must be one that the register at {address:#x} accepts")
-        self.policy, self.regions = csr.apply(self.policy, self.regions, address, value)
+        self.policy, self.regions, self.streams = csr.apply(self.policy, self.regions, self.streams, address, value)

@@ -9,7 +9,8 @@ _OUTCOMES = {int(outcome): outcome for outcome in Outcome}
 #: slots of the RwD channel (ANSWER may be of either), and those that carry a tag, a line, a value
 _RWD_KINDS = {SlotKind.WRITE, SlotKind.HINT, SlotKind.REPLAY_WRITE}
 _DEMAND_KINDS = {SlotKind.READ, SlotKind.WRITE, SlotKind.REPLAY_READ, SlotKind.REPLAY_WRITE, SlotKind.BYPASS_READ}
-_VALUE_KINDS = {SlotKind.HINT, SlotKind.ANSWER}
+_VALUE_KINDS = {SlotKind.HINT, SlotKind.ANSWER, SlotKind.PROMOTE}
+_TAG_KINDS = _DEMAND_KINDS | {SlotKind.HINT, SlotKind.ANSWER}
 #: slots whose record has the slot's frame, all others the entry's
 _FRAME_KINDS = {SlotKind.PROMOTE, SlotKind.ALLOCATE, SlotKind.BYPASS_READ}
 #: answers by channel; the others come on both
@@ -46,7 +47,7 @@ def slot_record(slot, before, result, now):
     record = {
         "kind": kind,
         "rwd": rwd,
-        "tag": slot.tag if kind in _DEMAND_KINDS or kind in _VALUE_KINDS else 0,
+        "tag": slot.tag if kind in _TAG_KINDS else 0,
         "head": slot.head,
         "block": slot.block,
         "line": slot.line if kind in _DEMAND_KINDS else 0,

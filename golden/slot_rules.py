@@ -112,6 +112,8 @@ class SlotRules:
 
     def _admit(self, slot, where, before, result):
         """PROMOTE, ALLOCATE."""
+        if slot.value:
+            raise Mismatch("value", 0, slot.value)
         endpoint = self._endpoint
         miss = endpoint.misses.of(where)
         if result.outcome != Outcome.DONE or miss.page_tag is not None:

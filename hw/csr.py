@@ -35,8 +35,14 @@ class Csr(wiring.Component):
     Members
     -------
     bus : In(AXI4Lite)
-    policy, regions : Out
+    policy, regions, streams : Out
         The values in force; they change only while the pipeline is held.
+    dev_load : Out
+        Thresholds of `DevLoad`.
+    phases : In(regions), stream_positions : In(array), inspect_window : In(8)
+        Shown in REGION[].PHASE, STREAM[].POSITION, PREFETCH_WINDOW.
+    prefetches : In(layouts.prefetch_counts)
+        Pulses that PREFETCH_QUEUED and PREFETCH_DROPPED count.
     rebuild : Out(1)
         The new policy, in force from this clock on, gives other eviction keys.
     commands : Out(stream), command_answers : In(stream)
@@ -61,6 +67,12 @@ class Csr(wiring.Component):
                 "bus": In(AXI4Lite(address_bits=ADDRESS_BITS)),
                 "policy": Out(layouts.policy_layout()),
                 "regions": Out(ArrayLayout(layouts.region_layout(config), config.regions)),
+                "streams": Out(ArrayLayout(layouts.stream_layout(config), config.streams)),
+                "dev_load": Out(layouts.dev_load_thresholds()),
+                "phases": In(config.regions),
+                "stream_positions": In(ArrayLayout(32, config.streams)),
+                "prefetches": In(layouts.prefetch_counts()),
+                "inspect_window": In(8),
                 "rebuild": Out(1),
                 "commands": Out(stream.Signature(layouts.command(config))),
                 "command_answers": In(stream.Signature(layouts.command_answer())),
@@ -87,7 +99,11 @@ class Csr(wiring.Component):
         m.submodules.port = port = CsrBus(address_bits=ADDRESS_BITS)
         wiring.connect(m, wiring.flipped(self.bus), port.bus)
         m.submodules.counters = counters = EndpointCounters(config=config)
-        m.d.comb += [counters.commit.eq(self.commit), counters.stalled.eq(self.stalled)]
+        m.d.comb += [
+            counters.commit.eq(self.commit),
+            counters.stalled.eq(self.stalled),
+            counters.prefetches.eq(self.prefetches),
+        ]
 
         # Storage: what each field reads as, by register and field name.
         values = {}
@@ -114,6 +130,7 @@ class Csr(wiring.Component):
         exists = Signal()
         m.d.sync += exists.eq(values["HEAD_SELECT", "VALUE"] < self._config.heads)
         of_head = {"HEAD_HELD": self.inspect_held, "HEAD_MIN": self.inspect_minimum, "HEAD_MAX": self.inspect_maximum}
+        of_head["PREFETCH_WINDOW"] = self.inspect_window
         for name in head_counters(self._config).members:
             of_head[f"TRACKER_{name.upper()}"] = self.inspect_tracker[name]
         return {
@@ -123,6 +140,11 @@ class Csr(wiring.Component):
             ("COMMAND_STATUS", "REFUSED"): refused,
             ("COMMAND_STATUS", "REASON"): reason,
             **{(name, "VALUE"): Mux(exists, value, 0) for name, value in of_head.items()},
+            **{(f"REGION[{number}].PHASE", "VALUE"): phase for number, phase in enumerate(self.phases)},
+            **{
+                (f"STREAM[{number}].POSITION", "BLOCKS"): position
+                for number, position in enumerate(self.stream_positions)
+            },
         }
 
     def _drive_outputs(self, m, values):
@@ -134,6 +156,18 @@ class Csr(wiring.Component):
             self.policy.alpha.eq(values["ALPHA", "VALUE"]),
             self.policy.lam.eq(values["LAMBDA", "VALUE"]),
             self.policy.leap_cap.eq(values["LEAP_CAP", "VALUE"]),
+            self.policy.prefetch_announced.eq(values["PREFETCH", "ANNOUNCED"]),
+            self.policy.prefetch_window.eq(values["PREFETCH", "WINDOW"]),
+            self.policy.prefetch_streams.eq(values["PREFETCH", "STREAMS"]),
+            self.policy.prefetch_depth.eq(values["PREFETCH", "DEPTH"]),
+            self.policy.phase_ratio.eq(values["PHASE", "RATIO"]),
+            self.policy.phase_window.eq(values["PHASE", "WINDOW"]),
+            self.policy.phase_burst.eq(values["PHASE", "BURST"]),
+            self.policy.phase_burst_lines.eq(values["PHASE", "BURST_LINES"]),
+            *(
+                self.dev_load[name].eq(values["DEVLOAD", name.upper()])
+                for name in layouts.dev_load_thresholds().members
+            ),
             self.inspect_head.eq(values["HEAD_SELECT", "VALUE"]),
         ]
         for number, region in enumerate(self.regions):
@@ -143,6 +177,16 @@ class Csr(wiring.Component):
                 region.heads.eq(values[path + "HEADS", "COUNT"]),
                 region.first_head.eq(values[path + "FIRST_HEAD", "NUMBER"]),
                 region.enabled.eq(values[path + "CTRL", "ENABLED"]),
+                region.mode.eq(values[path + "CTRL", "MODE"]),
+            ]
+        for number, descriptor in enumerate(self.streams):
+            path = f"STREAM[{number}]."
+            m.d.comb += [
+                descriptor.enabled.eq(values[path + "CTRL", "ENABLED"]),
+                descriptor.base.eq(values[path + "BASE", "INDEX"]),
+                descriptor.length.eq(values[path + "LENGTH", "COUNT"]),
+                descriptor.stride.eq(values[path + "STRIDE", "BLOCKS"]),
+                descriptor.ahead.eq(values[path + "AHEAD", "BLOCKS"]),
             ]
 
     def _read(self, m, port, values):
@@ -171,8 +215,18 @@ class Csr(wiring.Component):
         fields_legal = Signal()
         m.d.sync += fields_legal.eq(full & _any_of([chosen_of[r.name] & _word_is_legal(r, data) for r in writable]))
         regions_legal = self._regions_after(m, values, chosen_of, data)
+        streams_legal = Signal()
+        m.d.sync += streams_legal.eq(
+            ~_any_of(
+                [
+                    chosen_of[f"STREAM[{number}].{name}"] & values[f"STREAM[{number}].CTRL", "ENABLED"]
+                    for number in range(self._config.streams)
+                    for name in ("BASE", "LENGTH", "STRIDE", "AHEAD")
+                ]
+            )
+        )
 
-        self._drive_payloads(m, port, values, chosen_of["POOL_FRAMES"])
+        self._drive_payloads(m, port, values, chosen_of["POOL_FRAMES"], chosen_of["POOL_FRAMES_MX"])
 
         # `apply`: the write takes effect in this clock. `refuse`: the allocator refuses it.
         apply, refuse = Signal(), Signal()
@@ -188,7 +242,7 @@ class Csr(wiring.Component):
             with m.State("REGIONS"):
                 m.next = "JUDGE"
             with m.State("JUDGE"):
-                with m.If(~(fields_legal & regions_legal)):
+                with m.If(~(fields_legal & regions_legal & streams_legal)):
                     m.d.comb += [port.write_done.eq(1), port.write_error.eq(1)]
                     m.next = "DECODE"
                 with m.Elif(any_chosen("held")):
@@ -225,9 +279,10 @@ class Csr(wiring.Component):
 
         self._store(m, values, {name: apply & signal for name, signal in chosen_of.items()}, data, refuse)
 
-    def _drive_payloads(self, m, port, values, is_pool):
+    def _drive_payloads(self, m, port, values, is_exact_pool, is_mxint8_pool):
         """What a note and a command say, should the write become one."""
         data, note, command = port.write_data, self.notes.payload, self.commands.payload
+        is_pool = is_exact_pool | is_mxint8_pool
         m.d.comb += [
             note.kind.eq(EngineKind.CSR_WRITE),
             note.key.eq(port.write_address),
@@ -237,6 +292,7 @@ class Csr(wiring.Component):
             command.minimum.eq(values["QUOTA_MIN", "VALUE"]),
             command.maximum.eq(Mux(is_pool, data, values["QUOTA_MAX", "VALUE"])),
             command.kind.eq(layouts.CommandKind.POOL),
+            command.mode.eq(is_mxint8_pool),
         ]
         for register in self._registers:
             for field in register.fields:
@@ -291,6 +347,10 @@ def _word_is_legal(register, word):
     for field in register.fields:
         if field.encoding:
             legal = legal & word[field.low : field.low + field.width].matches(*field.encoding)
+        if field.least:
+            legal = legal & (word[field.low : field.low + field.width] >= field.least)
+        if field.most < (1 << field.width) - 1:
+            legal = legal & (word[field.low : field.low + field.width] <= field.most)
     pulses = [1 << field.low for field in register.fields if field.kind == Kind.PULSE]
     if pulses:
         legal = legal & word.matches(*pulses)

@@ -4,12 +4,14 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.csr import COUNTERS
+from golden.csr import COUNTERS, Only
 from hw import layouts
 
 __all__ = ["EndpointCounters"]
 
 _BITS = 32
+#: counters of what is no slot
+_PULSES = ("EVENT_STALLS", "PREFETCH_QUEUED", "PREFETCH_DROPPED")
 
 
 class EndpointCounters(wiring.Component):
@@ -23,8 +25,9 @@ class EndpointCounters(wiring.Component):
         What the metadata pipeline commits in this clock.
     stalled : In(1)
         A full event port holds the endpoint back in this clock.
+    prefetches : In(layouts.prefetch_counts)
     counts : Out
-        One 32-bit number for each of `golden.csr.COUNTERS`, and `EVENT_STALLS`.
+        One 32-bit number for each of `golden.csr.COUNTERS`, and those of the other inputs.
     """
 
     def __init__(self, *, config):
@@ -33,7 +36,8 @@ class EndpointCounters(wiring.Component):
             {
                 "commit": In(layouts.commit(config)),
                 "stalled": In(1),
-                "counts": Out(data.StructLayout(dict.fromkeys((*COUNTERS, "EVENT_STALLS"), _BITS))),
+                "prefetches": In(layouts.prefetch_counts()),
+                "counts": Out(data.StructLayout(dict.fromkeys((*COUNTERS, *_PULSES), _BITS))),
             }
         )
 
@@ -41,23 +45,28 @@ class EndpointCounters(wiring.Component):
         m = Module()
 
         # The broadcast has many listeners: it gets a clock to arrive, and matching one of its own.
-        valid, touch, stalled = Signal(), Signal(), Signal()
+        valid, touch, stalled, prefetched, prefetch = (Signal() for _ in range(5))
         kind = Signal.like(self.commit.slot.kind)
         outcome = Signal.like(self.commit.outcome)
         m.d.sync += [
             valid.eq(self.commit.valid),
             touch.eq(self.commit.touch),
+            prefetched.eq(self.commit.before.prefetched),
+            prefetch.eq(self.commit.after.prefetched),
             kind.eq(self.commit.slot.kind),
             outcome.eq(self.commit.outcome),
             stalled.eq(self.stalled),
         ]
 
-        for name, (kinds, outcomes, touches_only) in COUNTERS.items():
+        conditions = {Only.ALL: 1, Only.TOUCH: touch, Only.PREFETCHED: prefetched, Only.PREFETCH: prefetch}
+        for name, (kinds, outcomes, only) in COUNTERS.items():
             increment = Signal(name=f"increment_{name.lower()}")
             m.d.sync += [
-                increment.eq(valid & kind.matches(*kinds) & outcome.matches(*outcomes) & (touch | (not touches_only))),
+                increment.eq(valid & kind.matches(*kinds) & outcome.matches(*outcomes) & conditions[only]),
                 self.counts[name].eq(self.counts[name] + increment),
             ]
-        increment = Signal(name="increment_event_stalls")
-        m.d.sync += [increment.eq(stalled), self.counts.EVENT_STALLS.eq(self.counts.EVENT_STALLS + increment)]
+        pulses = stalled, self.prefetches.queued, self.prefetches.dropped
+        for name, pulse in zip(_PULSES, pulses, strict=True):
+            increment = Signal(name=f"increment_{name.lower()}")
+            m.d.sync += [increment.eq(pulse), self.counts[name].eq(self.counts[name] + increment)]
         return m

@@ -15,13 +15,13 @@ __all__ = ["documents", "main"]
 
 _ROOT = Path(__file__).parent.parent
 _CONFIG = PRESETS["small"]
-#: Most regions that a configuration may have: the golden map lists the registers of all of them.
-_ALL_REGIONS = 8
+#: Most regions and streams that a configuration may have: the golden map lists the registers of all of them.
+_ALL = {"regions": 8, "streams": 8}
 
 
 def _parameter_of_reset():
     """{(register, field): root parameter} of the reset values that follow a parameter: found by changing each."""
-    base = {name: getattr(_CONFIG, name) for name in PARAMETERS} | {"regions": _ALL_REGIONS}
+    base = {name: getattr(_CONFIG, name) for name in PARAMETERS} | _ALL
 
     def resets(**overrides):
         return {
@@ -158,7 +158,7 @@ def _header(all_registers):
 
 def documents():
     """{path: what it must contain} of every file that is generated from `csr.rdl`."""
-    all_registers = registers(_CONFIG, regions=_ALL_REGIONS)
+    all_registers = registers(_CONFIG, **_ALL)
     parameter_of = _parameter_of_reset()
     return {
         _ROOT / "golden" / "csr_map.py": _golden_map(all_registers, parameter_of),

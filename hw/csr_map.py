@@ -17,7 +17,8 @@ ADDRESS_BITS = 12
 #: root parameters of the map: fields and derived parameters of `Config`
 PARAMETERS = (
     "heads", "blocks_per_head", "regions", "step_bits", "frames", "pool_frames_min", "pool_frames_max", "pin_cap",
-    "bypass_slots", "lanes", "queue_depth",
+    "bypass_slots", "lanes", "queue_depth", "streams", "prefetch_queue_depth", "prefetch_slots", "read_slots",
+    "write_slots",
 )  # fmt: skip
 
 
@@ -49,6 +50,9 @@ class Field:
     kind: Kind
     #: {value: (name, meaning)} of an encoded field, else empty: every value is legal
     encoding: dict
+    #: smallest and largest value that a write may set
+    least: int
+    most: int
     rebuild: bool
     meaning: str
 
@@ -122,6 +126,8 @@ def _field(node):
         reset=reset,
         kind=_kind(node),
         encoding={member.value: (member.name, member.rdl_desc or "") for member in encoding or ()},
+        least=node.get_property("least", default=0),
+        most=node.get_property("most", default=(1 << node.width) - 1),
         rebuild=node.get_property("rebuild", default=False),
         meaning=_text(node),
     )

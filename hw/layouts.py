@@ -21,15 +21,19 @@ __all__ = [
     "id_bits",
     "layout",
     "message",
+    "dev_load_thresholds",
     "page_command",
     "page_done",
     "page_tag_bits",
     "policy_layout",
+    "prefetch_counts",
+    "prefetch_request",
     "record",
     "region_layout",
     "sidecar_op",
     "slot",
     "slot_stream",
+    "stream_layout",
     "victim_answer",
     "victim_request",
 ]
@@ -58,12 +62,15 @@ def id_bits(config):
 
 
 def slot(config):
-    """A slot of the metadata pipeline (`golden.metadata.Slot`); `id` is a read slot or, with `rwd`, a write slot."""
+    """A slot of the metadata pipeline (`golden.metadata.Slot`).
+
+    `id` is a read slot or, with `rwd`, a write slot; `mode` (`golden.mode.Mode`) is that of the block's region.
+    """
     return layout(
         (
             ("kind", 4), ("rwd", 1), ("id", id_bits(config)), ("tag", 16), ("head", config.head_bits),
             ("block", config.block_bits), ("line", config.line_bits), ("value", 16), ("frame", config.frame_bits),
-            ("outcome", 5),
+            ("outcome", 5), ("mode", 1),
         )
     )  # fmt: skip
 
@@ -82,7 +89,8 @@ def data_op(config):
     """Work for the datapath (`golden.metadata.DataKind`)."""
     return layout(
         (
-            ("kind", 3), ("rwd", 1), ("id", id_bits(config)), ("frame", config.frame_bits), ("line", config.line_bits),
+            ("kind", 3), ("rwd", 1), ("id", id_bits(config)), ("mode", 1), ("frame", config.frame_bits),
+            ("line", config.line_bits),
         )
     )  # fmt: skip
 
@@ -107,13 +115,13 @@ def region_layout(config):
     return layout(
         (
             ("base", messages.ADDRESS_BITS), ("heads", config.heads.bit_length()), ("first_head", config.head_bits),
-            ("enabled", 1),
+            ("enabled", 1), ("mode", 1),
         )
     )  # fmt: skip
 
 
 class SidecarKind(enum.Enum, shape=2):
-    """What an engine asks of a frame's sidecar line."""
+    """What an engine asks of a frame's sidecar lines."""
 
     #: no line written, none poisoned
     CLEAR = 0
@@ -124,7 +132,7 @@ class SidecarKind(enum.Enum, shape=2):
 
 
 def sidecar_op(config):
-    return layout((("kind", SidecarKind), ("frame", config.frame_bits)))
+    return layout((("kind", SidecarKind), ("mode", 1), ("frame", config.frame_bits)))
 
 
 def page_tag_bits(config):
@@ -133,10 +141,14 @@ def page_tag_bits(config):
 
 
 def page_command(config):
-    """To the flash controller: move page `page` (a block index) to frame `frame` of DDR5, or with `write` back."""
+    """To the flash controller: move page `page` (a block index) to frame `frame` of DDR5, or with `write` back.
+
+    `mode` (`golden.mode.Mode`) says which lines the page is made of (`Config.frame_lines`).
+    """
     return layout(
         (
             ("write", 1), ("tag", page_tag_bits(config)), ("page", config.index_bits), ("frame", config.frame_bits),
+            ("mode", 1),
         )
     )  # fmt: skip
 
@@ -155,6 +167,35 @@ class Domain(enum.Enum, shape=2):
     SHARED = 1
     #: every head, protection and quotas waived (a write that has no other way)
     ANY = 2
+
+
+def prefetch_request(config):
+    """A block to fetch ahead; `source` is a `golden.events.PrefetchSource`."""
+    return layout((("head", config.head_bits), ("block", config.block_bits), ("mode", 1), ("source", 2)))
+
+
+def stream_layout(config):
+    """A stream descriptor (`golden.prefetch.Stream`): blocks `base`, `base` + `stride`, ..., `length` of them.
+
+    `base` is a metadata index {head, block}, `stride` a power of two, `ahead` how many may be fetched before they are
+    read, `mode` that of their region.
+    """
+    return layout(
+        (
+            ("enabled", 1), ("base", config.index_bits), ("length", config.index_bits + 1),
+            ("stride", config.index_bits + 1), ("ahead", 8), ("mode", 1),
+        )
+    )  # fmt: skip
+
+
+def prefetch_counts():
+    """What happened to prefetches in this clock."""
+    return layout((("queued", 1), ("dropped", 1)))
+
+
+def dev_load_thresholds():
+    """Requests accepted and not yet answered from which on responses say a higher load (`golden.devload`)."""
+    return layout((("optimal", 10), ("moderate", 10), ("severe", 10)))
 
 
 def victim_request(config):
@@ -179,18 +220,18 @@ class CommandKind(enum.Enum, shape=2):
     UNPIN = 1
     #: quotas of `head`: `minimum`, `maximum`
     QUOTA = 2
-    #: pool size: `maximum`
+    #: pool size: `maximum`, of the pool of `mode`
     POOL = 3
 
 
 def command(config):
     """A command of the CSR block; `head` and `block` as the host wrote them, so that the allocator can refuse them."""
-    return layout((("kind", CommandKind), ("head", 16), ("block", 16), ("minimum", 32), ("maximum", 32)))
+    return layout((("kind", CommandKind), ("mode", 1), ("head", 16), ("block", 16), ("minimum", 32), ("maximum", 32)))
 
 
 def command_answer():
     """`reason` is a `golden.events.RefusalKind`, where `refused`."""
-    return layout((("refused", 1), ("reason", 3)))
+    return layout((("refused", 1), ("reason", 4)))
 
 
 class Hold(wiring.Signature):

@@ -283,7 +283,8 @@ class MetadataPipeline(wiring.Component):
                             after.prefetched.eq(0),
                         ]
                     with m.Else():
-                        m.d.comb += outcome.eq(Outcome.MISS)
+                        # What a prefetch is still bringing comes too late to hide all of the miss.
+                        m.d.comb += [outcome.eq(Outcome.MISS), after.prefetched.eq(0)]
             with m.Case(SlotKind.REPLAY_READ, SlotKind.REPLAY_WRITE):
                 is_write = last.kind == SlotKind.REPLAY_WRITE
                 with m.If(resident):
@@ -292,6 +293,7 @@ class MetadataPipeline(wiring.Component):
                         data_kind.eq(Mux(is_write, DataKind.WRITE, DataKind.READ)),
                         after.state.eq(State.WARM),
                         after.dirty.eq(before.dirty | is_write),
+                        after.prefetched.eq(0),
                     ]
                 with m.Else():
                     m.d.comb += outcome.eq(Outcome.MISS)
@@ -313,17 +315,20 @@ class MetadataPipeline(wiring.Component):
                             with m.If(last.outcome == Outcome.WINDOW):
                                 m.d.comb += data_kind.eq(DataKind.ZEROS)
             with m.Case(SlotKind.PROMOTE):
-                becomes(State.COLD, state=State.PROMOTING, frame=last.frame)
+                becomes(State.COLD, state=State.PROMOTING, frame=last.frame, prefetched=last.value[0])
             with m.Case(SlotKind.ALLOCATE):
-                becomes(State.ABSENT, state=State.WARM, frame=last.frame, dirty=1)
+                becomes(State.ABSENT, state=State.WARM, frame=last.frame, dirty=1, prefetched=0)
             with m.Case(SlotKind.FILL):
                 becomes(State.PROMOTING, state=State.WARM)
             with m.Case(SlotKind.DEMOTE):
                 becomes(State.WARM, state=State.DEMOTING)
             with m.Case(SlotKind.EVICT):
-                becomes(State.DEMOTING, state=State.COLD, dirty=0)
+                becomes(State.DEMOTING, state=State.COLD, dirty=0, prefetched=0)
             with m.Case(SlotKind.RESTORE):
                 becomes(State.DEMOTING, state=State.WARM)
+            with m.Case(SlotKind.PREFETCH):
+                with m.If(before.state != State.COLD):
+                    m.d.comb += outcome.eq(Outcome.IGNORED)
             with m.Case(SlotKind.PIN):
                 m.d.comb += after.pinned.eq(1)
             with m.Case(SlotKind.UNPIN):
@@ -350,6 +355,7 @@ class MetadataPipeline(wiring.Component):
             op.kind.eq(data_kind),
             op.rwd.eq(last.rwd),
             op.id.eq(last.id),
+            op.mode.eq(last.mode),
             op.frame.eq(Mux(last.kind == SlotKind.BYPASS_READ, last.frame, before.frame)),
             op.line.eq(last.line),
             data_fifo.w_data.eq(op),

@@ -94,6 +94,7 @@ class Migration(wiring.Component):
         stage = Array(Signal(_Stage, name=f"stage{number}") for number in numbers)
         index = Array(Signal(config.index_bits, name=f"index{number}") for number in numbers)
         frame = Array(Signal(config.frame_bits, name=f"frame{number}") for number in numbers)
+        mode = Array(Signal(name=f"mode{number}") for number in numbers)
         dirty = Array(Signal(name=f"dirty{number}") for number in numbers)
         failed = Array(Signal(name=f"failed{number}") for number in numbers)
 
@@ -118,6 +119,7 @@ class Migration(wiring.Component):
                     stage[n].eq(_Stage.DRAIN),
                     index[n].eq(commit_index),
                     frame[n].eq(commit.before.frame),
+                    mode[n].eq(commit.slot.mode),
                     dirty[n].eq(commit.before.dirty),
                     failed[n].eq(0),
                 ]
@@ -166,6 +168,9 @@ class Migration(wiring.Component):
             slot.kind.eq(Mux(failed[sel], SlotKind.RESTORE, SlotKind.EVICT)),
             op.kind.eq(SidecarKind.FLUSH),
             op.frame.eq(frame[sel]),
+            op.mode.eq(mode[sel]),
+            slot.mode.eq(mode[sel]),
+            command.mode.eq(mode[sel]),
             command.write.eq(1),
             command.tag.eq(write_tag),
             command.page.eq(index[sel]),

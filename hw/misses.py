@@ -147,6 +147,7 @@ class MissEngine(wiring.Component):
         self._index = index = per_miss(config.index_bits, "index")
         self._frame = per_miss(config.frame_bits, "frame")
         self._absent = per_miss(1, "absent")
+        self._mode = per_miss(1, "mode")
         self._failed = per_miss(1, "failed")
         #: has a bypass slot; that was decided for this miss
         self._bound = per_miss(1, "bound")
@@ -166,7 +167,7 @@ class MissEngine(wiring.Component):
         request_layout = data.StructLayout(
             {
                 "index": config.index_bits, "tag": 16, "line": config.line_bits, "step": config.step_bits, "touch": 1,
-                "absent": 1,
+                "absent": 1, "mode": 1,
             }
         )  # fmt: skip
         m.submodules.requests = requests = Memory(shape=request_layout, depth=1 << node_bits, init=[])
@@ -202,8 +203,8 @@ class MissEngine(wiring.Component):
             data.StructLayout(
                 {
                     "missed": 1, "rwd": 1, "id": layouts.id_bits(config), "index": config.index_bits, "tag": 16,
-                    "line": config.line_bits, "touch": 1, "absent": 1, "answered": 1, "moved": 1, "unpinned": 1,
-                    "placed": 1, "demoted": 1,
+                    "line": config.line_bits, "touch": 1, "absent": 1, "mode": 1, "answered": 1, "moved": 1,
+                    "unpinned": 1, "placed": 1, "demoted": 1,
                 }
             )
         )  # fmt: skip
@@ -223,6 +224,7 @@ class MissEngine(wiring.Component):
             seen.line.eq(commit.slot.line),
             seen.touch.eq(commit.touch),
             seen.absent.eq(commit.before.state == State.ABSENT),
+            seen.mode.eq(commit.slot.mode),
             seen.answered.eq(commit.valid & is_answer),
             seen.moved.eq(about_block & (commit.before.state != commit.after.state)),
             seen.unpinned.eq(about_block & commit.before.pinned & ~commit.after.pinned),
@@ -240,6 +242,7 @@ class MissEngine(wiring.Component):
             request_write.data.step.eq(self.now),
             request_write.data.touch.eq(seen.touch),
             request_write.data.absent.eq(seen.absent),
+            request_write.data.mode.eq(seen.mode),
             reads.w_data.eq(seen.id),
             writes.w_data.eq(seen.id),
             reads.w_en.eq(seen.missed & ~seen.rwd),
@@ -311,10 +314,13 @@ class MissEngine(wiring.Component):
             slot.head.eq(head),
             slot.block.eq(block),
             slot.frame.eq(frame),
+            slot.mode.eq(self._mode[sel]),
+            self.sidecar_ops.payload.mode.eq(self._mode[sel]),
             self.sidecar_ops.payload.frame.eq(frame),
             command.tag.eq(sel),
             command.page.eq(index),
             command.frame.eq(frame),
+            command.mode.eq(self._mode[sel]),
             self._bypass.slot.eq(self._bypass_slot[sel]),
             self._bypass.index.eq(index),
         ]
@@ -526,6 +532,7 @@ class MissEngine(wiring.Component):
                 m.d.sync += [
                     self._used.bit_select(sel, 1).eq(1),
                     self._absent[sel].eq(request.absent),
+                    self._mode[sel].eq(request.mode),
                     self._bound[sel].eq(remembered),
                     self._decided[sel].eq(0),
                     self._source[sel].eq(Mux(remembered, _Source.BYPASS, _Source.FRAME)),

@@ -10,8 +10,9 @@ import time
 from multiprocessing.connection import wait
 
 from golden.address import Target, decode
-from golden.config import LINE_BYTES, LINES_PER_BLOCK, SIDECAR_LINES
+from golden.config import LINE_BYTES
 from golden.csr import pack
+from golden.mode import FRAMES
 from sim.checker import check
 from sim.data_check import check_messages
 from sim.measured import Measured
@@ -30,7 +31,6 @@ WAVES = "waves.vcd"
 #: clocks between two looks at the simulation: some tenths of a second
 POLL_CLOCKS = {"verilator": 20_000, "icarus": 200}
 WAIT_SECONDS = 0.2
-PAGE_BYTES = LINE_BYTES * (LINES_PER_BLOCK + SIDECAR_LINES)
 _context = multiprocessing.get_context("fork")
 
 
@@ -180,8 +180,9 @@ def _measured(simulated, checked, operations, config, region, folder):
         return measured
     measured.cycles = outcome["clocks"]
     # A page goes from flash to DDR5, or back, past the endpoint.
-    measured.ddr_bytes_read = LINE_BYTES * outcome["lines_read"] + PAGE_BYTES * statistics.pages_written
-    measured.ddr_bytes_written = LINE_BYTES * outcome["lines_written"] + PAGE_BYTES * statistics.pages_read
+    page_bytes = LINE_BYTES * FRAMES[region.mode].lines
+    measured.ddr_bytes_read = LINE_BYTES * outcome["lines_read"] + page_bytes * statistics.pages_written
+    measured.ddr_bytes_written = LINE_BYTES * outcome["lines_written"] + page_bytes * statistics.pages_read
     for operation in operations():
         if operation.channel and decode(config, [region], operation.address).target == Target.BLOCK:
             measured.host_reads += operation.op == Op.READ

@@ -2,7 +2,6 @@
 
 import random
 
-from golden.config import LINES_PER_BLOCK, SIDECAR_LINES
 from hw import layouts
 from tb.bus import StreamSink, StreamSource, stalls
 from tb.memory import POISON_LINE, Answers
@@ -36,7 +35,7 @@ class FlashAgent:
         fails=None,
         moved=None,
     ):
-        self._clocks, self._store = clocks, store
+        self._config, self._clocks, self._store = config, clocks, store
         self._clocks_of = {0: read_clocks, 1: program_clocks}
         self._rng, self._share = random.Random(f"{seed}/flash"), share
         self._fails = fails or (lambda write, page: False)
@@ -74,7 +73,7 @@ class FlashAgent:
         captured = None
         if command["write"]:
             self.programs += 1
-            captured = [self._store.read(line) for line in self._store.frame_lines(command["frame"])]
+            captured = [self._store.read(line) for line in self._frame_lines(command)]
         else:
             self.reads += 1
             assert page in self._pages, f"page {page} is read and was never programmed"
@@ -88,12 +87,16 @@ class FlashAgent:
     def _complete(self, item):
         command, captured = item
         failed = self._fails(bool(command["write"]), command["page"])
-        garbage = [POISON_LINE] * (LINES_PER_BLOCK + SIDECAR_LINES)
+        places = self._frame_lines(command)
+        garbage = [POISON_LINE] * len(places)
         if command["write"]:
             self._pages[command["page"]] = garbage if failed else captured
         else:
             lines = garbage if failed else self._pages[command["page"]]
-            for line, data in zip(self._store.frame_lines(command["frame"]), lines, strict=True):
+            for line, data in zip(places, lines, strict=True):
                 self._store.write(line, data)
         self._busy.remove(command["tag"])
         return {"tag": command["tag"], "failed": int(failed)}
+
+    def _frame_lines(self, command):
+        return self._config.frame_lines(command["mode"], command["frame"])

@@ -63,7 +63,7 @@ class TB:
         cocotb.start_soon(Clock(clock, PERIOD_STEPS, unit="step").start())
         dut.rst.value = 1
         self.clocks = Clocks(PERIOD_STEPS)
-        self.store = Store(config)
+        self.store = Store()
         self.csr = Csr(dut, clock)
         self.watchdog = Watchdog(PERIOD_STEPS, limit=watchdog_clocks, oldest=lambda: self.host.oldest())
         moved = self.watchdog.moved

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from golden import events, messages
-from golden.config import LINE_BYTES, LINES_PER_BLOCK, SIDECAR_LINES
+from golden.config import LINE_BYTES, LINES_PER_BLOCK
+from golden.mode import FRAMES, Mode
 from hw import layouts
 from tb.memory import POISON_LINE
 from tb.payload import fields_of, pack
@@ -43,8 +44,13 @@ def _macros(config, widths):
     yield "lookahead", LOOKAHEAD
     yield "line_size", (LINE_BYTES - 1).bit_length()
     yield "lines_per_block", LINES_PER_BLOCK
-    yield "sidecar_lines", SIDECAR_LINES
+    yield "page_lines_max", max(frame.lines for frame in FRAMES.values())
+    for mode, frame in FRAMES.items():
+        yield f"{mode.name}_data_lines", frame.data_lines
+        yield f"{mode.name}_page_lines", frame.lines
+    yield "mxint8_base", config.mxint8_base
     yield "sidecar_base", config.sidecar_base
+    yield "mxint8_row_base", config.sidecar_row(Mode.MXINT8, 0)
     yield "memory_lines", config.memory_lines
     yield "pages", 1 << config.index_bits
     yield "poison_line", f"512'h{POISON_LINE:x}"

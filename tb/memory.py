@@ -6,7 +6,7 @@ import random
 import cocotb
 from cocotb.triggers import Event, RisingEdge
 
-from golden.config import LINE_BYTES, LINES_PER_BLOCK
+from golden.config import LINE_BYTES
 from hw.axi import RESP_OKAY, RESP_SLVERR
 from tb.bus import ChannelSink, ChannelSource, stalls
 from tb.image import spread
@@ -22,10 +22,9 @@ BURST_INCR = 1
 
 
 class Store:
-    """DDR5 by line number: data lines of all frames, then a sidecar line a frame."""
+    """DDR5 by line number (`Config.frame_lines`)."""
 
-    def __init__(self, config):
-        self._config = config
+    def __init__(self):
         self._lines = {}
 
     def read(self, line):
@@ -36,11 +35,6 @@ class Store:
             mask = spread(strobe)
             data = self.read(line) & ~mask | data & mask
         self._lines[line] = data
-
-    def frame_lines(self, frame):
-        """Line numbers that make a page: the data lines of a frame and its sidecar line."""
-        first = frame * LINES_PER_BLOCK
-        return (*range(first, first + LINES_PER_BLOCK), self._config.sidecar_base + frame)
 
 
 class Answers:

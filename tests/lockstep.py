@@ -8,7 +8,6 @@ from random import Random
 from amaranth.hdl import ResetInserter, Signal
 
 from golden.address import hint_address
-from golden.config import LINES_PER_BLOCK
 from golden.csr import address, pack, reset_regions
 from golden.endpoint import Endpoint as GoldenEndpoint
 from golden.events import Lane, unpack
@@ -322,12 +321,8 @@ class Lockstep:
             self._pages[tag] = self._clock + self.rng.randint(*self._flash_latency), command
             self._moved = self._clock
 
-    def _lines_of(self, frame):
-        first = frame * LINES_PER_BLOCK
-        return [*range(first, first + LINES_PER_BLOCK), self.config.sidecar_base + frame]
-
     def _move_page(self, command, failed):
-        page, lines = int(command.page), self._lines_of(int(command.frame))
+        page, lines = int(command.page), self.config.frame_lines(int(command.mode), int(command.frame))
         if command.write:
             self._flash[page] = None if failed else [self.memory.value(line) for line in lines]
         else:

@@ -57,7 +57,7 @@ MUTATIONS = (
     Mutation(
         name="cancelled-demotion-completed",
         file="hw/metadata.py",
-        old="becomes(State.DEMOTING, state=State.COLD, dirty=0)",
+        old="becomes(State.DEMOTING, state=State.COLD, dirty=0, prefetched=0)",
         new="m.d.comb += [after.state.eq(State.COLD), after.dirty.eq(0)]",
         tests=("tests/test_metadata.py::test_commits_equal_the_golden_commit[2-0]",),
         why="an access to a demoting block keeps its frame; the EVICT that follows is ignored",
@@ -593,7 +593,7 @@ MUTATIONS = (
     Mutation(
         name="illegal-register-value-stored",
         file="hw/csr.py",
-        old="with m.If(~(fields_legal & regions_legal)):",
+        old="with m.If(~(fields_legal & regions_legal & streams_legal)):",
         new="with m.If(0):",
         tests=("tests/test_csr.py::test_every_refused_write_answers_slverr_and_changes_nothing",),
         why="a register takes legal values only",

@@ -412,6 +412,7 @@ class World:
             self._set(ctx, dut.engine_slots.ready, 1)
             payload = fields_of(ctx.get(dut.engine_slots.payload))
             number = payload.pop("id")
+            del payload["mode"]
             payload |= {"kind": SlotKind(payload["kind"]), "rwd": bool(payload["rwd"])}
             payload["outcome"] = Outcome(payload["outcome"])
             slot = Slot(**payload)

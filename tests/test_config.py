@@ -22,7 +22,7 @@ def test_a_metadata_entry_has_64_bits(name):
         {"lanes": 3},
         {"regions": 0},
         {"read_slots": 48},
-        {"miss_slots_for_writes": 8},
+        {"miss_slots_for_writes": 16},
         {"miss_slots_for_writes": 0},
         {"reserve_frames": 0},
         {"spare_frames": -1},

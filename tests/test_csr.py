@@ -14,7 +14,9 @@ from golden.config import PRESETS, preset
 from golden.csr_map import REGISTERS
 from golden.events import EngineKind, ErrorKind, RefusalKind
 from golden.metadata import Outcome, SlotKind
+from golden.mode import Mode
 from golden.policy import Policy, Priority, ScoreSource
+from golden.streams import Stream
 from hw import csr_documents
 from hw.axi import RESP_OKAY, RESP_SLVERR
 from hw.csr import Csr
@@ -26,6 +28,7 @@ from hw.tracker import head_counters
 CONFIG = preset("tiny", heads=5, regions=3)
 #: clocks that a response may take while nothing but the bus is slow
 PATIENCE = 200
+POOLS = {Mode.EXACT: "POOL_FRAMES", Mode.MXINT8: "POOL_FRAMES_MX"}
 POLICY_REGISTERS = [register for register in registers(CONFIG) if register.held]
 
 
@@ -98,6 +101,7 @@ def regions_of(ctx, dut, config=CONFIG):
             heads=ctx.get(dut.regions[number].heads),
             first_head=ctx.get(dut.regions[number].first_head),
             enabled=bool(ctx.get(dut.regions[number].enabled)),
+            mode=ctx.get(dut.regions[number].mode),
         )
         for number, region in enumerate(csr.reset_regions(config))
     )
@@ -210,7 +214,10 @@ def test_golden_names_addresses_and_fields_are_those_of_the_map(config):
     elaborated = {register.name: register for register in registers(config)}
     assert set(elaborated) <= set(csr.NAMES)
     assert {name for name in csr.NAMES if name not in elaborated} == {
-        name for name in csr.NAMES if name.startswith("REGION[") and int(name[7]) >= config.regions
+        name
+        for array, count in (("REGION[", config.regions), ("STREAM[", config.streams))
+        for name in csr.NAMES
+        if name.startswith(array) and int(name[7]) >= count
     }
     for name, register in elaborated.items():
         assert register.address == csr.address(name) < 1 << ADDRESS_BITS
@@ -222,12 +229,14 @@ def test_golden_names_addresses_and_fields_are_those_of_the_map(config):
 
 def test_reset_values_of_the_map_are_the_golden_defaults():
     words = {register.address: register.reset for register in registers(CONFIG)}
-    policy = Policy(priority=None, score=None, alpha=None, lam=None, protect=None, bypass=None, leap_cap=None)
+    policy = Policy(**dict.fromkeys(Policy.__dataclass_fields__))
     regions = tuple(replace(region, heads=0) for region in csr.reset_regions(CONFIG))
+    streams = (Stream(length=7, stride=7, ahead=7),) * CONFIG.streams
     for register in POLICY_REGISTERS:
-        policy, regions = csr.apply(policy, regions, register.address, words[register.address])
+        policy, regions, streams = csr.apply(policy, regions, streams, register.address, words[register.address])
     assert policy == Policy()
     assert regions == csr.reset_regions(CONFIG)
+    assert streams == (Stream(),) * CONFIG.streams
 
 
 def test_encodings_of_the_map_are_the_golden_enumerations():
@@ -242,7 +251,7 @@ def test_encodings_of_the_map_are_the_golden_enumerations():
     errors = {field.name: field.low for (name, _), field in fields.items() if name == "ERROR"}
     assert errors == {kind.name: kind.value for kind in ErrorKind}
     counters = {name for (name, _), field in fields.items() if field.kind == Kind.COUNTER}
-    assert counters == {*csr.COUNTERS, "EVENT_STALLS"}
+    assert counters == {*csr.COUNTERS, "EVENT_STALLS", "PREFETCH_QUEUED", "PREFETCH_DROPPED"}
     commands = {field.name for (name, _), field in fields.items() if name == "COMMAND"}
     assert commands == {kind.name for kind in CommandKind} - {"POOL"}
 
@@ -253,8 +262,8 @@ def test_golden_words_are_packed_and_unpacked_by_field():
     assert csr.unpack("POLICY", word) == {"PRIORITY": 2, "SCORE": 0, "PROTECT": 0, "BYPASS": 1}
     with pytest.raises(ValueError, match="PRIORITY must fit 2 bits, not 4"):
         csr.pack("POLICY", PRIORITY=4)
-    with pytest.raises(ValueError, match="policy or region register"):
-        csr.apply(Policy(), csr.reset_regions(CONFIG), csr.address("POOL_FRAMES"), 1)
+    with pytest.raises(ValueError, match="policy, region or stream register"):
+        csr.apply(Policy(), csr.reset_regions(CONFIG), (), csr.address("POOL_FRAMES"), 1)
 
 
 def test_the_c_header_compiles_to_the_golden_addresses_and_fields(tmp_path):
@@ -479,15 +488,16 @@ def test_policy_and_regions_follow_the_golden_registers(seed, slowness):
 
     async def bench(ctx, dut, around):
         policy, regions, notes, rebuilds, accepted = Policy(), csr.reset_regions(CONFIG), [], 0, 0
+        streams = (Stream(),) * CONFIG.streams
         for _ in range(150):
             register = rng.choice(POLICY_REGISTERS)
             word = near(rng, register)
-            legal = csr.legal(CONFIG, regions, register.address, word)
+            legal = csr.legal(CONFIG, regions, streams, register.address, word)
             response = await write(ctx, dut, register.address, word, delays=random_delays(rng))
             assert response == (RESP_OKAY if legal else RESP_SLVERR), f"{register.name} {word:#x} {regions}"
             if legal:
                 before = policy
-                policy, regions = csr.apply(policy, regions, register.address, word)
+                policy, regions, streams = csr.apply(policy, regions, streams, register.address, word)
                 notes.append((register.address, word))
                 rebuilds += (before.priority, before.lam) != (policy.priority, policy.lam)
                 accepted += 1
@@ -537,7 +547,7 @@ def test_commands_reach_the_allocator_and_its_answer_reaches_the_host(seed):
     rng = random.Random(seed)
 
     async def bench(ctx, dut, around):
-        pool_frames = CONFIG.pool_frames_max
+        pool_frames = dict.fromkeys(Mode, CONFIG.pool_frames_max)
         for _ in range(40):
             head, block = rng.getrandbits(16), rng.getrandbits(16)
             minimum, maximum = rng.getrandbits(32), rng.getrandbits(32)
@@ -547,13 +557,14 @@ def test_commands_reach_the_allocator_and_its_answer_reaches_the_host(seed):
                 assert await write(ctx, dut, csr.address(name), word, delays=random_delays(rng)) == RESP_OKAY
             kind, refusal = rng.choice(list(CommandKind)), rng.choice([None, *RefusalKind])
             around.answers.append(refusal)
+            mode = rng.choice(list(Mode)) if kind == CommandKind.POOL else Mode.EXACT
             if kind == CommandKind.POOL:
-                name, word = "POOL_FRAMES", maximum
+                name, word = POOLS[mode], maximum
             else:
                 name, word = "COMMAND", csr.pack("COMMAND", **{kind.name: 1})
             response = await write(ctx, dut, csr.address(name), word, delays=random_delays(rng))
             assert around.commands.pop() == {
-                "kind": kind, "head": head, "block": block, "minimum": minimum, "maximum": maximum,
+                "kind": kind, "mode": mode, "head": head, "block": block, "minimum": minimum, "maximum": maximum,
             }  # fmt: skip
             assert not around.commands and not around.answers
             assert response == (RESP_OKAY if refusal is None else RESP_SLVERR)
@@ -561,8 +572,9 @@ def test_commands_reach_the_allocator_and_its_answer_reaches_the_host(seed):
             assert status["REFUSED"] == (refusal is not None)
             assert refusal is None or status["REASON"] == refusal
             if kind == CommandKind.POOL and refusal is None:
-                pool_frames = word
-            assert await read_word(ctx, dut, "POOL_FRAMES") == pool_frames
+                pool_frames[mode] = word
+            for mode, name in POOLS.items():
+                assert await read_word(ctx, dut, name) == pool_frames[mode]
             assert await read_word(ctx, dut, "COMMAND") == 0
             error = 0 if refusal is None else csr.pack("ERROR", REFUSED_COMMAND=1)
             assert await read_word(ctx, dut, "ERROR") == error
@@ -633,7 +645,8 @@ def test_a_command_refused_in_the_middle_of_other_errors_loses_none():
 @pytest.mark.parametrize("seed", range(2))
 def test_counters_count_what_the_golden_rule_counts(seed):
     rng = random.Random(seed)
-    expected = dict.fromkeys((*csr.COUNTERS, "EVENT_STALLS"), 0)
+    pulses = "EVENT_STALLS", "PREFETCH_QUEUED", "PREFETCH_DROPPED"
+    expected = dict.fromkeys((*csr.COUNTERS, *pulses), 0)
 
     async def bench(ctx, dut, around):
         for _ in range(1500):
@@ -642,18 +655,23 @@ def test_counters_count_what_the_golden_rule_counts(seed):
             outcome = rng.choice([*outcomes, *outcomes, *Outcome])
             if rng.random() < 0.5:
                 kind, outcome = kinds[0], outcomes[0]
-            valid, touch, stalled = rng.random() < 0.8, rng.random() < 0.5, rng.random() < 0.3
+            valid, touch, before, after = rng.random() < 0.8, *(rng.random() < 0.5 for _ in range(3))
+            happened = {name: rng.random() < 0.3 for name in pulses}
             ctx.set(dut.commit.valid, valid)
             ctx.set(dut.commit.slot.kind, kind)
             ctx.set(dut.commit.outcome, outcome)
             ctx.set(dut.commit.touch, touch)
-            ctx.set(dut.stalled, stalled)
-            for name in csr.counted(kind, outcome, touch) if valid else ():
+            ctx.set(dut.commit.before.prefetched, before)
+            ctx.set(dut.commit.after.prefetched, after)
+            inputs = dut.stalled, dut.prefetches.queued, dut.prefetches.dropped
+            for pulse, name in zip(inputs, pulses, strict=True):
+                ctx.set(pulse, happened[name])
+                expected[name] += happened[name]
+            for name in csr.counted(kind, outcome, touch, before, after) if valid else ():
                 expected[name] += 1
-            expected["EVENT_STALLS"] += stalled
             await ctx.tick()
-        ctx.set(dut.commit.valid, 0)
-        ctx.set(dut.stalled, 0)
+        for strobe in (dut.commit.valid, *inputs):
+            ctx.set(strobe, 0)
         for name, count in expected.items():
             assert count, name
             assert await read_word(ctx, dut, name) == count, name

@@ -432,7 +432,7 @@ def evidence():
 
 
 ENGINE_SLOTS = tuple(kind for kind in SlotKind if kind >= SlotKind.REPLAY_READ and kind not in (
-    SlotKind.ANSWER, SlotKind.PIN, SlotKind.UNPIN
+    SlotKind.ANSWER, SlotKind.PIN, SlotKind.UNPIN, SlotKind.PREFETCH
 ))  # fmt: skip
 REPLAYS = (SlotKind.REPLAY_READ, SlotKind.REPLAY_WRITE, SlotKind.BYPASS_READ)
 DEMANDS = (SlotKind.READ, SlotKind.WRITE)

@@ -29,7 +29,7 @@ def kinds_of(world):
         (1, {}, {}, {}),
         (2, {"priority": Priority.LRU, "protect": False}, {}, {"stall": 0.6}),
         (3, {"priority": Priority.PRODUCT, "bypass": False}, {"demotion_slots": 4, "pin_cap": 1}, {}),
-        (4, {}, {"miss_slots": 2, "bypass_slots": 1, "spare_frames": 1, "write_slots": 2}, {}),
+        (4, {}, {"miss_slots": 2, "prefetch_slots": 0, "bypass_slots": 1, "spare_frames": 1, "write_slots": 2}, {}),
         (5, {}, {"miss_slots": 8, "miss_slots_for_writes": 4}, {"flash_latency": (1, 4), "stall": 0}),
     ],
 )

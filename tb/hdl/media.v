@@ -52,14 +52,13 @@ module media (
     // never programmed
     output reg [3:0] error
 );
-    localparam PAGE_LINES = `LINES_PER_BLOCK + `SIDECAR_LINES;
     // Reads, and writes, accepted and not yet answered; a channel is closed while fewer than two places are left.
     localparam DEPTH = 128;
     localparam TAG_BITS = `PAGE_DONE_BITS - 1;
     localparam TAGS = 1 << TAG_BITS;
 
     reg [511:0] ddr [0:`MEMORY_LINES-1];
-    reg [511:0] flash [0:`PAGES*PAGE_LINES-1];
+    reg [511:0] flash [0:`PAGES*`PAGE_LINES_MAX-1];
     reg programmed [0:`PAGES-1];
 
     reg [`MEM_ID_BITS-1:0] r_id [0:DEPTH-1];
@@ -77,6 +76,7 @@ module media (
 
     reg tag_busy [0:TAGS-1];
     reg tag_write [0:TAGS-1];
+    reg tag_mode [0:TAGS-1];
     reg [31:0] tag_due [0:TAGS-1];
     integer tag_page [0:TAGS-1];
     integer tag_frame [0:TAGS-1];
@@ -91,9 +91,15 @@ module media (
         if (error == 0) error <= code;
     endtask
 
-    // DDR5 line of line `i` of a frame's page: data lines, then its sidecar line.
-    function integer frame_line(input integer frame, input integer i);
-        frame_line = i < `LINES_PER_BLOCK ? frame * `LINES_PER_BLOCK + i : `SIDECAR_BASE + frame;
+    // DDR5 line of line `i` of a frame's page: data lines, then sidecar lines (golden/config.py, `frame_lines`).
+    function integer frame_line(input mode, input integer frame, input integer i);
+        if (mode) frame_line = i < `MXINT8_DATA_LINES ? `MXINT8_BASE + frame * `MXINT8_DATA_LINES + i
+            : `SIDECAR_BASE + `MXINT8_ROW_BASE + 2 * frame + i - `MXINT8_DATA_LINES;
+        else frame_line = i < `EXACT_DATA_LINES ? frame * `EXACT_DATA_LINES + i : `SIDECAR_BASE + frame;
+    endfunction
+
+    function integer page_lines(input mode);
+        page_lines = mode ? `MXINT8_PAGE_LINES : `EXACT_PAGE_LINES;
     endfunction
 
     initial begin
@@ -156,12 +162,14 @@ module media (
                 if (tag_busy[tag]) fail(5);
                 tag_busy[tag] = 1;
                 tag_write[tag] = command_payload[`PAGE_COMMAND_WRITE];
+                tag_mode[tag] = command_payload[`PAGE_COMMAND_MODE];
                 tag_page[tag] = page;
                 tag_frame[tag] = frame;
                 tag_due[tag] = clock + (tag_write[tag] ? program_clocks : read_clocks);
                 pages_open = pages_open + 1;
                 if (tag_write[tag]) begin
-                    for (i = 0; i < PAGE_LINES; i = i + 1) flash[page * PAGE_LINES + i] = ddr[frame_line(frame, i)];
+                    for (i = 0; i < page_lines(tag_mode[tag]); i = i + 1)
+                        flash[page * `PAGE_LINES_MAX + i] = ddr[frame_line(tag_mode[tag], frame, i)];
                     programmed[page] = 1;
                 end else if (!programmed[page]) fail(6);
             end
@@ -201,8 +209,9 @@ module media (
                     if (chosen >= 0) begin
                         page = tag_page[chosen];
                         if (!tag_write[chosen])
-                            for (i = 0; i < PAGE_LINES; i = i + 1)
-                                ddr[frame_line(tag_frame[chosen], i)] = flash[page * PAGE_LINES + i];
+                            for (i = 0; i < page_lines(tag_mode[chosen]); i = i + 1)
+                                ddr[frame_line(tag_mode[chosen], tag_frame[chosen], i)]
+                                    = flash[page * `PAGE_LINES_MAX + i];
                         tag_busy[chosen] = 0;
                         pages_open = pages_open - 1;
                         done_payload <= 0;
