@@ -11,15 +11,17 @@ ARGS ?=
 PYTHON := .venv/bin/python
 SIM_OUT = $(or $(OUT),out)
 VERILOG_OUT = $(or $(OUT),out/verilog-$(PRESET))
+WAVES_OUT = $(or $(OUT),out/waves)
 RUN = $(PYTHON) -m sim run --workload $(WORKLOAD) --preset $(PRESET) --simulator $(SIM) --seed $(SEED) --out $(SIM_OUT)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim test verilog lint bench mutants registers clean
+.PHONY: help setup sim test verilog waves lint bench mutants registers clean
 
 help:
 	@echo "make sim      run WORKLOAD through the RTL at PRESET on SIM, checked event by event; results in OUT"
 	@echo "make test     the regression"
 	@echo "make verilog  synthesizable Verilog and manifest.json of PRESET in OUT"
+	@echo "make waves    a short run as waves to look at, with layouts for GTKWave and Surfer; in OUT"
 	@echo "make registers  write the register document, C header and golden map anew from hw/csr.rdl"
 	@echo "make lint     ruff check, ruff format --check, and whether the register documents are up to date"
 	@echo "make bench    the measured numbers of the README (long)"
@@ -44,6 +46,9 @@ test: setup
 
 verilog: setup
 	@$(PYTHON) -m hw.verilog --preset $(PRESET) --out $(VERILOG_OUT)
+
+waves: setup
+	@$(PYTHON) -m sim waves --workload $(WORKLOAD) --preset $(PRESET) --simulator $(SIM) --out $(WAVES_OUT) $(ARGS)
 
 lint: setup
 	@$(PYTHON) -m ruff check .

@@ -1,4 +1,4 @@
-"""The command line: `python -m sim run`; `bench` is in `sim/bench.py`.
+"""The command line: `python -m sim run`; `bench` is in `sim/bench.py`, `waves` in `sim/waves.py`.
 
 Exit code 0: as it should be; 1: a mismatch or an error; 2: bad input.
 """
@@ -77,12 +77,14 @@ def _parser():
            help="share of the attention mass that a step reads")  # fmt: skip
     option("--bypass", type=_switch, default="on", metavar="on|off", help="serve poor blocks past the pool")
     option("--protect", type=_switch, default="on", metavar="on|off", help="keep announced blocks until they are read")
+    option("--throttle", type=_switch, default="off", metavar="on|off", help="the host slows down under reported load")
     option("--lines-per-read", type=_whole, default=default.lines_per_read, metavar="N",
            help="lines that one read of a block fetches, spread over it, another set each step")  # fmt: skip
     option("--out", default="out", metavar="DIR", help="folder of the results")
     option("--seed", type=_whole, default=default.seed, metavar="N", help="of the payload that the workload lacks")
     option("--steps", type=_whole, metavar="N", help="take only the first N steps")
     option("--waves", action="store_true", help="write a VCD file too (large, slow)")
+    commands.add_parser("waves", help="a short run as waves that people can read", add_help=False)
     commands.add_parser("bench", help="measure the numbers of the README (long)", add_help=False)
     return parser
 
@@ -108,6 +110,10 @@ def main(arguments=None):
         from sim.bench import main as bench
 
         return bench(arguments[1:])
+    if arguments[:1] == ["waves"]:
+        from sim.waves import main as waves
+
+        return waves(arguments[1:])
     options = _parser().parse_args(arguments)
 
     def fail(code, message):
