@@ -73,7 +73,14 @@ async def play(dut):
     if given.get("fault"):
         await tb.csr.write(FAULT_REGISTER, given["fault"])
     operations = random_operations(
-        tb.config, tb.host.regions[0], seed=given["seed"], steps=3, accesses=given["messages"], blocks=3, hints=False
+        tb.config,
+        tb.host.regions[0],
+        seed=given["seed"],
+        steps=3,
+        accesses=given["messages"],
+        blocks=3,
+        hints=False,
+        waits=given.get("waits", 0.0),
     )
     await tb.host.play(operations, max_reads=6, max_writes=4)
     await tb.finish()

@@ -11,7 +11,7 @@ class Refused(Exception):
 
 
 def region_writes(number, region):
-    """((register, value), ...) that move region `number` to a golden `Region`: off, moved, on again if enabled."""
+    """((register, value), ...) that make region `number` a golden `Region`: off, moved, on again if enabled."""
     prefix = f"REGION[{number}]"
     return (
         (f"{prefix}.CTRL", 0),
@@ -19,7 +19,7 @@ def region_writes(number, region):
         (f"{prefix}.BASE_HI", region.base >> 32),
         (f"{prefix}.FIRST_HEAD", region.first_head),
         (f"{prefix}.HEADS", region.heads),
-        (f"{prefix}.CTRL", int(region.enabled)),
+        (f"{prefix}.CTRL", pack("REGION[0].CTRL", ENABLED=int(region.enabled), MODE=region.mode)),
     )
 
 

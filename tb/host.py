@@ -9,10 +9,12 @@ from golden.frontend import slot_of_req, slot_of_rwd
 from golden.hints import pack_hint
 from golden.messages import FIELDS, DRSOpcode, NDROpcode, Served, serve_rwd
 from golden.metadata import DataKind, Entry, SlotKind, commit
+from golden.mode import Mode
 from tb.bus import StreamSink, StreamSource, stalls
 from tb.image import Image
 from tb.payload import unpack
 from tb.player import Player
+from tb.regions import region_of
 from tb.stimulus import FULL, MESSAGES, TAGS, Op
 
 __all__ = ["Host", "ProtocolError", "Response", "expected_responses"]
@@ -57,8 +59,8 @@ class _Flight:
     fields: dict
     issued: int
     waits: set
-    #: whether its data is checked against the image
-    checked: bool
+    #: how the block it is about is kept, None if it is about none: then its data is not checked against the image
+    mode: Mode | None
     parts: dict = field(default_factory=dict)
     done: Event = field(default_factory=Event)
     response: Response | None = None
@@ -89,7 +91,7 @@ class Host:
         self.image = Image(poison_allowed=poison_allowed)
         #: responses in the order of their arrival: (channel, clock, latency, fields)
         self.responses = []
-        self._clocks, self._config = clocks, config
+        self.clocks, self._config = clocks, config
         self._moved = moved
         self._messages = 0
         self._flights = {}
@@ -126,7 +128,7 @@ class Host:
 
     async def hint(self, head, step, entries):
         """A hint line: `entries` are up to 15 pairs (block, score UQ0.16)."""
-        region = next(r for r in self.regions if r.enabled and 0 <= head - r.first_head < r.heads)
+        region = region_of(self.regions, head)
         return await self.write(hint_address(self._config, region, head), pack_hint(step, entries))
 
     async def raw(self, channel, **fields):
@@ -177,11 +179,12 @@ class Host:
         if tag in self._flights:
             raise ValueError(f"tag {tag} is in flight already")
         waits = set(expected_responses(self._config, self.regions, channel, fields))
-        flight = _Flight(channel, fields, self._clocks.now + 1, waits, self._is_data(channel, fields, waits))
-        if flight.checked and channel == "rwd":
+        flight = _Flight(channel, fields, self.clocks.now + 1, waits, self._mode(channel, fields, waits))
+        checked = flight.mode is not None
+        if checked and channel == "rwd":
             be = fields["be"] if fields["be_present"] else FULL
-            self.image.write_issued(tag, address, fields["data"], be, bool(fields["poison"]))
-        elif flight.checked:
+            self.image.write_issued(tag, address, fields["data"], be, bool(fields["poison"]), flight.mode)
+        elif checked:
             self.image.read_issued(tag, address)
         self._sources[channel].append(fields)
         if waits:
@@ -191,13 +194,17 @@ class Host:
             self._finish(flight)
         return flight
 
-    def _is_data(self, channel, fields, waits):
-        if decode(self._config, self.regions, fields["address"]).target != Target.BLOCK:
-            return False
+    def _mode(self, channel, fields, waits):
+        """Mode of the block that a message reads or writes, None if it does neither."""
+        place = decode(self._config, self.regions, fields["address"])
         if channel == "req":
-            return "drs" in waits
-        served = serve_rwd(fields["opcode"], fields["meta_field"], fields["meta_value"], fields["snp_type"])
-        return served == Served.WRITE
+            is_data = "drs" in waits
+        else:
+            served = serve_rwd(fields["opcode"], fields["meta_field"], fields["meta_value"], fields["snp_type"])
+            is_data = served == Served.WRITE
+        if place.target != Target.BLOCK or not is_data:
+            return None
+        return region_of(self.regions, place.head).mode
 
     # Responses ---------------------------------------------------------------------------------------------------
 
@@ -209,7 +216,7 @@ class Host:
             raise ProtocolError(f"{channel} response with tag {tag}, which {what}")
         if response["ld_id"] != flight.fields["ld_id"]:
             raise ProtocolError(f"{channel} response with tag {tag} for LD-ID {response['ld_id']}")
-        self.responses.append((channel, self._clocks.now, self._clocks.now - flight.issued, response))
+        self.responses.append((channel, self.clocks.now, self.clocks.now - flight.issued, response))
         flight.waits.discard(channel)
         flight.parts[channel] = response
         self._check(channel, flight, response)
@@ -227,11 +234,11 @@ class Host:
             opcode = DRSOpcode.MEM_DATA_NXM if target == Target.NXM else DRSOpcode.MEM_DATA
             if response["opcode"] != opcode:
                 raise ProtocolError(f"drs tag {tag}: opcode must be {opcode.name}, not {response['opcode']}")
-            if flight.checked:
-                self.image.read_done(tag, address, response["data"], bool(response["poison"]))
+            if flight.mode is not None:
+                self.image.read_done(tag, address, response["data"], bool(response["poison"]), flight.mode)
             elif response["data"] != (ALL_ONES if target == Target.NXM else 0):
                 raise ProtocolError(f"drs tag {tag}: data outside every block is {response['data']:#x}")
-        elif flight.checked and flight.channel == "rwd":
+        elif flight.mode is not None and flight.channel == "rwd":
             self.image.write_done(tag, address)
 
     def _finish(self, flight):
@@ -242,6 +249,6 @@ class Host:
             data=drs["data"] if drs else None,
             poison=bool(drs and drs["poison"]),
             dev_load=(ndr or drs or {}).get("dev_load", 0),
-            latency=self._clocks.now - flight.issued,
+            latency=self.clocks.now - flight.issued,
         )
         flight.done.set()

@@ -2,11 +2,15 @@
 
 Each line is a register that reads and writes of other messages may overlap in time. A read may return any contents
 that the line can have had between the read's issue and its response; a write takes effect at one moment between its
-issue and its completion. Contents are a line's data, or poison.
+issue and its completion. Contents are a line's data, or poison. In mode mxint8 a line's data is what it reads as after
+it was stored: each write, of a whole line or of some of its bytes, ends with compressing.
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
+from golden.mode import Mode
+from golden.mxint8 import compress, decompress
 from tb.stimulus import FULL
 
 __all__ = ["DataMismatch", "Image", "POISON", "spread"]
@@ -30,22 +34,29 @@ def spread(be):
     return mask
 
 
+@lru_cache(maxsize=1 << 12)
+def _stored(data, mode):
+    """What a line reads as after `data` was stored in it."""
+    return decompress(*compress(data)) if mode == Mode.MXINT8 else data
+
+
 @dataclass(frozen=True)
 class _Write:
     data: int
     be: int
     poison: bool
+    mode: Mode
 
     def applied(self, contents):
         if self.poison:
             return POISON
         if self.be == FULL:
-            return self.data
+            return _stored(self.data, self.mode)
         if contents is POISON:
             # Bytes that the write leaves are still unknown.
             return POISON
         mask = spread(self.be)
-        return contents & ~mask | self.data & mask
+        return _stored(contents & ~mask | self.data & mask, self.mode)
 
 
 @dataclass
@@ -72,7 +83,7 @@ class _Line:
 
 
 class Image:
-    """The memory that the host expects. Lines that were never written hold zero.
+    """The memory that the host expects. Lines that were never written hold zero. `mode` is that of a line's region.
 
     `poison_allowed`: accept poison anywhere, for tests that inject errors the host cannot foresee.
     """
@@ -96,12 +107,12 @@ class Image:
             del self._lines[address]
             ((self._settled[address], _),) = line.states
 
-    def write_issued(self, tag, address, data, be=FULL, poison=False):
+    def write_issued(self, tag, address, data, be=FULL, poison=False, mode=Mode.EXACT):
         """Raises ValueError when more than `WRITES_MAX` writes of one line are open."""
         line = self._line(address)
         if len(line.writes) >= WRITES_MAX:
             raise ValueError(f"line {address:#x}: at most {WRITES_MAX} writes of a line may be open")
-        line.writes[tag] = _Write(data, be, poison)
+        line.writes[tag] = _Write(data, be, poison, mode)
         line.grow()
 
     def write_done(self, tag, address):
@@ -115,14 +126,16 @@ class Image:
         line.reads[tag] = set()
         line.grow()
 
-    def read_done(self, tag, address, data, poison):
-        """Raises `DataMismatch` for contents that the line cannot have had."""
+    def read_done(self, tag, address, data, poison, mode=Mode.EXACT):
+        """Raises `DataMismatch` for contents that the line cannot have had; in mode mxint8 poison comes with zeros."""
         allowed = self._line(address).reads.pop(tag)
         self._settle(address)
         self.checked += 1
         if poison and self._poison_allowed:
             return
         seen = POISON if poison else data
+        if poison and mode == Mode.MXINT8 and data:
+            raise DataMismatch(f"read tag {tag} of line {address:#x}: poison of mode mxint8 came with {data:#x}")
         if seen not in allowed:
             raise DataMismatch(
                 f"read tag {tag} of line {address:#x}: seen {_text(seen)}, "

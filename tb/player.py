@@ -13,8 +13,8 @@ class Player:
     """Plays operations through a host, reads and writes on their own, as many outstanding as allowed.
 
     In each clock, after the responses of that clock have been seen: operations are taken from the stimulus until one
-    has to wait (a fence, or a full look-ahead queue); then each channel that is free offers its next message from the
-    next clock on.
+    has to wait (a fence, a wait, or a full look-ahead queue); then each channel that is free offers its next message
+    from the next clock on.
     """
 
     def __init__(self, host, operations, *, max_reads, max_writes):
@@ -23,6 +23,8 @@ class Player:
         self._limits = {"req": max_reads, "rwd": max_writes}
         self._queues = {"req": deque(), "rwd": deque()}
         self._next = None
+        #: clock in which the wait at the front ends, None if none is there
+        self._wait_end = None
         self._ended = False
 
     def _idle(self, channel):
@@ -43,6 +45,13 @@ class Player:
             elif operation.op == Op.FENCE_ALL:
                 if not (self._idle("req") and self._idle("rwd")):
                     return
+            elif operation.op == Op.WAIT:
+                now = self._host.clocks.now
+                if self._wait_end is None:
+                    self._wait_end = now + operation.clocks
+                if now < self._wait_end:
+                    return
+                self._wait_end = None
             else:
                 queue = self._queues[operation.channel]
                 if len(queue) == LOOKAHEAD:

@@ -6,27 +6,42 @@ from collections import deque
 from golden.address import encode, hint_address
 from golden.config import LINES_PER_BLOCK
 from golden.hints import ENTRIES_MAX, pack_hint
+from golden.mode import Mode
+from tb.fp16_lines import random_line
 from tb.image import WRITES_MAX
-from tb.stimulus import fence_all, fence_writes, read, write, write_partial
+from tb.stimulus import fence_all, fence_writes, read, wait, write, write_partial, write_poisoned
 
 __all__ = ["random_operations"]
 
 #: writes that can be open at once, so that no line gets more of them than the image can follow
 OPEN_WRITES = 64
 FIRST_STEP = 1
+WAIT_CLOCKS_MAX = 100
 
 
-def random_operations(config, region, *, seed, steps, accesses, blocks=None, lines=8, hints=True):
+def random_operations(
+    config, region, *, seed, steps, accesses, blocks=None, lines=8, hints=True, poisoned=0.0, waits=0.0
+):
     """Operations of `steps` steps of `accesses` messages each, over the first `blocks` blocks of each head.
 
     A step hints a few blocks of each head (not with `hints` false), waits for the hints, and then mixes reads, writes
-    and partial writes, more often on hinted blocks, on `lines` lines of a block, with a fence now and then.
+    and partial writes, more often on hinted blocks, on `lines` lines of a block, with a fence now and then. `poisoned`
+    is the part of whole writes that carry poison, `waits` how often a wait follows a message. A region of mode mxint8
+    gets lines of FP16 values, which random bits rarely are.
     """
     rng = random.Random(seed)
     blocks = min(blocks or config.blocks_per_head, config.blocks_per_head)
     heads = range(region.first_head, region.first_head + region.heads)
     recent = deque(maxlen=OPEN_WRITES)
     used_lines = [rng.randrange(LINES_PER_BLOCK) for _ in range(lines)]
+
+    def data():
+        return random_line(rng) if region.mode == Mode.MXINT8 else rng.getrandbits(512)
+
+    def whole_write(address):
+        if poisoned and rng.random() < poisoned:
+            return write_poisoned(address, data())
+        return write(address, data())
 
     def place(hot):
         head, block = rng.choice(hot) if hot and rng.random() < 0.6 else (rng.choice(heads), rng.randrange(blocks))
@@ -51,10 +66,12 @@ def random_operations(config, region, *, seed, steps, accesses, blocks=None, lin
                 yield read(address)
             elif choice < 0.85:
                 recent.append(address)
-                yield write(address, rng.getrandbits(512))
+                yield whole_write(address)
             elif choice < 0.96:
                 recent.append(address)
-                yield write_partial(address, rng.getrandbits(512), rng.getrandbits(64))
+                yield write_partial(address, data(), rng.getrandbits(64))
             else:
                 yield rng.choice((fence_writes, fence_all))()
+            if waits and rng.random() < waits:
+                yield wait(rng.randint(1, WAIT_CLOCKS_MAX))
         yield fence_all()

@@ -7,6 +7,7 @@ from golden.events import Lane, unpack
 from golden.messages import FIELDS, DRSOpcode
 from tb import payload
 from tb.image import DataMismatch, Image
+from tb.regions import region_of
 from tb.sequence import Merger
 from tb.stimulus import TAGS
 
@@ -95,19 +96,21 @@ def check_data(config, regions, operations, messages, *, poison_allowed=False):
         number = message.number
         operation = operation_of(number)
         read = operation.channel == "req"
-        block = decode(config, regions, operation.address).target == Target.BLOCK
+        place = decode(config, regions, operation.address)
+        block = place.target == Target.BLOCK
+        mode = region_of(regions, place.head).mode if block else None
         if isinstance(message, Offer):
             due[number] = 2 if read else 1
             if block and read:
                 image.read_issued(number, operation.address)
             elif block:
-                image.write_issued(number, operation.address, operation.data, operation.be)
+                image.write_issued(number, operation.address, operation.data, operation.be, operation.poison, mode)
             continue
         nxm = message.channel == "drs" and message.fields["opcode"] == DRSOpcode.MEM_DATA_NXM
         if block and nxm:
             raise DataMismatch(f"read {number} of a block was answered MemData-NXM")
         if block and message.channel == "drs":
-            image.read_done(number, operation.address, message.fields["data"], bool(message.fields["poison"]))
+            image.read_done(number, operation.address, message.fields["data"], bool(message.fields["poison"]), mode)
         elif block and not read:
             image.write_done(number, operation.address)
         due[number] -= 2 if nxm else 1

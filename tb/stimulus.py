@@ -1,8 +1,9 @@
 """Stimuli: what a host does, as a sequence of operations, and as the text that the batch form's player reads.
 
 Both forms follow the same rules. Operations are taken in order; a read waits for its turn among the reads, a write
-among the writes, and neither for the other; a fence waits, and so does everything after it. A message's tag is its
-running number modulo 2^16, reads and writes counted together.
+among the writes, and neither for the other; a fence waits, and so does everything after it; a wait takes its clocks
+from the moment everything before it was taken, messages that still wait for their turn included. A message's tag is
+its running number modulo 2^16, reads and writes counted together.
 """
 
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ from enum import IntEnum
 from golden.messages import ADDRESS_BITS, MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
 
 __all__ = [
-    "FULL", "LOOKAHEAD", "MESSAGES", "Op", "Operation", "TAGS", "fence_all", "fence_writes", "line", "read", "write",
-    "write_partial", "write_stimulus",
+    "FULL", "LOOKAHEAD", "MESSAGES", "Op", "Operation", "TAGS", "WAIT_MAX", "fence_all", "fence_writes",
+    "line", "read", "wait", "write", "write_partial", "write_poisoned", "write_stimulus",
 ]  # fmt: skip
 
 TAGS = 1 << 16
@@ -33,6 +34,10 @@ class Op(IntEnum):
     FENCE_WRITES = 4
     #: goes on when every message before it is answered
     FENCE_ALL = 5
+    #: goes on `clocks` clocks after it has come to the front
+    WAIT = 6
+    #: a write of a line whose data the host knows to be wrong
+    WRITE_POISONED = 7
 
 
 #: a write after which the host has no copy
@@ -46,7 +51,10 @@ MESSAGES = {
     Op.READ: {"opcode": ReqOpcode.MEM_RD, "snp_type": SnpType.SNP_INV, "meta_field": MetaField.NO_OP},
     Op.WRITE: {"opcode": RwDOpcode.MEM_WR, **_NO_COPY},
     Op.WRITE_PARTIAL: {"opcode": RwDOpcode.MEM_WR_PTL, **_NO_COPY, "be_present": 1},
+    Op.WRITE_POISONED: {"opcode": RwDOpcode.MEM_WR, **_NO_COPY, "poison": 1},
 }
+#: the most clocks of one wait
+WAIT_MAX = (1 << 32) - 1
 
 
 @dataclass(frozen=True)
@@ -57,17 +65,26 @@ class Operation:
     address: int = 0
     data: int = 0
     be: int = FULL
+    clocks: int = 0
 
     def __post_init__(self):
         for name, bits in (("address", ADDRESS_BITS), ("data", 512), ("be", 64)):
             value = getattr(self, name)
             if not 0 <= value < 1 << bits:
                 raise ValueError(f"{self.op.name}: {name} must fit {bits} bits, not {value!r}")
+        if self.op == Op.WAIT and not 1 <= self.clocks <= WAIT_MAX:
+            raise ValueError(f"{self.op.name}: clocks must be 1 to {WAIT_MAX}, not {self.clocks!r}")
 
     @property
     def channel(self):
-        """The channel of its message; None for a fence."""
-        return {Op.READ: "req", Op.WRITE: "rwd", Op.WRITE_PARTIAL: "rwd"}.get(self.op)
+        """The channel of its message; None for what is no message."""
+        if self.op not in MESSAGES:
+            return None
+        return "req" if self.op == Op.READ else "rwd"
+
+    @property
+    def poison(self):
+        return self.op == Op.WRITE_POISONED
 
     def message(self, tag):
         """Its message's fields."""
@@ -92,6 +109,10 @@ def write_partial(address, data, be):
     return Operation(Op.WRITE_PARTIAL, address, data, be)
 
 
+def write_poisoned(address, data=0):
+    return Operation(Op.WRITE_POISONED, address, data)
+
+
 def fence_writes():
     return Operation(Op.FENCE_WRITES)
 
@@ -100,9 +121,15 @@ def fence_all():
     return Operation(Op.FENCE_ALL)
 
 
+def wait(clocks):
+    return Operation(Op.WAIT, clocks=clocks)
+
+
 def line(operation):
-    """The line of text of an operation: hexadecimal numbers, `op [address [byte enables] data]`."""
+    """The line of text of an operation: hexadecimal numbers, `op [address [byte enables] data]` or `op clocks`."""
     text = f"{operation.op:x}"
+    if operation.op == Op.WAIT:
+        text += f" {operation.clocks:x}"
     if operation.channel:
         text += f" {operation.address:x}"
     if operation.op == Op.WRITE_PARTIAL:

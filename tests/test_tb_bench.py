@@ -13,7 +13,8 @@ from tb.batch import run as run_batch
 from tb.build import SIMULATORS, SimulationFailed, build, run
 from tb.layout import HEADER_NAME, bench_sources, verilog_header
 from tb.random_traffic import random_operations
-from tb.recorded import EVENTS, MESSAGES, Answer, check_data, read_events, read_messages
+from tb.recorded import EVENTS, MESSAGES, Answer, Offer, check_data, read_events, read_messages
+from tb.stimulus import read, wait, write
 
 CONFIG = preset("tiny")
 WIDTHS = {"mem__awaddr": CONFIG.memory_address_bits, "mem__awid": 5, "csr__awaddr": 12}
@@ -41,8 +42,8 @@ def batch_build(simulator):
     return build(simulator, top="bench", sources=bench_sources(CONFIG, WIDTHS) | {"endpoint.v": LOOPBACK})
 
 
-def operations(seed=1, accesses=60):
-    return random_operations(CONFIG, REGION, seed=seed, steps=3, accesses=accesses, blocks=3, hints=False)
+def operations(seed=1, accesses=60, **more):
+    return random_operations(CONFIG, REGION, seed=seed, steps=3, accesses=accesses, blocks=3, hints=False, **more)
 
 
 @pytest.mark.parametrize("simulator", SIMULATORS)
@@ -58,10 +59,11 @@ def test_registers_by_name_and_errors_raised(simulator, tmp_path):
 @pytest.mark.parametrize("latency", [1, 2, 20])
 @pytest.mark.parametrize("simulator", SIMULATORS)
 def test_both_forms_give_the_same_records_and_responses(simulator, latency, tmp_path):
-    interactive(simulator, tmp_path / "interactive", "play", messages=60, memory_latency=latency)
+    more = {"messages": 60, "memory_latency": latency, "waits": 0.1}
+    interactive(simulator, tmp_path / "interactive", "play", **more)
     seen = json.loads((tmp_path / "interactive" / "seen.json").read_text())
     folder = tmp_path / "batch"
-    run_batch(batch_build(simulator), operations(), replace(BATCH, memory_latency=latency), folder)
+    run_batch(batch_build(simulator), operations(waits=0.1), replace(BATCH, memory_latency=latency), folder)
     records = [[int(lane), fields] for lane, fields in read_events(folder / EVENTS, CONFIG)]
     answers = [message for message in read_messages(folder / MESSAGES) if isinstance(message, Answer)]
     assert records == seen["records"]
@@ -79,6 +81,19 @@ def test_both_simulators_record_the_same_files_and_the_data_is_right(pause_seed,
         assert checked > 50
         assert outcome["answered"] == sum(op.channel is not None for op in operations())
     assert texts[0] == texts[1]
+
+
+def test_a_wait_holds_back_everything_after_it_for_its_clocks(tmp_path):
+    """The clocks between the offers of a write and of a read behind a wait, which counts from the write on."""
+    apart = {}
+    for clocks in (1, 3, 1000):
+        folder = tmp_path / str(clocks)
+        run_batch(batch_build("verilator"), [write(0, 1), wait(clocks), read(1), write(2, 3)], BATCH, folder)
+        offers = [message.clock for message in read_messages(folder / MESSAGES) if isinstance(message, Offer)]
+        apart[clocks] = [clock - offers[0] for clock in offers[1:]]
+    assert apart[1][0] == 1
+    assert apart[3][0] == 3
+    assert apart[1000] == [1000, 1000]
 
 
 def test_data_check_of_recorded_files_can_fail(tmp_path):

@@ -1,5 +1,7 @@
 """What a batch run is told and what it records: the stimulus text, the order of records, numbers of messages, data."""
 
+from dataclasses import replace
+
 import pytest
 
 from golden.address import encode
@@ -7,12 +9,26 @@ from golden.config import preset
 from golden.csr import reset_regions
 from golden.events import Lane, pack
 from golden.messages import FIELDS, DRSOpcode, ReqOpcode, RwDOpcode, Served, serve_req, serve_rwd
+from golden.mode import Mode
 from tb import payload
 from tb.image import DataMismatch
 from tb.random_traffic import random_operations
 from tb.recorded import Answer, Offer, check_data, read_events, read_messages
 from tb.sequence import Merger, SequenceError
-from tb.stimulus import Op, Operation, fence_all, fence_writes, line, read, write, write_partial, write_stimulus
+from tb.stimulus import (
+    WAIT_MAX,
+    Op,
+    Operation,
+    fence_all,
+    fence_writes,
+    line,
+    read,
+    wait,
+    write,
+    write_partial,
+    write_poisoned,
+    write_stimulus,
+)
 
 CONFIG = preset("tiny")
 REGION = reset_regions(CONFIG)[0]
@@ -21,8 +37,15 @@ HERE = encode(CONFIG, REGION, 1, 2, 3)
 
 def test_stimulus_text(tmp_path):
     operations = [read(0x1F), write(2, 0xAB), write_partial(3, 0xCD, 0xF0), fence_writes(), fence_all()]
-    assert write_stimulus(tmp_path / "stimulus.txt", operations) == 3
-    assert (tmp_path / "stimulus.txt").read_text() == "1 1f\n2 2 ab\n3 3 f0 cd\n4\n5\n0\n"
+    operations += [wait(1000), write_poisoned(4, 5)]
+    assert write_stimulus(tmp_path / "stimulus.txt", operations) == 4
+    assert (tmp_path / "stimulus.txt").read_text() == "1 1f\n2 2 ab\n3 3 f0 cd\n4\n5\n6 3e8\n7 4 5\n0\n"
+
+
+@pytest.mark.parametrize("clocks", [0, -1, WAIT_MAX + 1])
+def test_wait_of_no_clock_or_too_many_is_refused(clocks):
+    with pytest.raises(ValueError, match="clocks must be 1 to"):
+        wait(clocks)
 
 
 @pytest.mark.parametrize("values", [{"address": 1 << 46}, {"data": 1 << 512}, {"be": -1}])
@@ -32,12 +55,13 @@ def test_operation_that_fits_no_message_is_refused(values):
 
 
 def test_messages_of_operations_are_served():
-    for operation in (read(1), write(1, 2), write_partial(1, 2, 3)):
+    for operation in (read(1), write(1, 2), write_partial(1, 2, 3), write_poisoned(1, 2)):
         message = {name: 0 for name, _ in FIELDS[operation.channel]} | operation.message(7)
         serve = serve_req if operation.channel == "req" else serve_rwd
         served = serve(*(message[name] for name in ("opcode", "meta_field", "meta_value", "snp_type")))
         assert served == (Served.READ if operation.op == Op.READ else Served.WRITE)
         assert message["tag"] == 7
+        assert message.get("poison", 0) == (operation.op == Op.WRITE_POISONED)
     assert read(1).message(0)["opcode"] == ReqOpcode.MEM_RD
     assert write_partial(1, 2, 3).message(0)["opcode"] == RwDOpcode.MEM_WR_PTL
 
@@ -113,6 +137,23 @@ def test_data_of_recorded_reads_is_checked():
     messages[3] = answer(20, 1, "drs", data=5, opcode=DRSOpcode.MEM_DATA_NXM)
     with pytest.raises(DataMismatch, match="MemData-NXM"):
         check_data(CONFIG, [REGION], operations, messages)
+
+
+def test_data_of_recorded_reads_is_checked_by_the_mode_of_their_region():
+    one, above_one = 0x3C00, 0x3C01
+    operations = [write(HERE, one | above_one << 16), read(HERE), write_poisoned(HERE), read(HERE)]
+    messages = [
+        Offer(0, 0), answer(9, 0, "ndr"), Offer(10, 1), answer(20, 1, "drs", data=one | one << 16),
+        answer(20, 1, "ndr"), Offer(21, 2), answer(30, 2, "ndr"), Offer(31, 3), answer(40, 3, "drs", poison=1),
+        answer(40, 3, "ndr"),
+    ]  # fmt: skip
+    compressed = replace(REGION, mode=Mode.MXINT8)
+    assert check_data(CONFIG, [compressed], operations, messages) == 2
+    with pytest.raises(DataMismatch, match="expected 0x3c013c00"):
+        check_data(CONFIG, [REGION], operations, messages)
+    messages[8] = answer(40, 3, "drs", data=one)
+    with pytest.raises(DataMismatch, match="expected poison"):
+        check_data(CONFIG, [compressed], operations, messages)
 
 
 def test_read_beside_an_open_write_may_return_either():

@@ -52,13 +52,16 @@ module player (
     reg [`ADDRESS_BITS-1:0] address;
     reg [63:0] be;
     reg [511:0] data;
+    // a wait, and whether it has begun
+    reg [31:0] wait_clocks, wait_end;
+    reg in_wait;
 
     // Operations taken and not yet offered.
     reg [15:0] read_tag [0:`LOOKAHEAD-1];
     reg [`ADDRESS_BITS-1:0] read_address [0:`LOOKAHEAD-1];
     reg [15:0] write_tag [0:`LOOKAHEAD-1];
     reg [`ADDRESS_BITS-1:0] write_address [0:`LOOKAHEAD-1];
-    reg write_partial [0:`LOOKAHEAD-1];
+    reg [3:0] write_op [0:`LOOKAHEAD-1];
     reg [63:0] write_be [0:`LOOKAHEAD-1];
     reg [511:0] write_data [0:`LOOKAHEAD-1];
     integer read_first, reads_queued, write_first, writes_queued, place;
@@ -104,7 +107,8 @@ module player (
             got = $fscanf(file, "%h", op);
             case (op)
                 `OP_READ: got = got + $fscanf(file, "%h", address) - 1;
-                `OP_WRITE: got = got + $fscanf(file, "%h %h", address, data) - 2;
+                `OP_WAIT: got = got + $fscanf(file, "%h", wait_clocks) - 1;
+                `OP_WRITE, `OP_WRITE_POISONED: got = got + $fscanf(file, "%h %h", address, data) - 2;
                 `OP_WRITE_PARTIAL: got = got + $fscanf(file, "%h %h %h", address, be, data) - 3;
                 `OP_FENCE_WRITES, `OP_FENCE_ALL, `OP_END: ;
                 default: got = 0;
@@ -132,7 +136,7 @@ module player (
                 place = (write_first + writes_queued) % `LOOKAHEAD;
                 write_tag[place] = next_tag;
                 write_address[place] = address;
-                write_partial[place] = op == `OP_WRITE_PARTIAL;
+                write_op[place] = op;
                 write_be[place] = be;
                 write_data[place] = data;
                 writes_queued = writes_queued + 1;
@@ -146,6 +150,7 @@ module player (
             opened = 0;
             ended = 0;
             have = 0;
+            in_wait = 0;
             read_first = 0;
             reads_queued = 0;
             write_first = 0;
@@ -195,6 +200,11 @@ module player (
                     `OP_FENCE_WRITES: waiting = writes_queued != 0 || writes_open != 0;
                     `OP_FENCE_ALL:
                         waiting = writes_queued != 0 || writes_open != 0 || reads_queued != 0 || reads_open != 0;
+                    `OP_WAIT: begin
+                        if (!in_wait) wait_end = clock + wait_clocks;
+                        waiting = clock != wait_end;
+                        in_wait = waiting;
+                    end
                     `OP_READ: if (reads_queued == `LOOKAHEAD) waiting = 1; else accept(1);
                     `OP_END: if (play_clocks != 0) rewound = $rewind(file);
                     else begin
@@ -226,11 +236,13 @@ module player (
             if (!rwd_busy) begin
                 rwd_valid <= 0;
                 if (writes_queued != 0 && writes_open < max_writes && !rwd_pause) begin
-                    rwd_message = `MESSAGE_WRITE;
-                    if (write_partial[write_first]) begin
-                        rwd_message = `MESSAGE_WRITE_PARTIAL;
+                    case (write_op[write_first])
+                        `OP_WRITE_PARTIAL: rwd_message = `MESSAGE_WRITE_PARTIAL;
+                        `OP_WRITE_POISONED: rwd_message = `MESSAGE_WRITE_POISONED;
+                        default: rwd_message = `MESSAGE_WRITE;
+                    endcase
+                    if (write_op[write_first] == `OP_WRITE_PARTIAL)
                         rwd_message[`RWD_BE] = write_be[write_first];
-                    end
                     rwd_message[`RWD_TAG] = write_tag[write_first];
                     rwd_message[`RWD_ADDRESS] = write_address[write_first];
                     rwd_message[`RWD_DATA] = write_data[write_first];
