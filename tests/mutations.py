@@ -292,7 +292,7 @@ MUTATIONS = (
     # Misses and bypass slots
     Mutation(
         name="sidecar-not-cleared",
-        file="hw/misses.py",
+        file="hw/miss_decision.py",
         old='m.next = "CLEAR"',
         new='m.next = "PLACE"',
         tests=("tests/test_lockstep.py::test_a_new_block_reads_as_zeros_where_it_was_not_written",),
@@ -300,7 +300,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="failed-page-not-poisoned",
-        file="hw/misses.py",
+        file="hw/miss_service.py",
         old='m.next = "POISON"',
         new='m.next = "ARRIVED"',
         tests=("tests/test_misses.py::test_a_failed_page_read_is_poison_until_written",),
@@ -308,7 +308,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="bypass-comparison-inverted",
-        file="hw/misses.py",
+        file="hw/miss_decision.py",
         old="victim.own_key.as_signed() < victim.key.as_signed()",
         new="victim.own_key.as_signed() > victim.key.as_signed()",
         tests=("tests/test_misses.py::test_blocks_of_little_worth_are_read_through_bypass_slots_which_are_reused",),
@@ -327,17 +327,17 @@ MUTATIONS = (
     ),
     Mutation(
         name="reads-take-the-writes-miss-slots",
-        file="hw/misses.py",
-        old="(self._rwd | (n < count - config.miss_slots_for_writes))",
-        new="(self._rwd | (n < count))",
+        file="hw/miss_requests.py",
+        old="(self.rwd | (n < count - self._config.miss_slots_for_writes))",
+        new="(self.rwd | (n < count))",
         tests=("tests/test_misses.py::test_a_read_that_can_get_nothing_delays_no_write",),
         why="reads that wait for a frame leave miss slots to writes",
     ),
     Mutation(
         name="backlog-not-searched",
-        file="hw/misses.py",
-        old='m.next = "SEARCH"\n                        with m.Case(_Source.BYPASS)',
-        new='m.next = "CLOSE"\n                        with m.Case(_Source.BYPASS)',
+        file="hw/miss_service.py",
+        old='m.next = "SEARCH"\n                        with m.Case(Source.BYPASS)',
+        new='m.next = "CLOSE"\n                        with m.Case(Source.BYPASS)',
         tests=("tests/test_misses.py::test_every_request_is_answered_and_every_decision_is_legal",),
         why="a miss that has a frame answers all requests of its block before it closes",
     ),

@@ -1,0 +1,202 @@
+"""Obtaining a frame for a missed block, or a way past the pool."""
+
+from amaranth.hdl import C, Cat, Mux, Signal
+
+from golden.events import EngineKind
+from golden.metadata import SlotKind
+from hw import layouts
+from hw.allocator import availability
+from hw.layouts import Domain, SidecarKind
+from hw.miss_table import Source, Stage
+
+__all__ = ["MissDecision"]
+
+
+class MissDecision:
+    """The states from HOLD on: the steps of "Obtaining a frame" in hw/README.md, in a held pipeline.
+
+    Parameters
+    ----------
+    engine : MissEngine
+        For its ports to the allocator, the victim engine and `Migration`.
+    table : MissTable
+    requests : MissRequests
+    bypass : BypassSlots
+    outputs : MissOutputs
+
+    Members
+    -------
+    woken
+        Something may have changed for misses that could get nothing.
+    """
+
+    def __init__(self, config, *, engine, table, requests, bypass, outputs):
+        self._config, self._engine, self._table = config, engine, table
+        self._requests, self._bypass, self._outputs = requests, bypass, outputs
+        self.woken = Signal()
+        #: since the hold began
+        self._woken_since = Signal()
+
+    def wake(self, m, seen):
+        """Misses that could get nothing are tried again once something has changed that may help them."""
+        engine = self._engine
+        unwritable_before = Signal()
+        m.d.sync += unwritable_before.eq(engine.unwritable)
+        m.d.comb += self.woken.eq(
+            seen.moved
+            | seen.unpinned
+            | engine.quotas_changed
+            | engine.demotion_ended
+            | engine.ended.valid
+            | self._bypass.released
+            | (engine.unwritable & ~unwritable_before)
+        )
+        with m.If(self.woken):
+            m.d.sync += [self._table.blocked.eq(0), self._woken_since.eq(1)]
+
+    def begin(self, m):
+        """Ask for the pipeline; HOLD is the next state."""
+        m.d.sync += self._engine.hold.request.eq(1)
+
+    def states(self, m, seen):
+        config, engine, table, outputs = self._config, self._engine, self._table, self._outputs
+        sel, bypass, hold = table.sel, self._bypass, engine.hold
+        head, block = table.place
+        is_write = self._requests.has_writes.bit_select(sel, 1)
+        may = Signal(availability(config))
+        victim = Signal(layouts.victim_answer(config))
+        domain = Signal(Domain)
+        own_is_lower = Signal()
+
+        with m.State("HOLD"):
+            with m.If(hold.granted):
+                m.d.sync += self._woken_since.eq(0)
+                m.next = "QUERY"
+
+        # 1: is a victim needed, and from where
+        with m.State("QUERY"):
+            m.d.comb += [engine.query.valid.eq(1), engine.query.payload.eq(head)]
+            with m.If(engine.query.ready):
+                m.next = "AVAILABLE"
+        with m.State("AVAILABLE"):
+            m.d.comb += engine.availability.ready.eq(1)
+            m.d.sync += may.eq(engine.availability.payload)
+            with m.If(engine.availability.valid):
+                m.next = "JUDGE"
+        with m.State("JUDGE"):
+            m.d.sync += domain.eq(Mux(may.at_maximum, Domain.OWN, Domain.SHARED))
+            m.next = "TAKE"
+            with m.If(may.at_maximum | may.pool_full):
+                m.next = "ASK"
+
+        # 2: the victim
+        with m.State("ASK"):
+            request = engine.victim_request.payload
+            m.d.comb += [
+                request.head.eq(head),
+                request.block.eq(block),
+                request.domain.eq(domain),
+                engine.victim_request.valid.eq(1),
+            ]
+            with m.If(engine.victim_request.ready):
+                m.next = "FIND"
+        with m.State("FIND"):
+            m.d.comb += engine.victim_answer.ready.eq(1)
+            m.d.sync += victim.eq(engine.victim_answer.payload)
+            with m.If(engine.victim_answer.valid):
+                m.next = "COMPARE"
+        with m.State("COMPARE"):
+            m.d.sync += own_is_lower.eq(victim.own_key.as_signed() < victim.key.as_signed())
+            m.next = "CHOOSE"
+        with m.State("CHOOSE"):
+            m.next = "GIVE_UP"
+            with m.If(victim.found & ~engine.unwritable & (is_write | ~engine.policy.bypass | ~own_is_lower)):
+                with m.If(engine.demotion_free):
+                    m.next = "VICTIM"
+            with m.Elif(~is_write):
+                with m.If((victim.found | engine.unwritable) & bypass.available):
+                    m.d.sync += [
+                        table.bypass_slot[sel].eq(bypass.candidate),
+                        table.frame[sel].eq(config.bypass_base + bypass.candidate),
+                    ]
+                    m.next = "BYPASS"
+            with m.Elif(~victim.found & may.for_write):
+                m.next = "TAKE"
+            with m.Elif(engine.unwritable):
+                m.next = "NOTHING"
+            with m.Elif(~engine.demoting & (domain != Domain.ANY)):
+                # A demotion in progress will free a frame; without one, no block is safe from a write.
+                m.d.sync += domain.eq(Domain.ANY)
+                m.next = "ASK"
+
+        # 3: past the pool
+        with m.State("BYPASS"):
+            outputs.offer_note(m, EngineKind.BYPASS, frame=table.frame[sel], key=victim.own_key)
+            with m.If(outputs.notes.ready):
+                m.d.comb += bypass.allocate.eq(1)
+                m.d.sync += [
+                    table.bound[sel].eq(1),
+                    table.decided[sel].eq(1),
+                    table.source[sel].eq(Source.BYPASS),
+                    table.stage[sel].eq(Stage.READ),
+                    hold.request.eq(0),
+                ]
+                m.next = "PICK"
+
+        # 4: the victim leaves
+        with m.State("VICTIM"):
+            outputs.offer_note(
+                m,
+                EngineKind.VICTIM,
+                head=victim.head,
+                block=victim.block,
+                frame=victim.frame,
+                key=victim.key,
+                aux=Cat(is_write, victim.waived, C(0, 6), head),
+            )
+            with m.If(outputs.notes.ready):
+                m.next = "DEMOTE"
+        with m.State("DEMOTE"):
+            outputs.offer_slot(m, SlotKind.DEMOTE, head=victim.head, block=victim.block, frame=0)
+            with m.If(outputs.slots.ready):
+                m.next = "DEMOTING"
+        with m.State("DEMOTING"):
+            with m.If(seen.demoted):
+                m.next = "QUERY"
+
+        # 5: the frame. A pool that is not full has a free frame for a read unless demotions hold the spare frames, so
+        # there is always something to wait for.
+        with m.State("TAKE"):
+            m.next = "GIVE_UP"
+            with m.If(Mux(is_write, may.for_write, may.for_read)):
+                m.d.sync += table.frame[sel].eq(may.frame)
+                m.next = "PLACE"
+                with m.If(table.absent[sel]):
+                    m.next = "CLEAR"
+        outputs.sidecar_states(m, "CLEAR", SidecarKind.CLEAR, "PLACE")
+        with m.State("PLACE"):
+            outputs.offer_slot(m, Mux(table.absent[sel], SlotKind.ALLOCATE, SlotKind.PROMOTE))
+            with m.If(outputs.slots.ready):
+                m.d.sync += hold.request.eq(0)
+                m.next = "PLACING"
+        with m.State("PLACING"):
+            with m.If(seen.placed):
+                m.d.sync += [
+                    table.source[sel].eq(Source.FRAME),
+                    table.stage[sel].eq(Mux(table.absent[sel], Stage.SERVE, Stage.READ)),
+                ]
+                m.next = "PICK"
+
+        with m.State("NOTHING"):
+            m.d.sync += [
+                table.source[sel].eq(Source.NOTHING),
+                table.stage[sel].eq(Stage.SERVE),
+                hold.request.eq(0),
+            ]
+            m.next = "PICK"
+        with m.State("GIVE_UP"):
+            m.d.sync += [
+                table.blocked.bit_select(sel, 1).eq(~(self._woken_since | self.woken)),
+                hold.request.eq(0),
+            ]
+            m.next = "PICK"

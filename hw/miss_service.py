@@ -1,0 +1,157 @@
+"""Serving a miss: its page is read, its requests are answered, it closes."""
+
+from amaranth.hdl import Cat, Mux
+
+from golden.events import EngineKind, ErrorKind
+from golden.metadata import Outcome, SlotKind
+from hw.layouts import SidecarKind
+from hw.miss_table import Source, Stage
+
+__all__ = ["MissService"]
+
+
+class MissService:
+    """The states from SERVE on: the next thing that a miss owes, one at a time.
+
+    Parameters
+    ----------
+    table : MissTable
+    requests : MissRequests
+    bypass : BypassSlots
+    outputs : MissOutputs
+    ended : the engine's port
+    """
+
+    def __init__(self, *, table, requests, bypass, outputs, ended):
+        self._table, self._requests, self._bypass = table, requests, bypass
+        self._outputs, self._ended = outputs, ended
+
+    def serve_states(self, m):
+        table, requests, outputs = self._table, self._requests, self._outputs
+        sel, rwd = table.sel, requests.rwd
+        has_read = requests.has_reads.bit_select(sel, 1)
+        has_write = requests.has_writes.bit_select(sel, 1)
+
+        def answer(channel):
+            requests.first_of_miss(m, channel)
+            m.next = "FETCH_ANSWER"
+
+        with m.State("SERVE"):
+            m.next = "PICK"
+            with m.Switch(table.stage[sel]):
+                with m.Case(Stage.READ):
+                    m.next = "NOTE_READ"
+                    # A pool frame left the sidecar cache when its last block was evicted.
+                    with m.If(table.source[sel] == Source.BYPASS):
+                        m.next = "FLUSH"
+                with m.Case(Stage.ARRIVED):
+                    m.next = "NOTE_ARRIVED"
+                with m.Case(Stage.SERVE):
+                    with m.Switch(table.source[sel]):
+                        with m.Case(Source.FRAME):
+                            with m.If(has_write):
+                                answer(1)
+                            with m.Elif(has_read):
+                                answer(0)
+                            with m.Else():
+                                m.d.sync += rwd.eq(0)
+                                m.next = "SEARCH"
+                        with m.Case(Source.BYPASS):
+                            with m.If(has_write):
+                                table.want(m)
+                            with m.Elif(has_read):
+                                answer(0)
+                            with m.Else():
+                                m.next = "CLOSE"
+                        with m.Case(Source.NOTHING):
+                            with m.If(has_write):
+                                answer(1)
+                            with m.Elif(has_read):
+                                m.next = "RETURN"
+                            with m.Else():
+                                m.next = "CLOSE"
+
+        requests.fetch_state(m, "FETCH_ANSWER", "ANSWER")
+        with m.State("ANSWER"):
+            slot, request = outputs.slots.payload, requests.request
+            m.d.comb += [
+                slot.rwd.eq(rwd),
+                slot.id.eq(requests.node),
+                slot.tag.eq(request.tag),
+                slot.line.eq(request.line),
+                outputs.slots.valid.eq(1),
+            ]
+            with m.Switch(table.source[sel]):
+                with m.Case(Source.FRAME):
+                    m.d.comb += slot.kind.eq(Mux(rwd, SlotKind.REPLAY_WRITE, SlotKind.REPLAY_READ))
+                with m.Case(Source.BYPASS):
+                    m.d.comb += slot.kind.eq(SlotKind.BYPASS_READ)
+                with m.Case(Source.NOTHING):
+                    m.d.comb += [
+                        slot.kind.eq(SlotKind.ANSWER),
+                        slot.line.eq(0),
+                        slot.frame.eq(0),
+                        slot.outcome.eq(Outcome.UNWRITABLE),
+                    ]
+            with m.If(outputs.slots.ready):
+                m.d.comb += table.issued.eq(1 << sel)
+                has_next = requests.drop_of_miss(m)
+                m.next = "PICK"
+                with m.If(has_next & ~requests.waiting):
+                    m.next = "FETCH_ANSWER"
+        with m.State("RETURN"):
+            # Reads of a miss whose writes were dropped need a miss of their own, which may remember a bypass slot.
+            requests.return_reads(m)
+            m.next = "CLOSE"
+        with m.State("CLOSE"):
+            outputs.offer_note(m, EngineKind.MISS_CLOSE)
+            with m.If(outputs.notes.ready):
+                m.d.comb += self._bypass.unbind.eq(table.bound[sel])
+                m.d.sync += [
+                    table.used.bit_select(sel, 1).eq(0),
+                    self._ended.valid.eq(1),
+                    self._ended.head.eq(table.place[0]),
+                ]
+                requests.retry(m)
+                m.next = "PICK"
+
+    def page_states(self, m):
+        """The page of a miss: its command to flash, and what follows when it has arrived."""
+        table, outputs = self._table, self._outputs
+        sel = table.sel
+        failed, frame = table.failed[sel], table.frame[sel]
+
+        # What the sidecar cache still has of the bypass slot's last block is written back and forgotten.
+        outputs.sidecar_states(m, "FLUSH", SidecarKind.FLUSH, "NOTE_READ")
+        with m.State("NOTE_READ"):
+            outputs.offer_note(m, EngineKind.PAGE_READ, frame=frame, aux=sel)
+            with m.If(outputs.notes.ready):
+                m.next = "COMMAND"
+        with m.State("COMMAND"):
+            m.d.comb += outputs.page_commands.valid.eq(1)
+            with m.If(outputs.page_commands.ready):
+                m.d.sync += table.stage[sel].eq(Stage.READING)
+                m.next = "PICK"
+
+        with m.State("NOTE_ARRIVED"):
+            outputs.offer_note(m, EngineKind.PAGE_READ_DONE, frame=frame, aux=Cat(failed, sel))
+            with m.If(outputs.notes.ready):
+                m.next = "ARRIVED"
+                with m.If(failed):
+                    m.next = "NOTE_FAILED"
+        with m.State("NOTE_FAILED"):
+            outputs.offer_note(m, EngineKind.ERROR, head=0, block=0, key=ErrorKind.PAGE_READ, aux=table.index[sel])
+            with m.If(outputs.notes.ready):
+                m.next = "POISON"
+        outputs.sidecar_states(m, "POISON", SidecarKind.POISON, "ARRIVED")
+        with m.State("ARRIVED"):
+            with m.If(table.source[sel] == Source.FRAME):
+                m.next = "FILL"
+            with m.Else():
+                m.d.sync += table.stage[sel].eq(Stage.SERVE)
+                m.next = "PICK"
+        with m.State("FILL"):
+            outputs.offer_slot(m, SlotKind.FILL, frame=0)
+            with m.If(outputs.slots.ready):
+                m.d.sync += table.stage[sel].eq(Stage.SERVE)
+                m.next = "PICK"
