@@ -5,6 +5,7 @@
 
 from golden import sidecar
 from golden.config import LINE_BYTES
+from golden.mode import Mode
 
 __all__ = ["ALL_BYTES", "ALL_ONES", "Frames", "byte_mask"]
 
@@ -20,7 +21,7 @@ def byte_mask(be):
 
 
 class Frames:
-    """Frames of exact mode.
+    """Frames of mode exact.
 
     `background(frame, line)` is what memory holds before its first write: it shows only where a sidecar line says so.
     """
@@ -36,7 +37,7 @@ class Frames:
 
     def poison(self, frame):
         """The page meant for the frame, or its sidecar line, could not be read."""
-        self._rows[frame] = sidecar.POISON
+        self._rows[frame] = sidecar.POISON[Mode.EXACT]
 
     def row(self, frame):
         """The sidecar line (`golden.sidecar`)."""
@@ -70,7 +71,73 @@ class Frames:
         data = self._stored(frame, line) if written >> line & 1 else 0
         return data, bool(poisoned >> line & 1)
 
+    def asks_memory(self, frame, line):
+        """Whether a read of the line needs what memory holds."""
+        written, _ = sidecar.unpack(self.row(frame))
+        return bool(written >> line & 1)
+
     def _stored(self, frame, line):
         if (frame, line) not in self._memory:
             return self._background(frame, line)
         return self._memory[frame, line]
+
+
+class Mxint8Frames:
+    """Frames of mode mxint8: what is read is what `golden.mxint8` makes of what was written."""
+
+    def __init__(self):
+        self._scales = {}
+        self._elements = {}
+
+    def clear(self, frame):
+        """The frame has a new owner: no line written, none poisoned."""
+        self.set_scales(frame, bytes(LINES_PER_BLOCK))
+
+    def poison(self, frame):
+        """The page meant for the frame, or its sidecar lines, could not be read."""
+        self.set_scales(frame, bytes([mxint8.POISONED] * LINES_PER_BLOCK))
+
+    def poison_row(self, frame, row):
+        """Sidecar line `row` of the frame, 0 or 1, could not be read."""
+        scales = bytearray(self.scales(frame))
+        scales[row * LINE_BYTES : (row + 1) * LINE_BYTES] = [mxint8.POISONED] * LINE_BYTES
+        self.set_scales(frame, scales)
+
+    def scales(self, frame):
+        """A byte a line: the frame's sidecar lines, one after the other."""
+        return bytes(self._scales.get(frame, bytes(LINES_PER_BLOCK)))
+
+    def set_scales(self, frame, scales):
+        """The frame's sidecar lines, as flash brings them."""
+        self._scales[frame] = bytearray(scales)
+
+    def elements(self, frame, line):
+        """The half of a DDR5 line that holds a line, as the last write left it; 0 if there was none."""
+        return self._elements.get((frame, line), 0)
+
+    def write(self, frame, line, data, be=ALL_BYTES, poison=False, failed=False, unreadable=False):
+        """Write the enabled bytes: compress the line as it reads with them in it.
+
+        A full write decides alone; a partial one leaves a poisoned line poisoned. `failed`: memory reported an error
+        for the write; `unreadable`: for the read that a partial write of a line with elements needs. Both poison it.
+        """
+        if be != ALL_BYTES:
+            old, poisoned = self.read(frame, line)
+            poison |= poisoned | (unreadable and self.asks_memory(frame, line))
+            mask = byte_mask(be)
+            data = data & mask | old & ~mask
+        scale, self._elements[frame, line] = mxint8.compress(data)
+        scales = bytearray(self.scales(frame))
+        scales[line] = mxint8.POISONED if poison or failed else scale
+        self.set_scales(frame, scales)
+
+    def read(self, frame, line):
+        """(data, poison) of a line."""
+        scale = self.scales(frame)[line]
+        if scale == mxint8.POISONED:
+            return 0, True
+        return mxint8.decompress(scale, self.elements(frame, line)), False
+
+    def asks_memory(self, frame, line):
+        """Whether a read of the line needs its elements."""
+        return self.scales(frame)[line] not in (mxint8.ZERO, mxint8.POISONED, mxint8.NOT_FINITE)

@@ -9,11 +9,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
-from golden.config import LINE_BYTES
+from golden.config import LINE_BYTES, LINES_PER_BLOCK
 from golden.metadata import DataKind
 from hw import layouts
 from hw.drain import Drain
-from hw.lines_in_flight import LinesInFlight
+from hw.lines_in_flight import LinesInFlight, row_number
 from hw.memory_port import MemoryPort, memory_axi
 from hw.responder import Responder, datapath_errors, direct_op
 from hw.sidecar import SidecarCache, tracked_op
@@ -107,8 +107,7 @@ class Datapath(wiring.Component):
             m.d.comb += [
                 table.enter.valid.eq(queued & (looked_up.rwd == rwd)),
                 table.enter.id.eq(looked_up.id),
-                table.enter.place.line.eq(looked_up.line),
-                table.enter.place.frame.eq(looked_up.frame),
+                *(table.enter.place[name].eq(looked_up[name]) for name in ("line", "frame", "mode")),
                 table.set.eq(sidecar.set_query),
             ]
 
@@ -124,7 +123,7 @@ class Datapath(wiring.Component):
             go.eq(~self._uses_line(head.op) | sidecar.present & ~conflict),
             head_done.eq(head.valid & go & (~looked.valid | look_done)),
             issue.eq(head_done & self._uses_line(head.op)),
-            sidecar.probe.eq(head.op.frame),
+            sidecar.probe.eq(row_number(head.op)),
             sidecar.read_enable.eq(issue),
         ]
         with m.If(load):
@@ -132,8 +131,7 @@ class Datapath(wiring.Component):
         for table, rwd in tables:
             m.d.comb += [
                 table.load.eq(load),
-                table.candidate.line.eq(next_op.line),
-                table.candidate.frame.eq(next_op.frame),
+                *(table.candidate[name].eq(next_op[name]) for name in ("line", "frame", "mode")),
                 table.issue.valid.eq(issue & (head.op.rwd == rwd)),
                 table.issue.id.eq(head.op.id),
             ]
@@ -151,8 +149,8 @@ class Datapath(wiring.Component):
             m.d.sync += [
                 turn.valid.eq(looked.valid),
                 turn.op.eq(looked.op),
-                written.eq(sidecar.row.written.bit_select(looked.op.line, 1)),
-                poisoned.eq(sidecar.row.poisoned.bit_select(looked.op.line, 1)),
+                written.eq(sidecar.row[:LINES_PER_BLOCK].bit_select(looked.op.line, 1)),
+                poisoned.eq(sidecar.row[LINES_PER_BLOCK:].bit_select(looked.op.line, 1)),
             ]
 
         # Dispatch: to memory, or straight to its response.
@@ -190,8 +188,7 @@ class Datapath(wiring.Component):
         for request in (memory.read.payload, memory.write.payload, responder.read_issued, responder.write_issued):
             m.d.comb += [
                 request.id.eq(turn.op.id),
-                request.place.line.eq(turn.op.line),
-                request.place.frame.eq(turn.op.frame),
+                *(request.place[name].eq(turn.op[name]) for name in ("line", "frame", "mode")),
             ]
         for issued in (responder.read_issued, responder.write_issued):
             m.d.comb += [issued.epoch.eq(turn.op.epoch), issued.written.eq(written)]

@@ -4,19 +4,24 @@ AXI orders nothing between reads and writes, nor between two IDs. So the datapat
 it asks for its sidecar line until its response is queued, under its slot number, and compares.
 """
 
-from amaranth import Cat, Module, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import layouts
 from hw.transactions import numbered
 
-__all__ = ["LinesInFlight", "entering", "place"]
+__all__ = ["LinesInFlight", "entering", "place", "row_number"]
 
 
 def place(config):
-    """A line: frame and number within it."""
-    return layouts.layout((("line", config.line_bits), ("frame", config.frame_bits)))
+    """A line: frame and number within it. Frames of different modes are different memory."""
+    return layouts.layout((("line", config.line_bits), ("frame", config.frame_bits), ("mode", 1)))
+
+
+def row_number(place):
+    """Number of the sidecar row that describes a line (`Config.sidecar_row`), of members `mode`, `frame`, `line`."""
+    return Mux(place.mode, Cat(place.line[-1], place.frame, Const(1, 1)), place.frame)
 
 
 def entering(config):
@@ -30,7 +35,8 @@ class LinesInFlight(wiring.Component):
     Two questions. *Does an issued operation share the line of the operation about to be issued?* `candidate` is that
     operation's line, taken over in a clock with `load`; from the next clock on `conflict` tells, until the next `load`.
     An operation issued in the very clock of the load counts. *Is a sidecar set in use?* `in_use` says in the same clock
-    whether an operation in the table, or with `until_issued` one not yet issued, has a frame with the low bits `set`.
+    whether an operation in the table, or with `until_issued` one not yet issued, has a sidecar row of set `set`, which
+    is the low bits of its number.
     """
 
     def __init__(self, *, config, count, until_issued):
@@ -56,11 +62,12 @@ class LinesInFlight(wiring.Component):
         entered, issued, matching = (Signal(self._count) for _ in range(3))
         now_issued, leaving, same_line, same_set = (Signal(self._count) for _ in range(4))
         places = [Signal(self._place, name=f"place_{number}") for number in range(self._count)]
+        sets = [Signal(self._set_bits, name=f"set_{number}") for number in range(self._count)]
         m.d.comb += [
             now_issued.eq(issued | (self.issue.valid << self.issue.id)),
             leaving.eq(self.leave.valid << self.leave.id),
             same_line.eq(Cat(place.as_value() == self.candidate.as_value() for place in places)),
-            same_set.eq(Cat(place.frame[: self._set_bits] == self.set for place in places)),
+            same_set.eq(Cat(set_ == self.set for set_ in sets)),
             self.conflict.eq(matching.any()),
             self.in_use.eq((same_set & entered & (~issued if self._until_issued else ~0)).any()),
         ]
@@ -71,7 +78,7 @@ class LinesInFlight(wiring.Component):
         ]
         with m.If(self.load):
             m.d.sync += matching.eq(now_issued & same_line & ~leaving)
-        for number, place_ in enumerate(places):
+        for number, (place_, set_) in enumerate(zip(places, sets, strict=True)):
             with m.If(self.enter.valid & (self.enter.id == number)):
-                m.d.sync += place_.eq(self.enter.place)
+                m.d.sync += [place_.eq(self.enter.place), set_.eq(row_number(self.enter.place))]
         return m

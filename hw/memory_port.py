@@ -50,7 +50,7 @@ def line_returned(config):
 class MemoryPort(wiring.Component):
     """Single-beat bursts of one line; one read and one write a clock; 1 clock from a request to its AXI channel.
 
-    Line n of frame f lies at line f x 128 + n of memory, the sidecar line of frame f at line `config.sidecar_base` + f.
+    Line n of frame f lies at line f x 128 + n of memory, sidecar row r at line `config.sidecar_base` + r.
     Sidecar lines go first: data operations wait for them, they for no data operation that is not under way.
 
     Members: `read`, `write`, `fetch`, `write_back` (streams of requests), `returned`, `confirmed` (streams of answers,
@@ -102,7 +102,7 @@ class MemoryPort(wiring.Component):
             with m.If(sidecar_line.valid):
                 m.d.comb += [
                     out.id.eq(Cat(sidecar_line.payload.id, Const(1, 1))),
-                    out.line.eq(self._config.sidecar_base + sidecar_line.payload.frame),
+                    out.line.eq(self._config.sidecar_base + sidecar_line.payload.row_number),
                 ]
             with m.Else():
                 m.d.comb += [

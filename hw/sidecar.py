@@ -1,4 +1,4 @@
-"""The sidecar cache: for each line of a frame, whether it was ever written and whether it is poisoned.
+"""The sidecar cache: what the lines of frames mean, in rows of 64 bytes (`golden.sidecar`).
 
 Works like a texture cache: operations are looked up well before their turn, in order, and a miss starts its fetch
 without holding up the look-ups behind it; the datapath waits for `present` only when an operation's turn has come.
@@ -6,19 +6,23 @@ without holding up the look-ups behind it; the datapath waits for `present` only
 
 from amaranth import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.config import LINES_PER_BLOCK
+from golden.config import LINE_BYTES, LINES_PER_BLOCK
 from golden.metadata import DataKind
+from golden.mode import Mode
+from golden.sidecar import CLEAR, POISON
 from hw import layouts
-from hw.lines_in_flight import place
+from hw.layouts import LINE_BITS
+from hw.lines_in_flight import place, row_number
 from hw.transactions import numbered
 
-__all__ = ["SidecarCache", "tracked_op", "sidecar_row", "sidecar_update", "sidecar_fetch", "sidecar_fetched",
-           "sidecar_write_back", "FETCHES", "WRITE_BACKS"]  # fmt: skip
+__all__ = ["SidecarCache", "tracked_op", "sidecar_update", "sidecar_fetch", "sidecar_fetched", "sidecar_write_back",
+           "FETCHES", "WRITE_BACKS"]  # fmt: skip
 
-#: sidecar lines being read from memory, and being written to it, at once
+#: sidecar rows being read from memory, and being written to it, at once
 FETCHES = 8
 WRITE_BACKS = 4
 
@@ -28,59 +32,55 @@ def tracked_op(config):
     return layouts.layout((*layouts.data_op(config).members.items(), ("epoch", 1)))
 
 
-def sidecar_row():
-    """A sidecar line as far as exact mode uses it (`golden.sidecar`)."""
-    return layouts.layout((("written", LINES_PER_BLOCK), ("poisoned", LINES_PER_BLOCK)))
-
-
 def sidecar_update(config):
-    """New bits of one line."""
-    return layouts.layout((("valid", 1), ("place", place(config)), ("written", 1), ("poisoned", 1)))
+    """What a line means from now on: `written` and `poisoned` of mode exact, or `scale` of mode mxint8."""
+    return layouts.layout((("valid", 1), ("place", place(config)), ("written", 1), ("poisoned", 1), ("scale", 8)))
 
 
 def sidecar_fetch(config):
-    """The sidecar line of `frame` is to be read from memory."""
-    return layouts.layout((("id", layouts.id_bits(config)), ("frame", config.frame_bits)))
+    """Row `row_number` (`Config.sidecar_row`) is to be read from memory."""
+    return layouts.layout((("id", layouts.id_bits(config)), ("row_number", config.row_bits)))
 
 
 def sidecar_fetched(config):
     """It has been; `failed`: `row` is not to be relied on."""
-    return layouts.layout((("id", layouts.id_bits(config)), ("failed", 1), ("row", sidecar_row())))
+    return layouts.layout((("id", layouts.id_bits(config)), ("failed", 1), ("row", LINE_BITS)))
 
 
 def sidecar_write_back(config):
-    """The sidecar line of `frame` is to be written to memory."""
-    return layouts.layout((*sidecar_fetch(config).members.items(), ("row", sidecar_row())))
+    """Row `row_number` is to be written to memory."""
+    return layouts.layout((*sidecar_fetch(config).members.items(), ("row", LINE_BITS)))
 
 
 class SidecarCache(wiring.Component):
-    """Direct-mapped cache of `config.sidecar_cache_lines` sidecar lines, set = low bits of the frame number.
+    """Direct-mapped cache of `config.sidecar_cache_lines` sidecar rows, set = low bits of the row's number.
 
-    **Look-up.** An operation of `ops` leaves through `looked_up`, in order, as soon as its line has a place in the
-    cache; one that needs no frame passes. A hit takes 1 clock, one operation a clock; a miss that replaces a clean line
-    4 clocks, a changed one 7, if memory takes the requests. A set is not replaced while `set_in_use` (asked for
-    `set_query`, answered in the same clock): somebody in the queue, or a write without its update, counts on it. A
-    frame whose line is still being written back is not fetched.
+    **Look-up.** An operation of `ops` leaves through `looked_up`, in order, as soon as the row of its line has a place
+    in the cache; one that needs no line passes. A hit takes 1 clock, one operation a clock; a miss that replaces a
+    clean row 4 clocks, a changed one 7, if memory takes the requests. A set is not replaced while `set_in_use` (asked
+    for `set_query`, answered in the same clock): somebody in the queue, or a write without its update, counts on it. A
+    row that is still being written back is not fetched.
 
-    **Use.** `present` says in the same clock whether the line of `probe` has arrived; `read_enable` then shows the line
-    of `probe` as `row` from the next clock on, until the next read. `update` is never refused and shows in `row` to
-    reads 2 clocks later; it is allowed only for a line that is in use.
+    **Use.** `present` says in the same clock whether the row of number `probe` has arrived; `read_enable` then shows it
+    as `row` from the next clock on, until the next read. `update` is never refused and shows in `row` to reads 2 clocks
+    later; it is allowed only for a line whose row is in use.
 
-    **Engine.** `engine_ops` (`layouts.SidecarKind`), one at a time, `engine_done` when it is complete: CLEAR and POISON
-    when the line is in the cache so, FLUSH when the line is not in the cache any more and memory has confirmed it. The
-    issuer sees to it that no data operation of the frame is in flight.
+    **Engine.** `engine_ops` (`layouts.SidecarKind`), one at a time, on all rows of the frame; `engine_done` when it is
+    complete: CLEAR and POISON when the rows are in the cache so, FLUSH when they are not in the cache any more and
+    memory has confirmed what changed. The issuer sees to it that no data operation of the frame is in flight.
 
     **Memory.** Up to `FETCHES` reads (`fetch`, `fetched`) and `WRITE_BACKS` writes (`write_back`, `written_back`) under
-    numbers of their own. `fetched_frame` and `written_back_frame` are the frames of the numbers shown. A failed fetch
-    counts as nothing written and every line poisoned, so that no line shows what lies in the frame.
+    numbers of their own. `fetched_frame` and `written_back_frame` are the frames of the numbers shown. A row that could
+    not be read becomes as after POISON, and so does, in mode mxint8, the other row of its frame: with its turn in
+    look-up, before any operation that is not in look-up yet, once its set is not in use.
     """
 
     def __init__(self, *, config):
         self._config = config
         self._set_bits = (config.sidecar_cache_lines - 1).bit_length()
-        if self._set_bits >= config.frame_bits:
+        if not 0 < self._set_bits < config.row_bits:
             raise ValueError(
-                f"sidecar_cache_lines must be less than 2 ** frame_bits = {1 << config.frame_bits}, "
+                f"sidecar_cache_lines must be 2 to {1 << config.row_bits - 1}, half the rows, "
                 f"not {config.sidecar_cache_lines!r}"
             )
         numbers = 1 << layouts.id_bits(config)
@@ -90,10 +90,10 @@ class SidecarCache(wiring.Component):
             "looked_up": Out(stream.Signature(tracked_op(config))),
             "set_query": Out(self._set_bits),
             "set_in_use": In(1),
-            "probe": In(config.frame_bits),
+            "probe": In(config.row_bits),
             "present": Out(1),
             "read_enable": In(1),
-            "row": Out(sidecar_row()),
+            "row": Out(LINE_BITS),
             "update": In(sidecar_update(config)),
             "engine_ops": In(stream.Signature(layouts.sidecar_op(config))),
             "engine_done": Out(1),
@@ -116,79 +116,106 @@ class SidecarCache(wiring.Component):
         sets = config.sidecar_cache_lines
         kinds = layouts.SidecarKind
 
-        # The operation in look-up: an operation of the datapath or, with `engine`, of an engine.
-        busy, engine, finish, take_op, take_engine = (Signal() for _ in range(5))
+        # In look-up: a row for an operation of the datapath; or for one of an engine (`engine`), its rows one after the
+        # other; or the other row of one that was lost (`sibling`). The last goes first: so look-up starts no fetch
+        # while one waits, at most the fetches under way and the one that look-up had begun are lost, and no engine's
+        # operation on the frame is overtaken. None of them waits for a look-up to come: the users of a set have their
+        # rows, or a fetch under way that ends without look-up.
+        busy, engine, sibling, finish, ready = (Signal() for _ in range(5))
+        take, take_op, take_engine, take_sibling, take_second = (Signal() for _ in range(5))
         op = Signal(tracked_op(config))
-        engine_op = Signal(layouts.sidecar_op(config))
-        flush_waits = Signal()
-        engine_busy = Signal()
-        frame = Signal(config.frame_bits)
+        engine_kind, kind = Signal(kinds), Signal(kinds)
+        engine_busy, flush_waits = Signal(), Signal()
+        row, next_row = Signal(config.row_bits), Signal(config.row_bits)
         set_ = Signal(set_bits)
+        m.submodules.lost = lost = SyncFIFO(width=config.row_bits, depth=self._fetches + 1)
+        first = self.engine_ops.payload
         m.d.comb += [
-            take_engine.eq((~busy | finish) & self.engine_ops.valid & ~engine_busy),
-            self.engine_ops.ready.eq((~busy | finish) & ~engine_busy),
-            self.ops.ready.eq((~busy | finish) & ~take_engine),
+            take_second.eq(finish & engine & row[-1] & ~row[0]),
+            ready.eq((~busy | finish) & ~take_second),
+            take_sibling.eq(ready & lost.r_rdy),
+            lost.r_en.eq(take_sibling),
+            self.engine_ops.ready.eq(ready & ~engine_busy & ~lost.r_rdy),
+            take_engine.eq(self.engine_ops.valid & self.engine_ops.ready),
+            self.ops.ready.eq(ready & ~lost.r_rdy & ~take_engine),
             take_op.eq(self.ops.valid & self.ops.ready),
-            frame.eq(Mux(engine, engine_op.frame, op.frame)),
-            set_.eq(frame[:set_bits]),
+            take.eq(take_op | take_engine | take_sibling | take_second),
+            kind.eq(Mux(engine, engine_kind, kinds.POISON)),
+            set_.eq(row[:set_bits]),
         ]
-        with m.If(take_op | take_engine):
-            m.d.sync += [busy.eq(1), engine.eq(take_engine)]
+        with m.If(take_second):
+            m.d.comb += next_row.eq(row | 1)
+        with m.Elif(lost.r_rdy):
+            m.d.comb += next_row.eq(lost.r_data)
+        with m.Elif(take_engine):
+            m.d.comb += next_row.eq(Mux(first.mode, Cat(Const(0, 1), first.frame, Const(1, 1)), first.frame))
+        with m.Else():
+            m.d.comb += next_row.eq(row_number(self.ops.payload))
+        with m.If(take):
+            m.d.sync += [busy.eq(1), row.eq(next_row), engine.eq(take_engine | take_second), sibling.eq(take_sibling)]
         with m.Elif(finish):
             m.d.sync += busy.eq(0)
         with m.If(take_op):
             m.d.sync += op.eq(self.ops.payload)
         with m.If(take_engine):
-            m.d.sync += [engine_op.eq(self.engine_ops.payload), engine_busy.eq(1)]
+            m.d.sync += [engine_kind.eq(first.kind), engine_busy.eq(1)]
 
         # Tags. What has to be clean after reset is in registers, one bit a set.
-        m.submodules.tags = tags = Memory(shape=config.frame_bits - set_bits, depth=sets, init=[])
+        m.submodules.tags = tags = Memory(shape=config.row_bits - set_bits, depth=sets, init=[])
         tag_write, tag_read = tags.write_port(), tags.read_port(domain="sync")
         valid, changed, present = (Signal(sets) for _ in range(3))
         here = Signal(sets)
-        install, install_changed, drop = (Signal() for _ in range(3))
+        install, drop = Signal(), Signal()
         hit, set_valid, set_changed, set_in_use = (Signal() for _ in range(4))
         m.d.comb += [
-            tag_read.en.eq(take_op | take_engine),
-            tag_read.addr.eq(Mux(take_engine, self.engine_ops.payload.frame, self.ops.payload.frame)[:set_bits]),
+            tag_read.en.eq(take),
+            tag_read.addr.eq(next_row[:set_bits]),
             tag_write.en.eq(install),
             tag_write.addr.eq(set_),
-            tag_write.data.eq(frame[set_bits:]),
+            tag_write.data.eq(row[set_bits:]),
             here.eq(Const(1) << set_),
             set_valid.eq((valid & here).any()),
             set_changed.eq((changed & here).any()),
-            hit.eq(set_valid & (tag_read.data == frame[set_bits:])),
+            hit.eq(set_valid & (tag_read.data == row[set_bits:])),
             self.set_query.eq(set_),
             self.present.eq(present.bit_select(self.probe[:set_bits], 1)),
         ]
         m.d.sync += set_in_use.eq(self.set_in_use)
 
-        # Lines in the cache: one port for their use; another for updates, which read and write the whole line, and for
+        # Rows in the cache: one port for their use; another for updates, which read and write the whole row, and for
         # write-backs when no update needs it.
-        m.submodules.rows = rows = Memory(shape=sidecar_row(), depth=sets, init=[])
+        m.submodules.rows = rows = Memory(shape=LINE_BITS, depth=sets, init=[])
         row_write, use = rows.write_port(), rows.read_port(domain="sync")
         modify = rows.read_port(domain="sync", transparent_for=(row_write,))
         updating, read_row, fill, fill_now = (Signal() for _ in range(4))
-        update = Signal(sidecar_update(config))
-        fill_set = Signal(set_bits)
-        fill_row = Signal(sidecar_row())
-        mask = Signal(LINES_PER_BLOCK)
+        update, update_set = Signal(sidecar_update(config)), Signal(set_bits)
+        fill_set, fill_row, fill_changed = Signal(set_bits), Signal(LINE_BITS), Signal()
+        mask, meaning = Signal(LINE_BITS), Signal(LINE_BITS)
         m.d.comb += [
             use.en.eq(self.read_enable),
             use.addr.eq(self.probe[:set_bits]),
             self.row.eq(use.data),
             modify.en.eq(self.update.valid | read_row),
-            modify.addr.eq(Mux(self.update.valid, self.update.place.frame[:set_bits], set_)),
+            modify.addr.eq(Mux(self.update.valid, row_number(self.update.place)[:set_bits], set_)),
             updating.eq(update.valid),
             fill_now.eq(fill & ~updating),
             row_write.en.eq(updating | fill),
-            mask.eq(Const(1) << update.place.line),
         ]
-        m.d.sync += update.eq(self.update)
+        m.d.sync += [update.eq(self.update), update_set.eq(row_number(self.update.place))]
+        with m.If(update.place.mode):
+            byte = Const(1) << update.place.line[: (LINE_BYTES - 1).bit_length()]
+            m.d.comb += [
+                mask.eq(Cat(byte[n].replicate(8) for n in range(LINE_BYTES))),
+                meaning.eq(update.scale.replicate(LINE_BYTES)),
+            ]
+        with m.Else():
+            bit = Const(1) << update.place.line
+            m.d.comb += [
+                mask.eq(bit.replicate(2)),
+                meaning.eq(Cat(update[name].replicate(LINES_PER_BLOCK) for name in ("written", "poisoned"))),
+            ]
         with m.If(updating):
-            m.d.comb += row_write.addr.eq(update.place.frame[:set_bits])
-            for name in ("written", "poisoned"):
-                m.d.comb += row_write.data[name].eq(modify.data[name] & ~mask | Mux(update[name], mask, 0))
+            m.d.comb += [row_write.addr.eq(update_set), row_write.data.eq(modify.data & ~mask | meaning & mask)]
         with m.Else():
             m.d.comb += [row_write.addr.eq(fill_set), row_write.data.eq(fill_row)]
 
@@ -198,56 +225,65 @@ class SidecarCache(wiring.Component):
             valid.eq((valid | Mux(install, here, 0)) & ~Mux(drop, here, 0)),
             present.eq((present | filled) & ~Mux(install, here, 0)),
             changed.eq(
-                (changed | (updating << update.place.frame[:set_bits])) & ~Mux(install, here, 0)
-                | Mux(install_changed, here, 0)
+                (changed | (updating << update_set) | filled & fill_changed.replicate(sets)) & ~Mux(install, here, 0)
             ),
         ]
 
         # Reads of memory under way. Numbers are used in turn, so that an offered one never changes.
         fetching = Signal(self._fetches)
         fetch_number = Signal(range(self._fetches))
-        fetch_frames = Array(Signal(config.frame_bits, name=f"fetch_frame_{n}") for n in range(self._fetches))
-        fetch_started, fetch_ended, engine_fill = (Signal() for _ in range(3))
+        fetch_rows = Array(Signal(config.row_bits, name=f"fetch_row_{n}") for n in range(self._fetches))
+        fetch_started, fetch_ended, fetch_failed, own_fill = (Signal() for _ in range(4))
+        fetched_row = Signal(config.row_bits)
         m.d.comb += [
             self.fetch.payload.id.eq(fetch_number),
-            self.fetch.payload.frame.eq(frame),
+            self.fetch.payload.row_number.eq(row),
             fetch_started.eq(self.fetch.valid & self.fetch.ready),
-            self.fetched.ready.eq((~fill | fill_now) & ~engine_fill),
-            self.fetched_frame.eq(fetch_frames[self.fetched.payload.id]),
+            self.fetched.ready.eq((~fill | fill_now) & ~own_fill),
+            fetched_row.eq(fetch_rows[self.fetched.payload.id]),
+            self.fetched_frame.eq(self._frame(fetched_row)),
             fetch_ended.eq(self.fetched.valid & self.fetched.ready),
+            fetch_failed.eq(fetch_ended & self.fetched.payload.failed),
+            lost.w_en.eq(fetch_failed & fetched_row[-1]),
+            lost.w_data.eq(fetched_row ^ 1),
         ]
         m.d.sync += fetching.eq((fetching | fetch_started << fetch_number) & ~(fetch_ended << self.fetched.payload.id))
         with m.If(fetch_started):
-            m.d.sync += [fetch_number.eq(fetch_number + 1), fetch_frames[fetch_number].eq(frame)]
+            m.d.sync += [fetch_number.eq(fetch_number + 1), fetch_rows[fetch_number].eq(row)]
 
         with m.If(fill_now):
             m.d.sync += fill.eq(0)
-        with m.If(engine_fill):
+        with m.If(own_fill):
             m.d.sync += [
                 fill.eq(1),
                 fill_set.eq(set_),
-                fill_row.written.eq(0),
-                fill_row.poisoned.eq((engine_op.kind == kinds.POISON).replicate(LINES_PER_BLOCK)),
+                fill_row.eq(Mux(kind == kinds.POISON, self._poison(row), CLEAR)),
+                fill_changed.eq(1),
             ]
         with m.Elif(fetch_ended):
-            m.d.sync += [fill.eq(1), fill_set.eq(self.fetched_frame[:set_bits]), fill_row.eq(self.fetched.payload.row)]
-            with m.If(self.fetched.payload.failed):
-                m.d.sync += [fill_row.written.eq(0), fill_row.poisoned.eq(~0)]
+            m.d.sync += [
+                fill.eq(1),
+                fill_set.eq(fetched_row[:set_bits]),
+                fill_row.eq(Mux(fetch_failed, self._poison(fetched_row), self.fetched.payload.row)),
+                fill_changed.eq(fetch_failed),
+            ]
 
         # Writes to memory under way.
         leaving = Signal(self._write_backs)
         leaving_number = Signal(range(self._write_backs))
-        leaving_frames = Array(Signal(config.frame_bits, name=f"leaving_frame_{n}") for n in range(self._write_backs))
-        leaving_row = Signal(sidecar_row())
-        write_back_started, frame_leaves, flushed_leaves = (Signal() for _ in range(3))
+        leaving_rows = Array(Signal(config.row_bits, name=f"leaving_row_{n}") for n in range(self._write_backs))
+        leaving_data = Signal(LINE_BITS)
+        flushed = Signal(config.row_bits)
+        write_back_started, row_leaves, flushed_leaves = (Signal() for _ in range(3))
         m.d.comb += [
             self.write_back.payload.id.eq(leaving_number),
-            self.write_back.payload.frame.eq(Cat(set_, tag_read.data)),
-            self.write_back.payload.row.eq(leaving_row),
+            self.write_back.payload.row_number.eq(Cat(set_, tag_read.data)),
+            self.write_back.payload.row.eq(leaving_data),
             write_back_started.eq(self.write_back.valid & self.write_back.ready),
-            self.written_back_frame.eq(leaving_frames[self.written_back.id]),
-            frame_leaves.eq((leaving & Cat(other == frame for other in leaving_frames)).any()),
-            flushed_leaves.eq((leaving & Cat(other == engine_op.frame for other in leaving_frames)).any()),
+            self.written_back_frame.eq(self._frame(leaving_rows[self.written_back.id])),
+            row_leaves.eq((leaving & Cat(other == row for other in leaving_rows)).any()),
+            # The last row of the frame, or the other one.
+            flushed_leaves.eq((leaving & Cat(other | flushed[-1] == flushed for other in leaving_rows)).any()),
         ]
         m.d.sync += leaving.eq(
             (leaving | write_back_started << leaving_number) & ~(self.written_back.valid << self.written_back.id)
@@ -255,15 +291,15 @@ class SidecarCache(wiring.Component):
         with m.If(write_back_started):
             m.d.sync += [
                 leaving_number.eq(leaving_number + 1),
-                leaving_frames[leaving_number].eq(self.write_back.payload.frame),
+                leaving_rows[leaving_number].eq(self.write_back.payload.row_number),
             ]
 
         flush = Signal()
-        m.d.comb += flush.eq(engine & (engine_op.kind == kinds.FLUSH))
+        m.d.comb += flush.eq(engine & (kind == kinds.FLUSH))
         with m.FSM():
             with m.State("LOOK"):
                 with m.If(busy):
-                    with m.If(engine):
+                    with m.If(engine | sibling):
                         with m.If(flush & ~hit):
                             m.d.comb += finish.eq(1)
                         with m.Else():
@@ -273,8 +309,8 @@ class SidecarCache(wiring.Component):
                     with m.Else():
                         m.next = "REPLACE"
             with m.State("REPLACE"):
-                # A set without users has its line: whoever had it fetched stays in the queue until it is there.
-                with m.If(~set_in_use & ~frame_leaves):
+                # A set without users has its row: whoever had it fetched stays in the queue until it is there.
+                with m.If(~set_in_use & ~row_leaves):
                     with m.If(set_valid & set_changed & (flush | ~hit)):
                         m.next = "READ"
                     with m.Elif(flush):
@@ -287,8 +323,8 @@ class SidecarCache(wiring.Component):
                 with m.If(read_row):
                     m.next = "KEEP"
             with m.State("KEEP"):
-                # An update may need the port again before memory takes the line.
-                m.d.sync += leaving_row.eq(modify.data)
+                # An update may need the port again before memory takes the row.
+                m.d.sync += leaving_data.eq(modify.data)
                 m.next = "WRITE-BACK"
             with m.State("WRITE-BACK"):
                 m.d.comb += self.write_back.valid.eq(~leaving.bit_select(leaving_number, 1))
@@ -299,9 +335,9 @@ class SidecarCache(wiring.Component):
                     with m.Else():
                         m.next = "INSTALL"
             with m.State("INSTALL"):
-                with m.If(engine):
+                with m.If(engine | sibling):
                     with m.If(~fill):
-                        m.d.comb += [engine_fill.eq(1), install.eq(1), install_changed.eq(1)]
+                        m.d.comb += [own_fill.eq(1), install.eq(1)]
                         m.next = "FILL"
                 with m.Else():
                     m.d.comb += self.fetch.valid.eq(~fetching.bit_select(fetch_number, 1))
@@ -318,9 +354,18 @@ class SidecarCache(wiring.Component):
                     m.next = "LOOK"
         m.d.comb += self.looked_up.payload.eq(op)
 
-        with m.If(finish & flush):
-            m.d.sync += flush_waits.eq(1)
-        with m.If(flush_waits & ~flushed_leaves | finish & engine & ~flush):
+        with m.If(finish & flush & ~take_second):
+            m.d.sync += [flush_waits.eq(1), flushed.eq(row)]
+        with m.If(flush_waits & ~flushed_leaves | finish & engine & ~flush & ~take_second):
             m.d.comb += self.engine_done.eq(1)
             m.d.sync += [engine_busy.eq(0), flush_waits.eq(0)]
         return m
+
+    def _frame(self, row):
+        """The frame that row number `row` belongs to."""
+        return Mux(row[-1], row[1:-1], row[: self._config.frame_bits])
+
+    @staticmethod
+    def _poison(row):
+        """What row number `row` holds when all of it is poisoned."""
+        return Mux(row[-1], Const(POISON[Mode.MXINT8], LINE_BITS), Const(POISON[Mode.EXACT], LINE_BITS))

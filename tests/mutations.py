@@ -477,7 +477,7 @@ MUTATIONS = (
     Mutation(
         name="former-owners-line-readable",
         file="hw/datapath.py",
-        old="written.eq(sidecar.row.written.bit_select(looked.op.line, 1))",
+        old="written.eq(sidecar.row[:LINES_PER_BLOCK].bit_select(looked.op.line, 1))",
         new="written.eq(1)",
         tests=("tests/test_datapath.py::test_a_line_never_written_reads_zeros_in_a_reused_frame",),
         why="a line never written reads as zeros",
@@ -520,15 +520,15 @@ MUTATIONS = (
     Mutation(
         name="sidecar-line-in-use-replaced",
         file="hw/sidecar.py",
-        old="with m.If(~set_in_use & ~frame_leaves):",
-        new="with m.If(~frame_leaves):",
+        old="with m.If(~set_in_use & ~row_leaves):",
+        new="with m.If(~row_leaves):",
         tests=("tests/test_sidecar.py::test_a_set_with_users_is_not_replaced",),
         why="a sidecar line that an operation counts on stays in the cache",
     ),
     Mutation(
         name="fetch-overtakes-write-back",
         file="hw/sidecar.py",
-        old="with m.If(~set_in_use & ~frame_leaves):",
+        old="with m.If(~set_in_use & ~row_leaves):",
         new="with m.If(~set_in_use):",
         tests=("tests/test_datapath_order.py",),
         why="a sidecar line is fetched when memory has confirmed its write-back",
@@ -536,8 +536,8 @@ MUTATIONS = (
     Mutation(
         name="unreadable-sidecar-trusted",
         file="hw/sidecar.py",
-        old="m.d.sync += [fill_row.written.eq(0), fill_row.poisoned.eq(~0)]",
-        new="m.d.sync += fill_row.poisoned.eq(~0)",
+        old="fill_row.eq(Mux(fetch_failed, self._poison(fetched_row), self.fetched.payload.row))",
+        new="fill_row.eq(self.fetched.payload.row)",
         tests=("tests/test_datapath.py::test_an_unreadable_sidecar_line_shows_nothing_of_the_frame",),
         why="an unreadable sidecar line shows nothing of its frame",
     ),

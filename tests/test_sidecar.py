@@ -78,7 +78,7 @@ class Bench:
         # What a read of the clock before shows.
         if self.expected_row is not None:
             row = ctx.get(dut.row)
-            assert (row.written, row.poisoned) == sidecar.unpack(self.expected_row)
+            assert row == self.expected_row
             self.expected_row = None
         offered = bool(self.ops)
         ctx.set(dut.ops.valid, offered)
@@ -123,8 +123,7 @@ class Bench:
             failed = answer[2] in self.failing
             ctx.set(dut.fetched.payload.id, answer[1])
             ctx.set(dut.fetched.payload.failed, failed)
-            row = sidecar.unpack(rng.getrandbits(256) if failed else self.memory[answer[2]])
-            ctx.set(dut.fetched.payload.row, dict(zip(("written", "poisoned"), row, strict=True)))
+            ctx.set(dut.fetched.payload.row, rng.getrandbits(512) if failed else self.memory[answer[2]])
             assert ctx.get(dut.fetched_frame) == answer[2]
         confirmed = next((write for write in self.writes if write[0] <= self.clocks), None)
         ctx.set(dut.written_back.valid, confirmed is not None)
@@ -139,16 +138,16 @@ class Bench:
             self.memory[confirmed[2]] = confirmed[3]
         if ctx.get(dut.fetch.valid) and ctx.get(dut.fetch.ready):
             fetch = ctx.get(dut.fetch.payload)
-            assert fetch.frame not in [write[2] for write in self.writes], "a fetch overtook a write-back"
+            assert fetch.row_number not in [write[2] for write in self.writes], "a fetch overtook a write-back"
             assert fetch.id not in [read[1] for read in self.reads]
-            self.reads.append([self._due(), fetch.id, fetch.frame])
-            self.log.append(("fetch", fetch.frame))
+            self.reads.append([self._due(), fetch.id, fetch.row_number])
+            self.log.append(("fetch", fetch.row_number))
         if ctx.get(dut.write_back.valid) and ctx.get(dut.write_back.ready):
             write = ctx.get(dut.write_back.payload)
-            row = sidecar.pack(write.row.written, write.row.poisoned)
-            assert row == self.rows[write.frame], "a line was written back with other bits than it has"
-            self.writes.append([self._due(), write.id, write.frame, row])
-            self.log.append(("write back", write.frame))
+            row = write.row
+            assert row == self.rows[write.row_number], "a line was written back with other bits than it has"
+            self.writes.append([self._due(), write.id, write.row_number, row])
+            self.log.append(("write back", write.row_number))
         if offered and ctx.get(dut.ops.ready):
             self.pending.append((self.ops.pop(0), self.sent % LINES_PER_BLOCK))
             self.sent += 1
@@ -196,7 +195,7 @@ class Bench:
             assert self.memory[frame] == self.rows[frame]
             assert frame not in [write[2] for write in self.writes]
         else:
-            self.rows[frame] = sidecar.CLEAR if kind == SidecarKind.CLEAR else sidecar.POISON
+            self.rows[frame] = sidecar.CLEAR if kind == SidecarKind.CLEAR else sidecar.POISON[0]
 
 
 @pytest.mark.parametrize("latency", [(1, 1), (20, 20), (1, 40)])
@@ -288,7 +287,7 @@ def test_a_set_with_users_is_not_replaced():
 def test_an_unreadable_line_counts_as_nothing_written_and_all_poisoned():
     async def scenario(bench):
         bench.failing = {3}
-        bench.rows[3] = sidecar.POISON
+        bench.rows[3] = sidecar.POISON[0]
         bench.ops = [3]
         await bench.idle()
         await bench.clock()
@@ -322,7 +321,8 @@ def test_hits_take_a_clock_and_misses_four_or_seven():
     Bench().run(scenario)
 
 
-def test_more_sets_than_frames_are_refused():
-    config = preset("tiny", sidecar_cache_lines=128)
-    with pytest.raises(ValueError, match="sidecar_cache_lines must be less than 2 \\*\\* frame_bits = 128, not 128"):
+@pytest.mark.parametrize("lines", [1, 512])
+def test_one_set_or_more_sets_than_half_the_rows_are_refused(lines):
+    config = preset("tiny", sidecar_cache_lines=lines)
+    with pytest.raises(ValueError, match=f"sidecar_cache_lines must be 2 to 256, half the rows, not {lines}"):
         SidecarCache(config=config)
