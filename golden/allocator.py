@@ -1,4 +1,4 @@
-"""Frames: who holds how many, which one is free, and what a missed block gets.
+"""Frames: who holds how many, which one is free, and what a missed block gets. Each mode has a pool of its own.
 
 `Allocator.decide` is the flow "Obtaining a frame" of hw/README.md as a function of the current state; whoever wants a
 frame asks again after every step of it.
@@ -11,10 +11,11 @@ from enum import IntEnum
 from golden.events import RefusalKind
 from golden.metadata import SlotKind
 from golden.mismatch import Mismatch
+from golden.mode import Mode
 from golden.tracker import holds_frame
 from golden.victim import Domain, Victim
 
-__all__ = ["Action", "Decision", "Allocator", "BypassSlot", "BypassSlots"]
+__all__ = ["Action", "Decision", "Pool", "Allocator", "BypassSlot", "BypassSlots"]
 
 #: frames of a head that pins must leave evictable
 UNPINNED_FRAMES_MIN = 2
@@ -42,27 +43,28 @@ class Decision:
     victim: Victim | None = None
 
 
-class Allocator:
-    """Frames of the pool, quotas and pins. Reset: minimum 0 and maximum `pool_frames_max` for every head, no pins."""
+class Pool:
+    """Frames of one mode: the pool's own, spare and reserve frames, numbered from 0.
 
-    def __init__(self, config, pool_frames=None):
-        self._config = config
-        self.pool_frames = config.pool_frames_max if pool_frames is None else pool_frames
-        self.held = [0] * config.heads
-        self.total_held = 0
-        self.minimum = [0] * config.heads
-        self.maximum = [config.pool_frames_max] * config.heads
-        self.pins = [0] * config.heads
+    `size` is the pool size register; `held` counts the blocks that are warm or promoting.
+    """
+
+    def __init__(self, config, size):
+        self._more = config.spare_frames + config.reserve_frames
+        self.size = size
+        self.held = 0
         self._returned = deque()
         self._never_used = 0
 
-    # Frames --------------------------------------------------------------------------------------------------------
+    @property
+    def full(self):
+        return self.held >= self.size
 
     @property
     def free_frames(self):
-        """Frames of pool, spare and reserve that nobody has; none after the pool became smaller than what is used."""
+        """Frames that nobody has; none after the pool became smaller than what is used."""
         given_out = self._never_used - len(self._returned)
-        return max(0, self.pool_frames + self._config.spare_frames + self._config.reserve_frames - given_out)
+        return max(0, self.size + self._more - given_out)
 
     @property
     def next_frame(self):
@@ -71,19 +73,8 @@ class Allocator:
             return None
         return self._returned[0] if self._returned else self._never_used
 
-    def observe(self, head, kind, before, after):
-        """Follow a committed slot: `before` and `after` are the entries around it."""
-        if before.state != after.state:
-            change = holds_frame(after.state) - holds_frame(before.state)
-            self.held[head] += change
-            self.total_held += change
-            if kind in (SlotKind.PROMOTE, SlotKind.ALLOCATE):
-                self._take(after.frame)
-            elif kind == SlotKind.EVICT:
-                self._returned.append(before.frame)
-        self.pins[head] += after.pinned - before.pinned
-
-    def _take(self, frame):
+    def take(self, frame):
+        """Give out `frame`, which must be the next one."""
         if frame != self.next_frame:
             raise Mismatch("frame", self.next_frame, frame)
         if self._returned:
@@ -91,13 +82,63 @@ class Allocator:
         else:
             self._never_used += 1
 
+    def give_back(self, frame):
+        self._returned.append(frame)
+
+
+class Allocator:
+    """Frames of the pools, quotas and pins. Reset: minimum 0 and maximum `pool_frames_max` for every head, no pins.
+
+    Parameters
+    ----------
+    config : Config
+    pool_frames : int, optional
+        Size of each pool to begin with.
+    modes : sequence of Mode, one a head, optional
+        Which pool a head belongs to, now: `golden.registers.Registers` changes it.
+    """
+
+    def __init__(self, config, pool_frames=None, modes=None):
+        self._config = config
+        size = config.pool_frames_max if pool_frames is None else pool_frames
+        self.pools = {mode: Pool(config, size) for mode in Mode}
+        self.modes = [Mode.EXACT] * config.heads if modes is None else modes
+        self.held = [0] * config.heads
+        self.minimum = [0] * config.heads
+        self.maximum = [config.pool_frames_max] * config.heads
+        self.pins = [0] * config.heads
+
+    # Frames --------------------------------------------------------------------------------------------------------
+
+    def pool_of(self, head):
+        """The pool that a head's frames come from."""
+        return self.pools[self.modes[head]]
+
+    @property
+    def total_held(self):
+        """Frames held in both pools."""
+        return sum(pool.held for pool in self.pools.values())
+
+    def observe(self, head, kind, before, after):
+        """Follow a committed slot: `before` and `after` are the entries around it."""
+        if before.state != after.state:
+            change = holds_frame(after.state) - holds_frame(before.state)
+            pool = self.pool_of(head)
+            self.held[head] += change
+            pool.held += change
+            if kind in (SlotKind.PROMOTE, SlotKind.ALLOCATE):
+                pool.take(after.frame)
+            elif kind == SlotKind.EVICT:
+                pool.give_back(before.frame)
+        self.pins[head] += after.pinned - before.pinned
+
     # What a missed block gets ----------------------------------------------------------------------------------------
 
     def domain(self, head):
         """Where a victim has to be sought before `head` may hold one frame more, or None if it may."""
         if self.held[head] >= self.maximum[head]:
             return Domain.OWN
-        if self.total_held >= self.pool_frames:
+        if self.pool_of(head).full:
             return Domain.SHARED
         return None
 
@@ -105,7 +146,7 @@ class Allocator:
         """The heads whose blocks may leave for a block of `head`."""
         if domain == Domain.OWN:
             return (head,)
-        heads = range(self._config.heads)
+        heads = [other for other, mode in enumerate(self.modes) if mode == self.modes[head]]
         if domain == Domain.SHARED:
             return [other for other in heads if self.held[other] > self.minimum[other] or other == head]
         return heads
@@ -118,15 +159,15 @@ class Allocator:
         will free a frame. `unwritable`: nothing is demoted any more, since its page might be lost; what would need a
         victim is dropped, or read past the pool.
         """
-        domain = self.domain(head)
+        domain, pool = self.domain(head), self.pool_of(head)
         if domain is None:
             # A pool that is not full has a free frame, unless demotions in progress still have the spare ones.
-            if self.free_frames > (0 if write else self._config.reserve_frames):
-                return Decision(Action.FRAME, frame=self.next_frame)
+            if pool.free_frames > (0 if write else self._config.reserve_frames):
+                return Decision(Action.FRAME, frame=pool.next_frame)
             return Decision(Action.WAIT)
         victim = find(domain)
-        if victim is None and write and self.free_frames:
-            return Decision(Action.FRAME, frame=self.next_frame)
+        if victim is None and write and pool.free_frames:
+            return Decision(Action.FRAME, frame=pool.next_frame)
         if unwritable:
             return Decision(Action.DROP if write else Action.BYPASS)
         if victim is None and write and not demoting:
@@ -155,16 +196,20 @@ class Allocator:
             return RefusalKind.QUOTA_RANGE
         if maximum < UNPINNED_FRAMES_MIN + self.pins[head]:
             return RefusalKind.QUOTA_RANGE
-        if sum(self.minimum) - self.minimum[head] + minimum > self.pool_frames:
+        if self._minimums(self.modes[head]) - self.minimum[head] + minimum > self.pool_of(head).size:
             return RefusalKind.QUOTA_SUM
         return None
 
-    def pool_refusal(self, frames):
-        """Why a pool size is refused, or None."""
+    def pool_refusal(self, frames, mode=Mode.EXACT):
+        """Why a size of the pool of `mode` is refused, or None."""
         config = self._config
-        if not config.pool_frames_min <= frames <= config.pool_frames_max or frames < sum(self.minimum):
+        if not config.pool_frames_min <= frames <= config.pool_frames_max or frames < self._minimums(mode):
             return RefusalKind.POOL_SIZE
         return None
+
+    def _minimums(self, mode):
+        """Sum of the minimums of the heads of a pool."""
+        return sum(minimum for minimum, of in zip(self.minimum, self.modes, strict=True) if of == mode)
 
     def set_quotas(self, head, minimum, maximum):
         self.minimum[head], self.maximum[head] = minimum, maximum

@@ -1,7 +1,9 @@
-"""What the notes of the host's commands must be: register writes, quotas, pool size, and what is refused."""
+"""What the notes of the host's commands must be: register writes, quotas, pool sizes, and what is refused."""
 
+from golden import csr
 from golden.events import EngineKind, ErrorKind, RefusalKind
 from golden.mismatch import Mismatch
+from golden.mode import Mode
 
 __all__ = ["CommandNotes"]
 
@@ -29,9 +31,9 @@ class CommandNotes:
     def _csr_write(self, record):
         registers, address, value = self._endpoint.registers, record["key"], record["aux"]
         if address not in registers:
-            raise Mismatch("key", "the address of a policy or region register", address)
+            raise Mismatch("key", "the address of a policy, region or stream register", address)
         try:
-            registers.write(address, value)
+            registers.write(address, value, self._endpoint.occupied)
         except ValueError as error:
             raise Mismatch("aux", error, value) from None
 
@@ -43,11 +45,11 @@ class CommandNotes:
         allocator.set_quotas(record["head"], record["aux"], record["key"])
 
     def _pool(self, record):
-        allocator = self._endpoint.allocator
-        refusal = allocator.pool_refusal(record["aux"])
+        allocator, mode = self._endpoint.allocator, self._mode("key", record["key"])
+        refusal = allocator.pool_refusal(record["aux"], mode)
         if refusal is not None:
             raise Mismatch("kind", f"REFUSAL {refusal.name}", EngineKind.POOL.name)
-        allocator.pool_frames = record["aux"]
+        allocator.pools[mode].size = record["aux"]
 
     def _refusal(self, record):
         if record["key"] not in _REFUSALS:
@@ -57,12 +59,35 @@ class CommandNotes:
             # The command's head and block in full.
             refusal = endpoint.allocator.pin_refusal(aux >> 16, aux & 0xFFFF)
         elif kind == RefusalKind.POOL_SIZE:
-            refusal = endpoint.allocator.pool_refusal(aux)
+            refusal = endpoint.allocator.pool_refusal(aux, self._mode("block", record["block"]))
         elif kind == RefusalKind.QUOTA_SUM:
             refusal = endpoint.allocator.quota_refusal(record["head"], aux, endpoint.config.pool_frames_max)
+        elif kind in (RefusalKind.MODE_BUSY, RefusalKind.STREAM_RANGE, RefusalKind.STREAM_OVERLAP):
+            refusal = self._enabling_refusal(kind, aux)
         else:
             # QUOTA_RANGE: `aux` is the maximum, which the minimum or a head out of range may contradict.
             refusal = kind
         if refusal != kind:
             raise Mismatch("key", "no refusal" if refusal is None else refusal.name, kind.name)
         endpoint.errors_owed[ErrorKind.REFUSED_COMMAND] += 1
+
+    def _enabling_refusal(self, kind, number):
+        """`kind` if enabling region or stream `number` is refused for that, else None."""
+        endpoint, is_region = self._endpoint, kind == RefusalKind.MODE_BUSY
+        array, count = ("REGION", endpoint.config.regions) if is_region else ("STREAM", endpoint.config.streams)
+        if number >= count:
+            raise Mismatch("aux", f"0 to {count - 1}", number)
+        name = f"{array}[{number}].CTRL"
+        address, registers = csr.address(name), endpoint.registers
+        # The note does not say which mode was asked for.
+        words = [csr.pack(name, ENABLED=1, MODE=mode) for mode in Mode] if is_region else [csr.pack(name, ENABLED=1)]
+        found = [
+            registers.refusal(address, word, endpoint.occupied) for word in words if registers.legal(address, word)
+        ]
+        return kind if kind in found else None
+
+    @staticmethod
+    def _mode(field, value):
+        if value not in set(Mode):
+            raise Mismatch(field, "a Mode", value)
+        return Mode(value)

@@ -8,13 +8,14 @@ from enum import Enum
 
 from golden.address import Region
 from golden.csr_map import REGISTERS
+from golden.events import RefusalKind
 from golden.metadata import Outcome, SlotKind
 from golden.mode import Mode
 from golden.policy import Policy, Priority, ScoreSource
 
 __all__ = [
     "NAMES", "COUNTERS", "Only", "address", "pack", "unpack", "reset_value", "reset_regions", "policy_addresses",
-    "apply", "legal", "counted",
+    "apply", "legal", "refusal", "counted",
 ]  # fmt: skip
 
 #: every register; those of regions that a configuration does not have answer with SLVERR
@@ -201,7 +202,10 @@ def _legal_regions(config, regions):
 
 
 def legal(config, regions, streams, address, value):
-    """Whether a write of `value` to a policy, region or stream register is one that the endpoint accepts."""
+    """Whether a write of `value` to a policy, region or stream register respects the rules of the registers.
+
+    What does not is answered with SLVERR and no more; `refusal` may refuse the rest.
+    """
     name = _NAME_OF[address]
     fields = unpack(name, value)
     if pack(name, **fields) != value:
@@ -217,8 +221,40 @@ def legal(config, regions, streams, address, value):
         number, _ = _element(name)
         if (regions if name.startswith("REGION[") else streams)[number].enabled:
             return False
-    _, regions, _ = apply(Policy(), regions, streams, address, value)
-    return _legal_regions(config, regions)
+    _, after, _ = apply(Policy(), regions, streams, address, value)
+    for region, then in zip(regions, after, strict=True):
+        if (region.enabled, region.mode) != (then.enabled, then.mode):
+            # A stream keeps its region, and so its mode.
+            if any(stream.enabled and stream.lies_in(config, region) for stream in streams):
+                return False
+    return _legal_regions(config, after)
+
+
+def refusal(config, regions, streams, modes, occupied, address, value):
+    """Why the endpoint refuses a write that is `legal` and enables a region or a stream: a `RefusalKind`, or None.
+
+    `modes` is the mode of each head, `occupied` the heads that have had blocks or have a minimum quota.
+    """
+    name = _NAME_OF[address]
+    if "[" not in name or not name.endswith(".CTRL"):
+        return None
+    _, regions, streams = apply(Policy(), regions, streams, address, value)
+    number, _ = _element(name)
+    if name.startswith("REGION["):
+        region = regions[number]
+        heads = range(region.first_head, region.first_head + region.heads)
+        if region.enabled and any(modes[head] != region.mode and head in occupied for head in heads):
+            return RefusalKind.MODE_BUSY
+        return None
+    stream = streams[number]
+    if not stream.enabled:
+        return None
+    if not any(stream.lies_in(config, region) for region in regions):
+        return RefusalKind.STREAM_RANGE
+    others = (*streams[:number], *streams[number + 1 :])
+    if any(other.enabled and stream.meets(other) for other in others):
+        return RefusalKind.STREAM_OVERLAP
+    return None
 
 
 def counted(kind, outcome, touch, prefetched_before, prefetched_after):

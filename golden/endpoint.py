@@ -41,7 +41,7 @@ class Endpoint:
     policy : Policy, optional
         The policy registers as they stand at the first record.
     pool_frames : int, optional
-        The pool size register likewise.
+        The pool size registers likewise.
 
     Attributes
     ----------
@@ -65,7 +65,8 @@ class Endpoint:
         self.registers = Registers(config, policy)
         self.now = 0
         self.table = {}
-        self.allocator = Allocator(config, pool_frames)
+        self.allocator = Allocator(config, pool_frames, self.registers.modes)
+        self._had_blocks = set()
         self.bypass_slots = BypassSlots(config)
         self.misses = Misses(config)
         self.migration = Migration(config)
@@ -84,6 +85,11 @@ class Endpoint:
     def policy(self):
         """The policy registers now."""
         return self.registers.policy
+
+    @property
+    def occupied(self):
+        """Heads that keep their mode: a block of theirs has been written, or they have a minimum quota."""
+        return self._had_blocks.union(head for head, minimum in enumerate(self.allocator.minimum) if minimum)
 
     @property
     def page_write_tag(self):
@@ -179,6 +185,8 @@ class Endpoint:
             self.allocator.observe(head, kind, before, after)
             self._search.observe(head, slot.block, after)
         track(self.counters[head], kind, result.outcome, result.touch, before.state, after.state, after.ema)
+        if result.outcome == Outcome.FIRST_WRITE:
+            self._had_blocks.add(head)
         if result.outcome in (Outcome.MISS, Outcome.FIRST_WRITE):
             self.misses.missed(where, Request(kind, slot.tag, slot.line, self.now, result.touch))
 

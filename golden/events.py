@@ -54,7 +54,7 @@ class EngineKind(IntEnum):
     #: its completion: head, block, frame, aux = tag << 1 | failed
     PAGE_READ_DONE = 8
     PAGE_WRITE_DONE = 9
-    #: refused: key = `RefusalKind`, head, block, aux = the value refused
+    #: refused: key = `RefusalKind`, head, block (of POOL_SIZE the `Mode`), aux = the value or the number refused
     REFUSAL = 10
     #: a sticky error: key = `ErrorKind`, aux = detail
     ERROR = 11

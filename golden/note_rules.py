@@ -25,7 +25,7 @@ _FIELDS = {
     EngineKind.REFUSAL: ("key", "head", "block", "aux"),
     EngineKind.ERROR: ("key", "aux"),
     EngineKind.QUOTA: ("head", "key", "aux"),
-    EngineKind.POOL: ("aux",),
+    EngineKind.POOL: ("key", "aux"),
 }
 
 

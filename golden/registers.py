@@ -1,6 +1,7 @@
 """The policy, region and stream registers of an endpoint, and which writes of them it accepts."""
 
 from golden import csr
+from golden.mode import Mode
 from golden.policy import Policy
 from golden.streams import Stream
 
@@ -21,6 +22,8 @@ class Registers:
     policy : Policy
     regions : tuple of golden.address.Region
     streams : tuple of golden.streams.Stream
+    modes : list of Mode
+        Of each head: that of its region when it was last enabled. It is changed in place.
     """
 
     def __init__(self, config, policy=None):
@@ -29,15 +32,34 @@ class Registers:
         self.policy = Policy() if policy is None else policy
         self.regions = csr.reset_regions(config)
         self.streams = (Stream(),) * config.streams
+        self.modes = [Mode.EXACT] * config.heads
 
     def __contains__(self, address):
         """Whether a policy, region or stream register is at this byte address."""
         return address in self._addresses
 
-    def write(self, address, value):
-        """Raises ValueError for what the endpoint refuses (`golden.csr.legal`); then nothing has changed."""
+    def legal(self, address, value):
+        """Whether a write respects the rules of the registers (`golden.csr.legal`)."""
+        return csr.legal(self._config, self.regions, self.streams, address, value)
+
+    def refusal(self, address, value, occupied=()):
+        """Why a legal write is refused, or None (`golden.csr.refusal`).
+
+        `occupied`: heads that have had blocks or have a minimum quota, and so keep their mode.
+        """
+        return csr.refusal(self._config, self.regions, self.streams, self.modes, occupied, address, value)
+
+    def write(self, address, value, occupied=()):
+        """Raises ValueError for what the endpoint does not accept; then nothing has changed."""
         if address not in self:
             raise ValueError(f"CSR address {address:#x} must be one of a policy, region or stream register")
-        if not csr.legal(self._config, self.regions, self.streams, address, value):
+        if not self.legal(address, value):
             raise ValueError(f"CSR value {value:#x} must be one that the register at {address:#x} accepts")
+        refusal = self.refusal(address, value, occupied)
+        if refusal is not None:
+            raise ValueError(f"CSR value {value:#x} must be one that is not refused: {refusal.name}")
         self.policy, self.regions, self.streams = csr.apply(self.policy, self.regions, self.streams, address, value)
+        for region in self.regions:
+            if region.enabled:
+                for head in range(region.first_head, region.first_head + region.heads):
+                    self.modes[head] = region.mode

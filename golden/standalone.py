@@ -6,6 +6,7 @@ from golden.endpoint import Endpoint
 from golden.events import SEQUENCE_BITS, EngineKind, ErrorKind, Lane
 from golden.hints import ENTRIES_MAX, HeaderCheck, check_header, pack_hint
 from golden.metadata import Outcome, Slot, SlotKind, State
+from golden.mode import Mode
 
 __all__ = ["Standalone"]
 
@@ -64,11 +65,11 @@ class Standalone:
             self._note(EngineKind.QUOTA, head=head, key=maximum, aux=minimum)
         return refusal
 
-    def pool(self, frames):
-        """Set the pool size. Returns a `RefusalKind`, or None."""
-        refusal = self.endpoint.allocator.pool_refusal(frames)
+    def pool(self, frames, mode=Mode.EXACT):
+        """Set the size of the pool of a mode. Returns a `RefusalKind`, or None."""
+        refusal = self.endpoint.allocator.pool_refusal(frames, mode)
         if refusal is None:
-            self._note(EngineKind.POOL, aux=frames)
+            self._note(EngineKind.POOL, key=mode, aux=frames)
         return refusal
 
     def write_register(self, name, **fields):

@@ -26,3 +26,19 @@ class Stream:
 
     def __contains__(self, index):
         return self.base <= index <= self.last and (index - self.base) % self.stride == 0
+
+    def lies_in(self, config, region):
+        """Whether all blocks, one at least, are of heads of an enabled region, at a distance that is a power of two."""
+        stride = self.stride
+        if not region.enabled or not self.length or not stride or stride & stride - 1:
+            return False
+        heads = range(region.first_head, region.first_head + region.heads)
+        # A stride that no two blocks can have may be that of a single block; hardware has no room for it.
+        return stride <= 1 << config.index_bits and all(
+            index // config.blocks_per_head in heads for index in (self.base, self.last)
+        )
+
+    def meets(self, other):
+        """Whether two streams share a block."""
+        few, many = sorted((self, other), key=lambda stream: stream.length)
+        return any(index in many for index in range(few.base, few.last + 1, few.stride))

@@ -66,9 +66,9 @@ class Bench:
         golden = self.golden
         return {
             "at_maximum": golden.held[head] >= golden.maximum[head],
-            "pool_full": golden.total_held >= golden.pool_frames,
-            "for_read": golden.free_frames > self.config.reserve_frames,
-            "for_write": golden.free_frames > 0,
+            "pool_full": golden.pool_of(head).full,
+            "for_read": golden.pool_of(0).free_frames > self.config.reserve_frames,
+            "for_write": golden.pool_of(0).free_frames > 0,
         }
 
     async def command(self, ctx, values, granted_after=3):
@@ -132,7 +132,7 @@ def test_counts_and_free_frames_follow_the_commits(seed):
             kind, state = rng.choice(moves[before.state])
             changes = {"state": state}
             if kind in (SlotKind.PROMOTE, SlotKind.ALLOCATE):
-                frame = golden.next_frame
+                frame = golden.pool_of(0).next_frame
                 answer = await bench.query(ctx, head)
                 if frame is None:
                     assert not answer["for_write"]
@@ -146,10 +146,10 @@ def test_counts_and_free_frames_follow_the_commits(seed):
                 await ctx.tick().repeat(2)
         await ctx.tick().repeat(20)
         assert ctx.get(bench.dut.held) == golden.total_held
-        assert ctx.get(bench.dut.free) == golden.free_frames
+        assert ctx.get(bench.dut.free) == golden.pool_of(0).free_frames
         above = sum((golden.held[head] > golden.minimum[head]) << head for head in range(config.heads))
         assert ctx.get(bench.dut.above_min) == above
-        assert golden.free_frames < config.bypass_base
+        assert golden.pool_of(0).free_frames < config.bypass_base
 
     bench.run(body)
 
@@ -211,11 +211,11 @@ def test_commands_are_accepted_or_refused_as_the_golden_ones(seed):
                 golden.set_quotas(head, values["minimum"], values["maximum"])
             elif kind == CommandKind.POOL:
                 assert kinds == [EngineKind.POOL] and notes[0]["aux"] == values["maximum"]
-                golden.pool_frames = values["maximum"]
+                golden.pool_of(0).size = values["maximum"]
             else:
                 assert kinds == []
                 assert sum(golden.pins) - pins == (kind == CommandKind.PIN) - pinned
-            assert ctx.get(bench.dut.pool_frames) == golden.pool_frames
+            assert ctx.get(bench.dut.pool_frames) == golden.pool_of(0).size
             assert ctx.get(bench.dut.pins) == sum(golden.pins)
         for head in range(config.heads):
             ctx.set(bench.dut.inspect_head, head)

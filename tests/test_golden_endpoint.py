@@ -94,7 +94,7 @@ def promoting():
     script = missed()
     script.victim(0, write=False)
     script.slot(SlotKind.DEMOTE, 0)
-    script.slot(SlotKind.PROMOTE, 9, frame=script.checker.allocator.next_frame)
+    script.slot(SlotKind.PROMOTE, 9, frame=script.checker.allocator.pool_of(0).next_frame)
     script.note(EngineKind.PAGE_READ, 9, frame=script.checker.entry(0, 9).frame, aux=1)
     return script
 
@@ -207,7 +207,7 @@ ILLEGAL = {
         missed, lambda s: (s.slot(SlotKind.READ, 0), s.note(EngineKind.MISS_OPEN, 9, aux=1)), "no second miss",
     ),
     "places a block before its victim has left": (
-        missed, lambda s: s.slot(SlotKind.PROMOTE, 9, frame=s.checker.allocator.next_frame), "VICTIM",
+        missed, lambda s: s.slot(SlotKind.PROMOTE, 9, frame=s.checker.allocator.pool_of(0).next_frame), "VICTIM",
     ),
     "takes the frame of a block that is leaving": (
         leaving, lambda s: s.slot(SlotKind.ALLOCATE, 2, frame=0), "frame",

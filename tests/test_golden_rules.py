@@ -242,7 +242,7 @@ def test_frames_come_back_longest_free_first_then_never_used_lowest_first():
     returned(allocator, 1)
     seen = []
     for _ in range(4):
-        seen.append(allocator.next_frame)
+        seen.append(allocator.pool_of(0).next_frame)
         allocator.observe(0, SlotKind.ALLOCATE, Entry(), Entry(state=State.WARM, frame=seen[-1]))
     assert seen == [3, 1, 5, 6]
 

@@ -172,7 +172,7 @@ def test_the_reserve_serves_writes_alone():
     least = []
 
     def script(world):
-        least.append(world.golden.allocator.free_frames)
+        least.append(world.golden.allocator.pool_of(0).free_frames)
 
     accesses = random_accesses(Random(14), config, 80, writes=0.6)
     world.run(accesses, script=script)
