@@ -7,6 +7,7 @@ SEED ?= 1
 # frames let blocks leave all the same.
 ICARUS_OPTIONS ?= --steps 48 --frames-share 0.0625
 ARGS ?=
+BLOCKS ?= compressor decompressor
 
 PYTHON := .venv/bin/python
 SIM_OUT = $(or $(OUT),out)
@@ -15,7 +16,7 @@ WAVES_OUT = $(or $(OUT),out/waves)
 RUN = $(PYTHON) -m sim run --workload $(WORKLOAD) --preset $(PRESET) --simulator $(SIM) --seed $(SEED) --out $(SIM_OUT)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim test verilog waves lint bench mutants registers clean
+.PHONY: help setup sim test verilog waves lint bench fpga mutants registers clean
 
 help:
 	@echo "make sim      run WORKLOAD through the RTL at PRESET on SIM, checked event by event; results in OUT"
@@ -25,6 +26,7 @@ help:
 	@echo "make registers  write the register document, C header and golden map anew from hw/csr.rdl"
 	@echo "make lint     ruff check, ruff format --check, and whether the register documents are up to date"
 	@echo "make bench    the measured numbers of the README (long)"
+	@echo "make fpga     size and clock of BLOCKS on an ECP5-85, by yosys and nextpnr (minutes a block)"
 	@echo "make mutants  break the RTL on purpose, one mutation at a time: each must fail (long)"
 	@echo "make clean    remove build products and results; .venv stays"
 	@echo "variables: SIM=verilator|icarus|golden ($(SIM)) PRESET=tiny|small ($(PRESET)) WORKLOAD= ($(WORKLOAD))"
@@ -57,6 +59,11 @@ lint: setup
 
 bench: setup
 	@$(PYTHON) -m sim bench $(ARGS)
+
+fpga: setup
+	@$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["fpga"], sep="\n")' \
+		| $(PYTHON) -m pip install --disable-pip-version-check --quiet -r /dev/stdin
+	@$(PYTHON) -m hw.area --preset $(PRESET) $(BLOCKS)
 
 mutants: setup
 	@$(PYTHON) -m tests.mutants $(ARGS)
