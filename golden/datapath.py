@@ -3,11 +3,11 @@
 `hw/datapath.py` computes the same through memory and sidecar cache, one operation a clock.
 """
 
-from golden import sidecar
+from golden import mxint8, sidecar
 from golden.config import LINE_BYTES
-from golden.mode import Mode
+from golden.mode import FRAMES, Mode
 
-__all__ = ["ALL_BYTES", "ALL_ONES", "Frames", "byte_mask"]
+__all__ = ["ALL_BYTES", "ALL_ONES", "Frames", "Mxint8Frames", "byte_mask"]
 
 #: byte enables of a full write
 ALL_BYTES = (1 << LINE_BYTES) - 1
@@ -86,30 +86,24 @@ class Mxint8Frames:
     """Frames of mode mxint8: what is read is what `golden.mxint8` makes of what was written."""
 
     def __init__(self):
-        self._scales = {}
+        self._rows = {}
         self._elements = {}
 
     def clear(self, frame):
         """The frame has a new owner: no line written, none poisoned."""
-        self.set_scales(frame, bytes(LINES_PER_BLOCK))
+        self.set_rows(frame, [sidecar.CLEAR] * FRAMES[Mode.MXINT8].sidecar_lines)
 
     def poison(self, frame):
-        """The page meant for the frame, or its sidecar lines, could not be read."""
-        self.set_scales(frame, bytes([mxint8.POISONED] * LINES_PER_BLOCK))
+        """The page meant for the frame, or one of its sidecar lines, could not be read."""
+        self.set_rows(frame, [sidecar.POISON[Mode.MXINT8]] * FRAMES[Mode.MXINT8].sidecar_lines)
 
-    def poison_row(self, frame, row):
-        """Sidecar line `row` of the frame, 0 or 1, could not be read."""
-        scales = bytearray(self.scales(frame))
-        scales[row * LINE_BYTES : (row + 1) * LINE_BYTES] = [mxint8.POISONED] * LINE_BYTES
-        self.set_scales(frame, scales)
+    def rows(self, frame):
+        """The sidecar lines (`golden.sidecar`)."""
+        return tuple(self._rows[frame])
 
-    def scales(self, frame):
-        """A byte a line: the frame's sidecar lines, one after the other."""
-        return bytes(self._scales.get(frame, bytes(LINES_PER_BLOCK)))
-
-    def set_scales(self, frame, scales):
-        """The frame's sidecar lines, as flash brings them."""
-        self._scales[frame] = bytearray(scales)
+    def set_rows(self, frame, rows):
+        """The sidecar lines as they came with a page."""
+        self._rows[frame] = list(rows)
 
     def elements(self, frame, line):
         """The half of a DDR5 line that holds a line, as the last write left it; 0 if there was none."""
@@ -127,17 +121,19 @@ class Mxint8Frames:
             mask = byte_mask(be)
             data = data & mask | old & ~mask
         scale, self._elements[frame, line] = mxint8.compress(data)
-        scales = bytearray(self.scales(frame))
-        scales[line] = mxint8.POISONED if poison or failed else scale
-        self.set_scales(frame, scales)
+        rows, half = self._rows[frame], line // LINE_BYTES
+        rows[half] = sidecar.with_scale(rows[half], line, mxint8.POISONED if poison or failed else scale)
 
     def read(self, frame, line):
         """(data, poison) of a line."""
-        scale = self.scales(frame)[line]
+        scale = self._scale(frame, line)
         if scale == mxint8.POISONED:
             return 0, True
         return mxint8.decompress(scale, self.elements(frame, line)), False
 
     def asks_memory(self, frame, line):
         """Whether a read of the line needs its elements."""
-        return self.scales(frame)[line] not in (mxint8.ZERO, mxint8.POISONED, mxint8.NOT_FINITE)
+        return self._scale(frame, line) not in (mxint8.ZERO, mxint8.POISONED, mxint8.NOT_FINITE)
+
+    def _scale(self, frame, line):
+        return sidecar.scale(self._rows[frame][line // LINE_BYTES], line)
