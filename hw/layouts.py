@@ -204,11 +204,13 @@ def victim_request(config):
 
 
 def victim_answer(config):
-    """`own_key`: key of the block that needs a frame. The rest describes the victim, if `found`."""
+    """`own_key`, `own_zero`: of the block that needs a frame: its key, and whether its EMA is 0. The rest describes the
+    victim, if `found`.
+    """
     return layout(
         (
             ("found", 1), ("waived", 1), ("head", config.head_bits), ("block", config.block_bits),
-            ("frame", config.frame_bits), ("key", config.key_bits), ("own_key", config.key_bits),
+            ("frame", config.frame_bits), ("key", config.key_bits), ("own_key", config.key_bits), ("own_zero", 1),
         )
     )  # fmt: skip
 

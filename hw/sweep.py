@@ -50,13 +50,17 @@ def sweep_result(config):
 
 
 def sweep_sight(config):
-    """What peeks saw: `rank` of the last one for a key; `frame` and `migrating` of the last one for an entry.
+    """What peeks saw: `rank` and whether the EMA is `zero`, of the last one for a key; `frame` and `migrating` of the last
+    one for an entry.
 
     `key_done`, `entry_done`: nothing newer was asked for.
     """
     return data.StructLayout(
-        {"rank": rank_layout(config), "frame": config.frame_bits, "migrating": 1, "key_done": 1, "entry_done": 1}
-    )
+        {
+            "rank": rank_layout(config), "zero": 1, "frame": config.frame_bits, "migrating": 1, "key_done": 1,
+            "entry_done": 1,
+        }
+    )  # fmt: skip
 
 
 class Sweep(wiring.Component):
@@ -196,6 +200,9 @@ class Sweep(wiring.Component):
             m.d.sync += sight.entry_done.eq(0)
         with m.Elif(fetched.peek_entry):
             m.d.sync += [sight.frame.eq(entry.frame), sight.migrating.eq(self.migrating), sight.entry_done.eq(1)]
+
+        with m.If(fetched.peek_key):
+            m.d.sync += sight.zero.eq(entry.ema == 0)
 
         # Key
         carried = examined

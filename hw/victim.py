@@ -362,6 +362,7 @@ class VictimEngine(wiring.Component):
             answer.frame.eq(sight.frame),
             answer.key.eq(key_of(chosen.rank)),
             answer.own_key.eq(key_of(sight.rank)),
+            answer.own_zero.eq(sight.zero),
         ]
 
         # The victim's frame, and whether it may really leave: events do not know what is in migration.

@@ -191,6 +191,7 @@ class Bench:
         )  # fmt: skip
         entry = self.table[own]
         expected = {"own_key": key(config, policy.priority, entry.ema, entry.step, self.now, policy.lam)}
+        expected["own_zero"] = entry.ema == 0
         expected["found"] = victim is not None
         expected["waived"] = victim is not None and victim.waived
         if victim is not None:
