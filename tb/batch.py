@@ -12,6 +12,7 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, First, RisingEdge, SimTimeoutError, Timer, with_timeout
 
+from golden.messages import DevLoad
 from tb import build
 from tb.csr import Csr, Refused
 from tb.interactive import PERIOD_STEPS, RESET_CLOCKS, TABLE_READY_POLL_CLOCKS, settings
@@ -22,6 +23,8 @@ __all__ = ["SLOTS", "BatchFailed", "BatchSettings", "run"]
 STIMULUS = "stimulus.txt"
 PROGRESS = "progress.json"
 OUTCOME = "outcome.json"
+#: width of a counter of the bench
+COUNTER_BITS = 64
 #: the clock of each slot record
 SLOTS = "slots.txt"
 #: what the bench's `error` says (tb/hdl/player.v, tb/hdl/media.v)
@@ -52,6 +55,8 @@ class BatchSettings:
     flash_program_clocks: int = 500
     max_reads: int = 64
     max_writes: int = 32
+    #: the host slows down on the load that responses say (tb/throttle.py)
+    throttle: bool = False
     #: 0: no port pauses; else all do, at random
     pause_seed: int = 0
     #: besides, with a seed: one port or none, chosen at random for so many clocks, pauses; 0: none does
@@ -80,8 +85,9 @@ def run(built, operations, given, folder, *, seed=None):
 
     The outcome is a dict: `clocks`, `messages`, `records`, `slowest`, the most clocks that a message took, `refused`,
     how many register writes of `rounds` were, `lines_read` and `lines_written`, what the endpoint's own accesses to
-    DDR5 moved (pages not included), and `registers`, what was read back by name. The folder then holds the files of
-    `tb/recorded.py`; while it runs, progress.json there has the counters. Raises `build.SimulationFailed`.
+    DDR5 moved (pages not included), `loads`, the responses by the load that they say (`golden.messages.DevLoad`), and
+    `registers`, what was read back by name. The folder then holds the files of `tb/recorded.py`; while it runs,
+    progress.json there has the counters. Raises `build.SimulationFailed`.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,6 +114,7 @@ def _counters(dut):
         "slowest": int(dut.slowest.value),
         "lines_read": int(dut.lines_read.value),
         "lines_written": int(dut.lines_written.value),
+        "loads": [int(dut.loads.value) >> COUNTER_BITS * level & (1 << COUNTER_BITS) - 1 for level in DevLoad],
     }
 
 
@@ -162,8 +169,8 @@ async def play(dut):
     csr = Csr(dut, dut.clk)
     dut.start.value = 0
     for name in (
-        "max_reads", "max_writes", "memory_latency", "flash_read_clocks", "flash_program_clocks", "pause_seed",
-        "burst_clocks", "record_data", "record_clocks", "play_clocks", "quiet_clocks", "watchdog_clocks",
+        "max_reads", "max_writes", "throttle", "memory_latency", "flash_read_clocks", "flash_program_clocks",
+        "pause_seed", "burst_clocks", "record_data", "record_clocks", "play_clocks", "quiet_clocks", "watchdog_clocks",
         "message_clocks",
     ):  # fmt: skip
         getattr(dut, name).value = int(getattr(given, name))

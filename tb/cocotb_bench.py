@@ -82,7 +82,9 @@ async def play(dut):
         hints=False,
         waits=given.get("waits", 0.0),
     )
-    await tb.host.play(operations, max_reads=6, max_writes=4)
+    await tb.host.play(
+        operations, max_reads=given["max_reads"], max_writes=given["max_writes"], throttle=given.get("throttle", False)
+    )
     await tb.finish()
     # The recorder writes the NDR of a clock first.
     responses = sorted(tb.host.responses, key=lambda response: (response[1], response[0] == "drs"))

@@ -7,7 +7,7 @@ from cocotb.triggers import Event
 from golden.address import Target, decode, hint_address
 from golden.frontend import slot_of_req, slot_of_rwd
 from golden.hints import pack_hint
-from golden.messages import FIELDS, DRSOpcode, NDROpcode, Served, serve_rwd
+from golden.messages import FIELDS, DevLoad, DRSOpcode, NDROpcode, Served, serve_rwd
 from golden.metadata import DataKind, Entry, SlotKind, commit
 from golden.mode import Mode
 from tb.bus import StreamSink, StreamSource, stalls
@@ -91,6 +91,8 @@ class Host:
         self.image = Image(poison_allowed=poison_allowed)
         #: responses in the order of their arrival: (channel, clock, latency, fields)
         self.responses = []
+        #: responses, NDR and DRS, by the load that they say
+        self.loads = [0] * len(DevLoad)
         self.clocks, self._config = clocks, config
         self._moved = moved
         self._messages = 0
@@ -138,9 +140,12 @@ class Host:
         await flight.done.wait()
         return flight.response
 
-    async def play(self, operations, *, max_reads=64, max_writes=32):
-        """Play a stimulus by the rules of the batch form (`tb/stimulus.py`); returns when everything is answered."""
-        await Player(self, operations, max_reads=max_reads, max_writes=max_writes).run()
+    async def play(self, operations, *, max_reads=64, max_writes=32, throttle=False):
+        """Play a stimulus by the rules of the batch form (`tb/stimulus.py`); returns when everything is answered.
+
+        With `throttle` the host slows down on the load that responses say (`tb/throttle.py`).
+        """
+        await Player(self, operations, max_reads=max_reads, max_writes=max_writes, throttle=throttle).run()
 
     # For the player and the watchdog -----------------------------------------------------------------------------
 
@@ -217,6 +222,7 @@ class Host:
         if response["ld_id"] != flight.fields["ld_id"]:
             raise ProtocolError(f"{channel} response with tag {tag} for LD-ID {response['ld_id']}")
         self.responses.append((channel, self.clocks.now, self.clocks.now - flight.issued, response))
+        self.loads[response["dev_load"]] += 1
         flight.waits.discard(channel)
         flight.parts[channel] = response
         self._check(channel, flight, response)

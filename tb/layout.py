@@ -9,6 +9,7 @@ from hw import layouts
 from tb.memory import POISON_LINE
 from tb.payload import fields_of, pack
 from tb.stimulus import LOOKAHEAD, MESSAGES, Op
+from tb.throttle import INTERVAL, RATE_MIN, RATE_ONE, SHIFTS
 
 __all__ = ["HEADER_NAME", "bench_sources", "verilog_header"]
 
@@ -42,6 +43,13 @@ def _macros(config, widths):
     yield "drs_opcode_nxm", f"{messages.DRSOpcode.MEM_DATA_NXM.value}"
     yield "address_bits", messages.ADDRESS_BITS
     yield "lookahead", LOOKAHEAD
+    for load in messages.DevLoad:
+        yield f"load_{load.name}", load.value
+    yield "rate_one", RATE_ONE
+    yield "rate_min", RATE_MIN
+    yield "rate_interval", INTERVAL
+    for macro, shift in zip(("up", "down", "far_down"), SHIFTS, strict=True):
+        yield f"rate_{macro}_shift", shift
     yield "line_size", (LINE_BYTES - 1).bit_length()
     yield "lines_per_block", LINES_PER_BLOCK
     yield "page_lines_max", max(frame.lines for frame in FRAMES.values())

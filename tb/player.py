@@ -5,6 +5,7 @@ from collections import deque
 from cocotb.triggers import FallingEdge, ReadOnly
 
 from tb.stimulus import LOOKAHEAD, Op
+from tb.throttle import Throttle
 
 __all__ = ["Player"]
 
@@ -14,14 +15,15 @@ class Player:
 
     In each clock, after the responses of that clock have been seen: operations are taken from the stimulus until one
     has to wait (a fence, a wait, or a full look-ahead queue); then each channel that is free offers its next message
-    from the next clock on.
+    from the next clock on, if the issue rate lets it (`throttle`).
     """
 
-    def __init__(self, host, operations, *, max_reads, max_writes):
+    def __init__(self, host, operations, *, max_reads, max_writes, throttle=False):
         self._host = host
         self._operations = iter(operations)
         self._limits = {"req": max_reads, "rwd": max_writes}
         self._queues = {"req": deque(), "rwd": deque()}
+        self._throttle = Throttle() if throttle else None
         self._next = None
         #: clock in which the wait at the front ends, None if none is there
         self._wait_end = None
@@ -59,6 +61,11 @@ class Player:
                 queue.append((self._host.next_tag(), operation))
             self._next = None
 
+    def _may_offer(self, channel):
+        if self._throttle is not None and not self._throttle.free(channel):
+            return False
+        return self._host.free(channel) and self._host.outstanding(channel) < self._limits[channel]
+
     async def run(self):
         """Returns when every message is answered."""
         falling = FallingEdge(self._host.clock)
@@ -66,9 +73,13 @@ class Player:
             await falling
             await ReadOnly()
             self._take()
+            if self._throttle is not None:
+                self._throttle.clock(self._host.loads)
             for channel, queue in self._queues.items():
-                if queue and self._host.free(channel) and self._host.outstanding(channel) < self._limits[channel]:
+                if queue and self._may_offer(channel):
                     tag, operation = queue.popleft()
                     self._host.issue(channel, operation.message(tag))
+                    if self._throttle is not None:
+                        self._throttle.offered(channel)
             if self._ended and self._idle("req") and self._idle("rwd"):
                 return

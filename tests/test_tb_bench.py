@@ -8,6 +8,7 @@ import pytest
 
 from golden.config import preset
 from golden.csr import reset_regions
+from golden.messages import DevLoad
 from tb.batch import BatchSettings
 from tb.batch import run as run_batch
 from tb.build import SIMULATORS, SimulationFailed, build, run
@@ -20,12 +21,15 @@ CONFIG = preset("tiny")
 WIDTHS = {"mem__awaddr": CONFIG.memory_address_bits, "mem__awid": 5, "csr__awaddr": 12}
 LOOPBACK = (Path(__file__).parent / "hdl" / "loopback.v").read_text()
 REGION = reset_regions(CONFIG)[0]
+#: reads in flight from which on the stand-in says severe overload
+LOOPBACK_SEVERE = 6
+MAX_READS, MAX_WRITES = 6, 4
 BATCH = BatchSettings(
     memory_latency=20,
     flash_read_clocks=70,
     flash_program_clocks=90,
-    max_reads=6,
-    max_writes=4,
+    max_reads=MAX_READS,
+    max_writes=MAX_WRITES,
     watchdog_clocks=2000,
     poll_clocks=5000,
 )
@@ -34,7 +38,7 @@ BATCH = BatchSettings(
 def interactive(simulator, folder, testcase, **settings):
     sources = {"endpoint.v": LOOPBACK, HEADER_NAME: verilog_header(CONFIG, WIDTHS)}
     built = build(simulator, top="endpoint", sources=sources)
-    settings = {"preset": CONFIG.name, "seed": 1} | settings
+    settings = {"preset": CONFIG.name, "seed": 1, "max_reads": MAX_READS, "max_writes": MAX_WRITES} | settings
     return run(built, module="tb.cocotb_bench", testcase=testcase, folder=folder, settings=settings)
 
 
@@ -56,18 +60,56 @@ def test_registers_by_name_and_errors_raised(simulator, tmp_path):
     assert interactive(simulator, tmp_path, "registers") == 1
 
 
-@pytest.mark.parametrize("latency", [1, 2, 20])
+@pytest.mark.parametrize(("latency", "throttle"), [(1, False), (2, False), (20, False), (20, True)])
 @pytest.mark.parametrize("simulator", SIMULATORS)
-def test_both_forms_give_the_same_records_and_responses(simulator, latency, tmp_path):
-    more = {"messages": 60, "memory_latency": latency, "waits": 0.1}
-    interactive(simulator, tmp_path / "interactive", "play", **more)
+def test_both_forms_give_the_same_records_and_responses(simulator, latency, throttle, tmp_path):
+    given = {"memory_latency": latency, "throttle": throttle, "max_reads": 12}
+    interactive(simulator, tmp_path / "interactive", "play", messages=60, waits=0.1, **given)
     seen = json.loads((tmp_path / "interactive" / "seen.json").read_text())
     folder = tmp_path / "batch"
-    run_batch(batch_build(simulator), operations(waits=0.1), replace(BATCH, memory_latency=latency), folder)
+    outcome = run_batch(batch_build(simulator), operations(waits=0.1), replace(BATCH, **given), folder)
     records = [[int(lane), fields] for lane, fields in read_events(folder / EVENTS, CONFIG)]
     answers = [message for message in read_messages(folder / MESSAGES) if isinstance(message, Answer)]
     assert records == seen["records"]
     assert [[a.channel, a.latency, a.fields] for a in answers] == seen["responses"]
+    levels = [answer.fields["dev_load"] for answer in answers]
+    assert outcome["loads"] == [levels.count(level) for level in DevLoad] and sum(outcome["loads"][1:])
+
+
+def depths(folder):
+    """Messages offered and not yet answered by NDR, after each message of a recorded run."""
+    depth, seen = 0, []
+    for message in read_messages(folder / MESSAGES):
+        if isinstance(message, Offer):
+            depth += 1
+        elif message.channel == "ndr":
+            depth -= 1
+        seen.append(depth)
+    return seen
+
+
+@pytest.mark.parametrize("throttle", [False, True])
+def test_a_host_that_throttles_keeps_the_device_out_of_severe_overload(throttle, tmp_path):
+    given = replace(BATCH, memory_latency=100, max_reads=32, throttle=throttle)
+    outcome = run_batch(batch_build("verilator"), [read(line) for line in range(800)], given, tmp_path)
+    settled = depths(tmp_path)[800:]
+    if throttle:
+        assert max(settled) < LOOPBACK_SEVERE
+        assert outcome["loads"][DevLoad.SEVERE] < 0.2 * sum(outcome["loads"])
+    else:
+        assert max(settled) > LOOPBACK_SEVERE
+        assert outcome["loads"][DevLoad.SEVERE] > 0.9 * sum(outcome["loads"])
+
+
+def test_a_host_that_throttles_is_not_slowed_by_light_loads(tmp_path):
+    files = []
+    for throttle in (False, True):
+        folder = tmp_path / str(throttle)
+        given = replace(BATCH, memory_latency=1, max_reads=1, throttle=throttle)
+        outcome = run_batch(batch_build("verilator"), operations(), given, folder)
+        assert not any(outcome["loads"][1:])
+        files.append((folder / MESSAGES).read_text())
+    assert files[0] == files[1]
 
 
 @pytest.mark.parametrize("pause_seed", [0, 12345])

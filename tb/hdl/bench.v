@@ -10,6 +10,8 @@ module bench (
     // parameters of the run, constant from `start` on
     input [15:0] max_reads,
     input [15:0] max_writes,
+    // the host slows down on the load that responses say
+    input throttle,
     input [15:0] memory_latency,
     input [31:0] flash_read_clocks,
     input [31:0] flash_program_clocks,
@@ -43,6 +45,8 @@ module bench (
     // lines that the endpoint has read from DDR5, and written
     output reg [63:0] lines_read,
     output reg [63:0] lines_written,
+    // responses by the load that they say, a counter of 64 bits a level, the lightest lowest
+    output [255:0] loads,
 
     input [`CSR_ADDRESS_BITS-1:0] csr__awaddr,
     input [2:0] csr__awprot,
@@ -151,15 +155,15 @@ module bench (
 
     player player (
         .clk(clk), .rst(rst), .start(start), .clock(clock), .play_clocks(play_clocks),
-        .max_reads(max_reads), .max_writes(max_writes),
+        .max_reads(max_reads), .max_writes(max_writes), .throttle(throttle),
         .req_pause(pause[4]), .rwd_pause(pause[5]),
         .req_payload(req_payload), .req_valid(req_valid), .req_ready(req_ready),
         .rwd_payload(rwd_payload), .rwd_valid(rwd_valid), .rwd_ready(rwd_ready),
-        .ndr_taken(ndr_taken), .ndr_tag(ndr_payload[`NDR_TAG]),
-        .drs_taken(drs_taken), .drs_tag(drs_payload[`DRS_TAG]),
+        .ndr_taken(ndr_taken), .ndr_tag(ndr_payload[`NDR_TAG]), .ndr_load(ndr_payload[`NDR_DEV_LOAD]),
+        .drs_taken(drs_taken), .drs_tag(drs_payload[`DRS_TAG]), .drs_load(drs_payload[`DRS_DEV_LOAD]),
         .drs_nxm(drs_payload[`DRS_OPCODE] == `DRS_OPCODE_NXM),
         .done(played), .outstanding(outstanding), .oldest(oldest), .age(age), .slowest(slowest),
-        .issued(issued), .answered(answered),
+        .issued(issued), .answered(answered), .loads(loads),
         .error(player_error), .error_tag(error_tag)
     );
 

@@ -14,6 +14,8 @@ module player (
     input [31:0] play_clocks,
     input [15:0] max_reads,
     input [15:0] max_writes,
+    // slow down on the load that responses say
+    input throttle,
     // no new message is offered while set
     input req_pause,
     input rwd_pause,
@@ -25,8 +27,10 @@ module player (
     input rwd_ready,
     input ndr_taken,
     input [15:0] ndr_tag,
+    input [1:0] ndr_load,
     input drs_taken,
     input [15:0] drs_tag,
+    input [1:0] drs_load,
     input drs_nxm,
     // every message is answered and the file has ended
     output reg done,
@@ -39,6 +43,8 @@ module player (
     output reg [31:0] slowest,
     output reg [63:0] issued,
     output reg [63:0] answered,
+    // responses by the load that they say, 64 bits a level
+    output reg [255:0] loads,
     // 0, or the first of: 1 no file, 2 not a stimulus, 3 a response that is not due (tag in error_tag)
     output reg [3:0] error,
     output reg [15:0] error_tag
@@ -78,6 +84,12 @@ module player (
     reg [15:0] next_tag;
     integer reads_open, writes_open;
 
+    // The issue rate, the clocks since it last changed, the highest load since, and what each channel may still offer.
+    integer rate, rate_clocks, req_credit, rwd_credit;
+    reg loaded;
+    reg [1:0] load;
+    reg [255:0] load_counts;
+
     reg req_busy, rwd_busy, waiting;
     reg [`REQ_BITS-1:0] req_message;
     reg [`RWD_BITS-1:0] rwd_message;
@@ -99,6 +111,37 @@ module player (
             if (clock - since[tag] > longest) longest = clock - since[tag];
             if (is_read[tag]) reads_open = reads_open - 1;
             else writes_open = writes_open - 1;
+        end
+    endtask
+
+    task report(input [1:0] level);
+        begin
+            load_counts[64 * level +: 64] = load_counts[64 * level +: 64] + 1;
+            if (!loaded || level > load) load = level;
+            loaded = 1;
+        end
+    endtask
+
+    // A clock of the host's issue rate (tb/throttle.py).
+    task keep_rate;
+        begin
+            rate_clocks = rate_clocks + 1;
+            if (rate_clocks == `RATE_INTERVAL) begin
+                rate_clocks = 0;
+                if (loaded) case (load)
+                    `LOAD_LIGHT: rate = rate + (rate >> `RATE_UP_SHIFT);
+                    `LOAD_MODERATE: rate = rate - (rate >> `RATE_DOWN_SHIFT);
+                    `LOAD_SEVERE: rate = rate - (rate >> `RATE_FAR_DOWN_SHIFT);
+                    default: ;
+                endcase
+                if (rate > `RATE_ONE) rate = `RATE_ONE;
+                if (rate < `RATE_MIN) rate = `RATE_MIN;
+                loaded = 0;
+            end
+            req_credit = req_credit + rate;
+            if (req_credit > 2 * `RATE_ONE - 1) req_credit = 2 * `RATE_ONE - 1;
+            rwd_credit = rwd_credit + rate;
+            if (rwd_credit > 2 * `RATE_ONE - 1) rwd_credit = 2 * `RATE_ONE - 1;
         end
     endtask
 
@@ -173,12 +216,25 @@ module player (
             answered <= 0;
             error <= 0;
             error_tag <= 0;
+            load_counts = 0;
+            loads <= 0;
+            loaded = 0;
+            rate = `RATE_ONE;
+            rate_clocks = 0;
+            req_credit = `RATE_ONE;
+            rwd_credit = `RATE_ONE;
             for (place = 0; place < 65536; place = place + 1) due[place] = 0;
         end else begin
             if (req_valid && req_ready) req_busy = 0;
             if (rwd_valid && rwd_ready) rwd_busy = 0;
-            if (ndr_taken) answer(0, 0, ndr_tag);
-            if (drs_taken) answer(1, drs_nxm, drs_tag);
+            if (ndr_taken) begin
+                answer(0, 0, ndr_tag);
+                report(ndr_load);
+            end
+            if (drs_taken) begin
+                answer(1, drs_nxm, drs_tag);
+                report(drs_load);
+            end
 
             if (start && !opened) begin
                 opened = 1;
@@ -217,9 +273,12 @@ module player (
                 if (!waiting) have = 0;
             end
 
+            if (opened && throttle) keep_rate;
             if (!req_busy) begin
                 req_valid <= 0;
-                if (reads_queued != 0 && reads_open < max_reads && !req_pause) begin
+                if (reads_queued != 0 && reads_open < max_reads && !req_pause && (!throttle || req_credit >= `RATE_ONE))
+                begin
+                    req_credit = req_credit - `RATE_ONE;
                     req_message = `MESSAGE_READ;
                     req_message[`REQ_TAG] = read_tag[read_first];
                     req_message[`REQ_ADDRESS] = read_address[read_first];
@@ -235,7 +294,10 @@ module player (
             end
             if (!rwd_busy) begin
                 rwd_valid <= 0;
-                if (writes_queued != 0 && writes_open < max_writes && !rwd_pause) begin
+                if (writes_queued != 0 && writes_open < max_writes && !rwd_pause
+                    && (!throttle || rwd_credit >= `RATE_ONE))
+                begin
+                    rwd_credit = rwd_credit - `RATE_ONE;
                     case (write_op[write_first])
                         `OP_WRITE_PARTIAL: rwd_message = `MESSAGE_WRITE_PARTIAL;
                         `OP_WRITE_POISONED: rwd_message = `MESSAGE_WRITE_POISONED;
@@ -263,6 +325,7 @@ module player (
             age <= place[15:0] != next_tag && offered[place[15:0]] ? clock + 1 - since[place[15:0]] : 0;
             slowest <= longest;
             answered <= answers;
+            loads <= load_counts;
             outstanding <= reads_queued != 0 || reads_open != 0 || writes_queued != 0 || writes_open != 0;
             issued <= issued + (req_valid && req_ready) + (rwd_valid && rwd_ready);
             done <= ended && reads_queued == 0 && reads_open == 0 && writes_queued == 0 && writes_open == 0;

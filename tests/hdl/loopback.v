@@ -1,8 +1,8 @@
 // Stands in for the endpoint in the bench's own tests: every line lives at a fixed place of DDR5, no metadata, made-up
 // records. Reads of lines never written give zeros. Each 16th write is followed by a page program and a page read of
-// its frame, so that data goes once through flash. A write to register 0x06C breaks one rule on purpose: 1 a lost response,
-// 2 wrong data, 3 a doubled sequence number, 4 a response twice, 5 an access outside memory, 6 a page that was never
-// programmed.
+// its frame, so that data goes once through flash. Responses say a load by the reads in flight: 2 are optimal, 4 moderate
+// overload, 6 severe. A write to register 0x06C breaks one rule on purpose: 1 a lost response, 2 wrong data, 3 a doubled
+// sequence number, 4 a response twice, 5 an access outside memory, 6 a page that was never programmed.
 `include "layout.vh"
 
 module endpoint (
@@ -95,6 +95,7 @@ module endpoint (
     reg known [0:READS-1];
     integer free_id, in_flight;
     reg [15:0] write_tag;
+    reg [1:0] load;
     reg [63:0] enables;
 
     // One thing at a time leaves: a record has to be gone before the next message is taken.
@@ -195,13 +196,16 @@ module endpoint (
                 record(0, req__payload[`REQ_TAG]);
             end
             if (mem__rvalid && mem__rready) begin
+                load = in_flight >= 6 ? 3 : in_flight >= 4 ? 2 : in_flight >= 2 ? 1 : 0;
                 flying[mem__rid] = 0;
                 in_flight = in_flight - 1;
                 ndr__payload <= 0;
                 ndr__payload[`NDR_TAG] <= tags[mem__rid];
+                ndr__payload[`NDR_DEV_LOAD] <= load;
                 ndr__valid <= 1;
                 drs__payload <= 0;
                 drs__payload[`DRS_TAG] <= tags[mem__rid];
+                drs__payload[`DRS_DEV_LOAD] <= load;
                 drs__payload[`DRS_DATA] <= 0;
                 if (known[mem__rid]) drs__payload[`DRS_DATA] <= mem__rdata ^ (fault == 2 && reads >= 40);
                 drs__valid <= !(fault == 1 && reads > 40);
