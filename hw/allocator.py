@@ -1,4 +1,4 @@
-"""Frames: who holds how many, which one is free, quotas, pins, pool size. See `golden/allocator.py`."""
+"""Frames: who holds how many, which one is free, quotas, pins, pool sizes. See `golden/allocator.py`."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
@@ -8,18 +8,15 @@ from amaranth.lib.wiring import In, Out
 from golden.allocator import UNPINNED_FRAMES_MIN
 from golden.events import EngineKind, ErrorKind, RefusalKind
 from golden.metadata import Outcome, SlotKind, State
+from golden.mode import Mode
 from hw import layouts
+from hw.frame_pool import FramePool, count_bits, pool_state
 
 __all__ = ["Allocator", "availability"]
 
 
-def _count_bits(config):
-    """Width of a number of frames."""
-    return config.bypass_base.bit_length()
-
-
 def availability(config):
-    """What a block of a head may have now.
+    """What a block of a head may have now, of the pool of its mode.
 
     `at_maximum`: its head holds all it may; `pool_full`; `for_read`, `for_write`: a frame is free that a read, or a
     write, may take; `frame`: the free frame that is given out next.
@@ -32,6 +29,9 @@ def availability(config):
 class Allocator(wiring.Component):
     """Counts frames and pins from the commits, keeps the free frames, carries out the commands of the CSR block.
 
+    Each mode has a pool (`hw.frame_pool`); a head's frames come from the pool of its mode, which changes only while the
+    head holds none and has no minimum. Pins are counted over both.
+
     Totals and free frames follow a commit after 1 clock; the numbers of its head, in RAM, are brought up to date by one
     access at a time, before any query is answered. So an answer that was asked for in a held pipeline is exact. After
     reset the RAM is cleared, a head a clock; queries and commands wait for it.
@@ -42,6 +42,8 @@ class Allocator(wiring.Component):
     Members
     -------
     commit : In(commit)
+    modes : In(heads)
+        The mode of each head; it changes only while the pipeline is held.
     query : In(stream of head), availability : Out(stream)
         About 3 clocks.
     commands : In(stream), command_answers : Out(stream)
@@ -49,20 +51,25 @@ class Allocator(wiring.Component):
     engine_slots, notes : Out(stream), hold : Out(Hold)
     above_min : Out(heads)
         Heads that hold more frames than their minimum.
+    has_minimum : Out(heads)
+        Heads whose minimum is not 0.
     quotas_changed : Out(1)
         In the clock of a QUOTA or POOL note.
     inspect_head : In(head), inspect_held, inspect_minimum, inspect_maximum : Out(32)
         2 clocks later.
-    held, free, pins, pool_frames : Out
-        Frames held in total, free frames (of the pool, spare and reserve), pinned blocks, the pool size register.
+    held, free, pool_frames : Out(array by mode)
+        Of each pool: frames held, free frames (of the pool, spare and reserve), the pool size register.
+    pins : Out
+        Pinned blocks.
     """
 
     def __init__(self, *, config):
         self._config = config
-        count = _count_bits(config)
+        by_mode = data.ArrayLayout(count_bits(config), len(Mode))
         super().__init__(
             {
                 "commit": In(layouts.commit(config)),
+                "modes": In(config.heads),
                 "query": In(stream.Signature(config.head_bits)),
                 "availability": Out(stream.Signature(availability(config))),
                 "commands": In(stream.Signature(layouts.command(config))),
@@ -71,27 +78,25 @@ class Allocator(wiring.Component):
                 "notes": Out(stream.Signature(layouts.engine_note(config))),
                 "hold": Out(layouts.Hold()),
                 "above_min": Out(config.heads),
+                "has_minimum": Out(config.heads),
                 "quotas_changed": Out(1),
                 "inspect_head": In(config.head_bits),
                 "inspect_held": Out(32),
                 "inspect_minimum": Out(32),
                 "inspect_maximum": Out(32),
-                "held": Out(count),
-                "free": Out(count),
+                "held": Out(by_mode),
+                "free": Out(by_mode),
+                "pool_frames": Out(by_mode),
                 "pins": Out(range(config.blocks + 1)),
-                "pool_frames": Out(count, init=config.pool_frames_max),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        count_bits = _count_bits(config)
         heads = range(config.heads)
 
-        self._row = row = data.StructLayout(
-            {"held": count_bits, "minimum": count_bits, "maximum": count_bits, "pins": count_bits}
-        )
+        self._row = row = data.StructLayout(dict.fromkeys(("held", "minimum", "maximum", "pins"), count_bits(config)))
         m.submodules.rows = rows = Memory(shape=row, depth=config.heads, init=[])
         self._write = write = rows.write_port()
         self._read = rows.read_port(transparent_for=(write,))
@@ -105,7 +110,14 @@ class Allocator(wiring.Component):
         ]
         self._settled = Signal()
         m.d.comb += self._settled.eq(~updates.w_en & ~updates.r_rdy & ~update.take & ~update.release)
-        frame_ready, frame = self._frames(m, update)
+        self._pools = pools = self._join_pools(m, update)
+        query_mode = Signal()
+        query_pool = Signal(pool_state(config))
+        frame_known = Signal()
+        m.d.comb += [
+            query_pool.eq(_of(query_mode, [pool.state.as_value() for pool in pools])),
+            frame_known.eq(_of(self._mode_of(self.query.payload), [pool.state.frame_known for pool in pools])),
+        ]
 
         # One access to the rows at a time: clearing, updates of commits, queries, commands.
         cleared = Signal()
@@ -134,8 +146,9 @@ class Allocator(wiring.Component):
                     m.d.comb += [self._read.addr.eq(updates.r_data[: config.head_bits]), updates.r_en.eq(1)]
                     m.d.sync += current.eq(updates.r_data)
                     m.next = "UPDATE"
-                with m.Elif(self._settled & self.query.valid & frame_ready):
+                with m.Elif(self._settled & self.query.valid & frame_known):
                     m.d.comb += self._read.addr.eq(self.query.payload)
+                    m.d.sync += query_mode.eq(self._mode_of(self.query.payload))
                     m.next = "QUERY"
                 with m.Elif(self._settled & self._command_wants):
                     m.d.comb += self._read.addr.eq(self._command.head)
@@ -154,10 +167,10 @@ class Allocator(wiring.Component):
                 m.d.comb += self.query.ready.eq(1)
                 m.d.sync += [
                     self.availability.payload.at_maximum.eq(old.held >= old.maximum),
-                    self.availability.payload.pool_full.eq(self.held >= self.pool_frames),
-                    self.availability.payload.for_read.eq(self.free > config.reserve_frames),
-                    self.availability.payload.for_write.eq(self.free != 0),
-                    self.availability.payload.frame.eq(frame),
+                    self.availability.payload.pool_full.eq(query_pool.held >= query_pool.size),
+                    self.availability.payload.for_read.eq(query_pool.free > config.reserve_frames),
+                    self.availability.payload.for_write.eq(query_pool.free != 0),
+                    self.availability.payload.frame.eq(query_pool.frame),
                     self.availability.valid.eq(1),
                 ]
                 m.next = "ANSWER"
@@ -187,8 +200,8 @@ class Allocator(wiring.Component):
         update = Signal(
             data.StructLayout(
                 {
-                    "head": self._config.head_bits, "held_up": 1, "held_down": 1, "pin_up": 1, "pin_down": 1,
-                    "take": 1, "release": 1, "pinned": 1, "frame": self._config.frame_bits,
+                    "head": config.head_bits, "held_up": 1, "held_down": 1, "pin_up": 1, "pin_down": 1,
+                    "take": 1, "release": 1, "pinned": 1, "frame": config.frame_bits,
                 }
             )
         )  # fmt: skip
@@ -210,39 +223,44 @@ class Allocator(wiring.Component):
             update.release.eq(done & (kind == SlotKind.EVICT)),
             update.pinned.eq(commit.valid & is_pin),
         ]
-        # Frames with a block or on their way out, and how many there may be. A smaller pool may leave more in use.
-        used = Signal(_count_bits(config))
-        capacity = Signal(_count_bits(config), init=config.bypass_base)
-        m.d.comb += self.free.eq(Mux(capacity > used, capacity - used, 0))
-        m.d.sync += [
-            self.held.eq(self.held + update.held_up - update.held_down),
-            used.eq(used + update.take - update.release),
-            capacity.eq(self.pool_frames + config.spare_frames + config.reserve_frames),
-            self.pins.eq(self.pins + update.pin_up - update.pin_down),
-        ]
+        m.d.sync += self.pins.eq(self.pins + update.pin_up - update.pin_down)
         self._pin_committed = update.pinned
         return update
 
-    def _frames(self, m, update):
-        """The free frames; returns whether the next one is known, and its number."""
-        config = self._config
-        m.submodules.returned = returned = fifo.SyncFIFOBuffered(width=config.frame_bits, depth=config.bypass_base)
-        never_used = Signal(config.frame_bits)
-        from_never_used = returned.level == 0
-        m.d.comb += [
-            returned.w_data.eq(update.frame),
-            returned.w_en.eq(update.release),
-            returned.r_en.eq(update.take & ~from_never_used),
-        ]
-        with m.If(update.take & from_never_used):
-            m.d.sync += never_used.eq(never_used + 1)
-        return from_never_used | returned.r_rdy, Mux(from_never_used, never_used, returned.r_data)
+    def _mode_of(self, head):
+        return self.modes.bit_select(head, 1)
+
+    def _join_pools(self, m, update):
+        """The pool of each mode; it follows the updates of its heads."""
+        pools = []
+        for mode in Mode:
+            pool = FramePool(config=self._config)
+            m.submodules[f"pool_{mode.name.lower()}"] = pool
+            is_its = self._mode_of(update.head) == mode
+            m.d.comb += [
+                *(pool.change[what].eq(update[what] & is_its) for what in ("held_up", "held_down", "take", "release")),
+                pool.change.frame.eq(update.frame),
+                self.held[mode].eq(pool.state.held),
+                self.free[mode].eq(pool.state.free),
+                self.pool_frames[mode].eq(pool.state.size),
+            ]
+            pools.append(pool)
+        return pools
 
     def _commands(self, m):
         """Commands, one at a time."""
         config = self._config
         command, kinds, row = self._command, layouts.CommandKind, self._command_row
+        #: the pool that the command is about, and the sums of the minimums in each
+        mode = Signal()
+        minimums_of = [Signal(range(config.pool_frames_max + 1), name=f"minimums_{of.name.lower()}") for of in Mode]
         minimums = Signal(range(config.pool_frames_max + 1))
+        pool_frames = Signal(count_bits(config))
+        m.d.comb += [
+            minimums.eq(_of(mode, minimums_of)),
+            pool_frames.eq(_of(mode, [pool.state.size for pool in self._pools])),
+            *(pool.size.eq(command.maximum) for pool in self._pools),
+        ]
         reason = Signal(3)
         refused = Signal()
         new_minimums = Signal(34)
@@ -262,6 +280,9 @@ class Allocator(wiring.Component):
                 with m.If(self.commands.valid):
                     m.next = "START"
             with m.State("START"):
+                m.d.sync += mode.eq(
+                    Mux(command.kind == kinds.POOL, command.mode, self._mode_of(command.head[: config.head_bits]))
+                )
                 # Pins change by commands alone, so only what changes the rules for others needs a hold.
                 with m.If((command.kind == kinds.QUOTA) | (command.kind == kinds.POOL)):
                     m.d.sync += self.hold.request.eq(1)
@@ -294,7 +315,7 @@ class Allocator(wiring.Component):
                 ]
                 m.next = "COMPARE_SUM"
             with m.State("COMPARE_SUM"):
-                m.d.sync += bad_sum.eq(new_minimums > self.pool_frames)
+                m.d.sync += bad_sum.eq(new_minimums > pool_frames)
                 m.next = "JUDGE"
             with m.State("JUDGE"):
                 m.d.sync += refused.eq(1)
@@ -342,7 +363,7 @@ class Allocator(wiring.Component):
                 is_pool = command.kind == kinds.POOL
                 m.d.comb += self.notes.valid.eq(1)
                 with m.If(is_pool):
-                    m.d.comb += [note.kind.eq(EngineKind.POOL), note.aux.eq(command.maximum)]
+                    m.d.comb += [note.kind.eq(EngineKind.POOL), note.key.eq(mode), note.aux.eq(command.maximum)]
                 with m.Else():
                     m.d.comb += [
                         note.kind.eq(EngineKind.QUOTA),
@@ -354,7 +375,7 @@ class Allocator(wiring.Component):
                     m.d.comb += self.quotas_changed.eq(1)
                     m.d.sync += self.hold.request.eq(0)
                     with m.If(is_pool):
-                        m.d.sync += self.pool_frames.eq(command.maximum)
+                        m.d.comb += [pool.resize.eq(mode == of) for of, pool in enumerate(self._pools)]
                     with m.Else():
                         m.d.comb += [
                             self._write.en.eq(1),
@@ -364,7 +385,8 @@ class Allocator(wiring.Component):
                             self._write.data.maximum.eq(command.maximum),
                         ]
                         m.d.sync += [
-                            minimums.eq(new_minimums),
+                            *(of.eq(Mux(mode == n, new_minimums, of)) for n, of in enumerate(minimums_of)),
+                            self.has_minimum.bit_select(command.head[: config.head_bits], 1).eq(command.minimum != 0),
                             self.above_min.bit_select(command.head[: config.head_bits], 1).eq(
                                 row.held > command.minimum
                             ),
@@ -377,6 +399,8 @@ class Allocator(wiring.Component):
                     m.d.comb += note.head.eq(command.head)
                 with m.If((reason == RefusalKind.PIN_CAP) | (reason == RefusalKind.PIN_QUOTA)):
                     m.d.comb += note.block.eq(command.block)
+                with m.If(reason == RefusalKind.POOL_SIZE):
+                    m.d.comb += note.block.eq(mode)
                 with m.Switch(reason):
                     with m.Case(RefusalKind.QUOTA_RANGE, RefusalKind.POOL_SIZE):
                         m.d.comb += note.aux.eq(command.maximum)
@@ -404,3 +428,8 @@ class Allocator(wiring.Component):
                 ]
                 with m.If(self.command_answers.ready):
                     m.next = "IDLE"
+
+
+def _of(mode, values):
+    """The one of `values`, one a mode, that belongs to `mode`."""
+    return Mux(mode, values[Mode.MXINT8], values[Mode.EXACT])

@@ -30,12 +30,15 @@ class Residency(wiring.Component):
     commit : In(commit), now : In(step), policy : In(policy)
     commands : In(stream), command_answers : Out(stream)
         `Allocator`.
+    modes : In(heads)
+        The mode of each head.
     inspect_head : In, inspect_held, inspect_minimum, inspect_maximum : Out(32)
         `Allocator`.
     above_min : Out(heads)
         To the victim engine.
-    held, free, pins, pool_frames, unwritable : Out
-        For the CSR block: frames held, free frames, pinned blocks, pool size, flash counts as unwritable.
+    held, free, pool_frames, pins, has_minimum, unwritable : Out
+        For the CSR block: of each pool frames held, free frames and size; pinned blocks; heads with a minimum quota;
+        flash counts as unwritable.
     victim_request : Out(stream), victim_answer : In(stream)
         Only while `hold` is granted.
     migrating_index : In(index), migrating : Out(1)
@@ -61,7 +64,7 @@ class Residency(wiring.Component):
             name: self._allocator.signature.members[name]
             for name in (
                 "commands", "command_answers", "inspect_head", "inspect_held", "inspect_minimum", "inspect_maximum",
-                "above_min", "held", "free", "pins", "pool_frames",
+                "modes", "above_min", "has_minimum", "held", "free", "pool_frames", "pins",
             )
         }  # fmt: skip
         super().__init__(

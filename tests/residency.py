@@ -15,7 +15,6 @@ from golden.endpoint import Endpoint
 from golden.events import EngineKind
 from golden.metadata import DataKind, Outcome, Slot, SlotKind, State
 from golden.mismatch import Mismatch
-from golden.mode import Mode
 from golden.policy import Policy, policy_fields
 from hw.layouts import Domain, SidecarKind, page_tag_bits
 from hw.residency import Residency
@@ -240,10 +239,11 @@ class World:
         dut, allocator = self.dut, self.golden.allocator
         assert not ctx.get(dut.hold.request), "the hold is kept"
         assert not ctx.get(dut.drain.request), "a drain is asked for that nobody waits for"
-        assert ctx.get(dut.held) == allocator.total_held
-        assert ctx.get(dut.free) == allocator.pools[Mode.EXACT].free_frames
+        for mode, pool in allocator.pools.items():
+            assert ctx.get(dut.held[mode]) == pool.held
+            assert ctx.get(dut.free[mode]) == pool.free_frames
+            assert ctx.get(dut.pool_frames[mode]) == pool.size
         assert ctx.get(dut.pins) == sum(allocator.pins)
-        assert ctx.get(dut.pool_frames) == allocator.pools[Mode.EXACT].size
         assert ctx.get(dut.unwritable) == self.golden.migration.unwritable
         for head in range(self.config.heads):
             ends = (EngineKind.MISS_CLOSE, SlotKind.EVICT, SlotKind.RESTORE)

@@ -1,12 +1,14 @@
-"""Frames, quotas, pins and pool size against `golden.allocator`."""
+"""Frames, quotas, pins and pool sizes of both pools against `golden.allocator`."""
 
 from random import Random
 
 import pytest
+from amaranth.hdl import ResetInserter, Signal
 
 from golden.allocator import Allocator as Golden
 from golden.events import EngineKind, RefusalKind
 from golden.metadata import Entry, Outcome, SlotKind, State
+from golden.mode import Mode
 from golden.policy import Policy
 from hw.allocator import Allocator
 from hw.layouts import CommandKind
@@ -16,18 +18,33 @@ from tests.simulation import fields_of, simulate
 CONFIG = scarce()
 
 
-def command(kind, head=0, block=0, minimum=0, maximum=0):
-    return {"kind": kind.value, "head": head, "block": block, "minimum": minimum, "maximum": maximum}
+def command(kind, head=0, block=0, minimum=0, maximum=0, mode=Mode.EXACT):
+    return {
+        "kind": kind.value, "mode": mode, "head": head, "block": block, "minimum": minimum, "maximum": maximum,
+    }  # fmt: skip
 
 
 class Bench:
     """An `Allocator` alone, told of commits, with the golden one beside it."""
 
-    def __init__(self, config=CONFIG):
+    def __init__(self, config=CONFIG, modes=None):
         self.config = config
         self.dut = Allocator(config=config)
-        self.golden = Golden(config)
+        self.reset = Signal()
+        self.modes = [Mode.EXACT] * config.heads if modes is None else modes
+        self.golden = Golden(config, modes=self.modes)
         self.entries = {}
+
+    def set_modes(self, ctx, modes):
+        self.modes[:] = modes
+        ctx.set(self.dut.modes, sum(mode << head for head, mode in enumerate(modes)))
+
+    async def restart(self, ctx):
+        ctx.set(self.reset, 1)
+        await ctx.tick()
+        ctx.set(self.reset, 0)
+        self.golden = Golden(self.config, modes=self.modes)
+        self.entries.clear()
 
     async def commit(self, ctx, kind, head, block, **changes):
         """A slot that changes an entry, and one clock."""
@@ -67,9 +84,29 @@ class Bench:
         return {
             "at_maximum": golden.held[head] >= golden.maximum[head],
             "pool_full": golden.pool_of(head).full,
-            "for_read": golden.pool_of(0).free_frames > self.config.reserve_frames,
-            "for_write": golden.pool_of(0).free_frames > 0,
+            "for_read": golden.pool_of(head).free_frames > self.config.reserve_frames,
+            "for_write": golden.pool_of(head).free_frames > 0,
         }
+
+    async def check(self, ctx):
+        """Everything that is counted, after the last commit."""
+        dut, golden = self.dut, self.golden
+        await ctx.tick().repeat(20)
+        for mode, pool in golden.pools.items():
+            assert ctx.get(dut.held[mode]) == pool.held
+            assert ctx.get(dut.free[mode]) == pool.free_frames
+            assert ctx.get(dut.pool_frames[mode]) == pool.size
+        assert ctx.get(dut.pins) == sum(golden.pins)
+        heads = range(self.config.heads)
+        above = sum((golden.held[head] > golden.minimum[head]) << head for head in heads)
+        assert ctx.get(dut.above_min) == above
+        assert ctx.get(dut.has_minimum) == sum((golden.minimum[head] > 0) << head for head in heads)
+        for head in heads:
+            ctx.set(dut.inspect_head, head)
+            await ctx.tick().repeat(2)
+            assert ctx.get(dut.inspect_held) == golden.held[head]
+            assert ctx.get(dut.inspect_minimum) == golden.minimum[head]
+            assert ctx.get(dut.inspect_maximum) == golden.maximum[head]
 
     async def command(self, ctx, values, granted_after=3):
         """Carry out a command; the notes it made, and its answer."""
@@ -105,51 +142,124 @@ class Bench:
         return notes, refusal
 
     def run(self, body):
-        simulate(self.dut, body)
+        async def started(ctx):
+            self.set_modes(ctx, list(self.modes))
+            await body(ctx)
+
+        simulate(ResetInserter(self.reset)(self.dut), started)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_counts_and_free_frames_follow_the_commits(seed):
+#: of `CONFIG`'s heads: all in one pool, or two in each
+POOLS = {"one pool": [Mode.EXACT] * 4, "two pools": [Mode.MXINT8, Mode.EXACT, Mode.EXACT, Mode.MXINT8]}
+MOVES = {
+    State.ABSENT: [(SlotKind.ALLOCATE, State.WARM)],
+    State.COLD: [(SlotKind.PROMOTE, State.PROMOTING)],
+    State.PROMOTING: [(SlotKind.FILL, State.WARM)],
+    State.WARM: [(SlotKind.DEMOTE, State.DEMOTING)],
+    State.DEMOTING: [(SlotKind.EVICT, State.COLD), (SlotKind.RESTORE, State.WARM), (SlotKind.READ, State.WARM)],
+}
+
+
+async def random_moves(ctx, bench, rng, count):
     """Blocks get and lose frames at random; every answer is as of the commit before it."""
+    config, golden = bench.config, bench.golden
+    for _ in range(count):
+        head, block = rng.randrange(config.heads), rng.randrange(6)
+        before = bench.entries.get((head, block), Entry())
+        kind, state = rng.choice(MOVES[before.state])
+        changes = {"state": state}
+        if kind in (SlotKind.PROMOTE, SlotKind.ALLOCATE):
+            frame = golden.pool_of(head).next_frame
+            answer = await bench.query(ctx, head)
+            if frame is None:
+                assert not answer["for_write"]
+                continue
+            assert answer.pop("frame") == frame
+            assert answer == bench.expected(head)
+            changes["frame"] = frame
+        await bench.commit(ctx, kind, head, block, **changes)
+        # Accesses come back to back, engine slots do not; a query may follow an EVICT at once.
+        if kind not in (SlotKind.READ, SlotKind.EVICT):
+            await ctx.tick().repeat(2)
+
+
+@pytest.mark.parametrize("modes", POOLS.values(), ids=POOLS.keys())
+@pytest.mark.parametrize("seed", range(2))
+def test_counts_and_free_frames_follow_the_commits(seed, modes):
     print(f"seed {seed}")
     rng = Random(seed)
-    bench = Bench()
-    config, golden = bench.config, bench.golden
-    moves = {
-        State.ABSENT: [(SlotKind.ALLOCATE, State.WARM)],
-        State.COLD: [(SlotKind.PROMOTE, State.PROMOTING)],
-        State.PROMOTING: [(SlotKind.FILL, State.WARM)],
-        State.WARM: [(SlotKind.DEMOTE, State.DEMOTING)],
-        State.DEMOTING: [
-            (SlotKind.EVICT, State.COLD), (SlotKind.RESTORE, State.WARM), (SlotKind.READ, State.WARM),
-        ],
-    }  # fmt: skip
+    bench = Bench(modes=list(modes))
 
     async def body(ctx):
-        for _ in range(400):
-            head, block = rng.randrange(config.heads), rng.randrange(6)
-            before = bench.entries.get((head, block), Entry())
-            kind, state = rng.choice(moves[before.state])
-            changes = {"state": state}
-            if kind in (SlotKind.PROMOTE, SlotKind.ALLOCATE):
-                frame = golden.pool_of(0).next_frame
+        await random_moves(ctx, bench, rng, 400)
+        await bench.check(ctx)
+        for mode in set(modes):
+            assert bench.golden.pools[mode].free_frames < bench.config.bypass_base
+
+    bench.run(body)
+
+
+def test_each_pool_counts_its_own_frames_from_the_lowest():
+    bench = Bench(modes=[Mode.EXACT, Mode.MXINT8, Mode.EXACT, Mode.MXINT8])
+
+    async def body(ctx):
+        for taken in range(4):
+            for head in (0, 1):
                 answer = await bench.query(ctx, head)
-                if frame is None:
-                    assert not answer["for_write"]
-                    continue
-                assert answer.pop("frame") == frame
-                assert answer == bench.expected(head)
-                changes["frame"] = frame
-            await bench.commit(ctx, kind, head, block, **changes)
-            # Accesses come back to back, engine slots do not; a query may follow an EVICT at once.
-            if kind not in (SlotKind.READ, SlotKind.EVICT):
-                await ctx.tick().repeat(2)
-        await ctx.tick().repeat(20)
-        assert ctx.get(bench.dut.held) == golden.total_held
-        assert ctx.get(bench.dut.free) == golden.pool_of(0).free_frames
-        above = sum((golden.held[head] > golden.minimum[head]) << head for head in range(config.heads))
-        assert ctx.get(bench.dut.above_min) == above
-        assert golden.pool_of(0).free_frames < config.bypass_base
+                assert answer["frame"] == taken
+                await bench.commit(ctx, SlotKind.ALLOCATE, head, taken, state=State.WARM, frame=taken)
+        # The lower frame comes back to the one pool, the higher to the other.
+        for head, frame in ((0, 1), (1, 2)):
+            await bench.commit(ctx, SlotKind.DEMOTE, head, frame, state=State.DEMOTING)
+            await bench.commit(ctx, SlotKind.EVICT, head, frame, state=State.COLD)
+        assert (await bench.query(ctx, 2))["frame"] == 1
+        assert (await bench.query(ctx, 3))["frame"] == 2
+
+    bench.run(body)
+
+
+def test_a_full_pool_leaves_the_other_as_it_is():
+    bench = Bench(modes=[Mode.EXACT, Mode.MXINT8, Mode.EXACT, Mode.MXINT8])
+    frames = bench.config.pool_frames_min
+
+    async def body(ctx):
+        values = command(CommandKind.POOL, maximum=frames, mode=Mode.MXINT8)
+        notes, refusal = await bench.command(ctx, values)
+        assert refusal is None and (notes[0]["key"], notes[0]["aux"]) == (Mode.MXINT8, frames)
+        bench.golden.pools[Mode.MXINT8].size = frames
+        for taken in range(frames):
+            await bench.commit(ctx, SlotKind.ALLOCATE, 1, taken, state=State.WARM, frame=taken)
+        assert (await bench.query(ctx, 3))["pool_full"]
+        assert not (await bench.query(ctx, 2))["pool_full"]
+        await bench.check(ctx)
+
+    bench.run(body)
+
+
+def test_a_head_takes_its_next_frames_from_the_pool_of_its_new_mode():
+    """Modes change while a head has no block; reset brings every count back."""
+    bench = Bench()
+    rng = Random(4)
+
+    async def body(ctx):
+        for modes in (*POOLS.values(), [Mode.MXINT8] * 4):
+            bench.set_modes(ctx, modes)
+            await ctx.tick().repeat(2)
+            await random_moves(ctx, bench, rng, 60)
+            await bench.command(ctx, command(CommandKind.QUOTA, 1, minimum=1, maximum=8))
+            bench.golden.set_quotas(1, 1, 8)
+            await bench.check(ctx)
+            await bench.restart(ctx)
+            await bench.check(ctx)
+        # Without a reset: head 3 has held nothing yet.
+        bench.set_modes(ctx, POOLS["one pool"])
+        for block in range(3):
+            await bench.commit(ctx, SlotKind.ALLOCATE, 0, block, state=State.WARM, frame=block)
+        await bench.check(ctx)
+        bench.set_modes(ctx, [Mode.EXACT] * 3 + [Mode.MXINT8])
+        assert (await bench.query(ctx, 3))["frame"] == 0
+        await bench.commit(ctx, SlotKind.ALLOCATE, 3, 0, state=State.WARM, frame=0)
+        await bench.check(ctx)
 
     bench.run(body)
 
@@ -171,11 +281,12 @@ def test_the_last_frames_are_for_writes_then_there_are_none():
     bench.run(body)
 
 
+@pytest.mark.parametrize("modes", POOLS.values(), ids=POOLS.keys())
 @pytest.mark.parametrize("seed", range(2))
-def test_commands_are_accepted_or_refused_as_the_golden_ones(seed):
+def test_commands_are_accepted_or_refused_as_the_golden_ones(seed, modes):
     print(f"seed {seed}")
     rng = Random(seed)
-    bench = Bench()
+    bench = Bench(modes=list(modes))
     config, golden = bench.config, bench.golden
     wide = (0, 1, 2, 3, 4, 5, 7, 8, 9, 1 << 20, (1 << 32) - 1)
     seen = set()
@@ -185,7 +296,8 @@ def test_commands_are_accepted_or_refused_as_the_golden_ones(seed):
             kind = rng.choice(list(CommandKind))
             head = rng.choice((*range(config.heads), config.heads, 0xFFFF))
             block = rng.choice((*range(4), config.blocks_per_head, 0xFFFF))
-            values = command(kind, head, block, rng.choice(wide), rng.choice(wide))
+            mode = rng.choice(list(Mode)) if kind == CommandKind.POOL else Mode.EXACT
+            values = command(kind, head, block, rng.choice(wide), rng.choice(wide), mode)
             pinned = bench.entries.get((head, block), Entry()).pinned
             if kind == CommandKind.PIN:
                 expected = golden.pin_refusal(head, block)
@@ -195,7 +307,7 @@ def test_commands_are_accepted_or_refused_as_the_golden_ones(seed):
             elif kind == CommandKind.QUOTA:
                 expected = golden.quota_refusal(head, values["minimum"], values["maximum"])
             else:
-                expected = golden.pool_refusal(values["maximum"])
+                expected = golden.pool_refusal(values["maximum"], mode)
             pins = sum(golden.pins)
             notes, refusal = await bench.command(ctx, values)
             assert refusal == expected, (values, refusal, expected)
@@ -205,23 +317,20 @@ def test_commands_are_accepted_or_refused_as_the_golden_ones(seed):
                 assert kinds == [EngineKind.REFUSAL, EngineKind.ERROR]
                 assert notes[0]["key"] == refusal
                 assert notes[0]["head"] < config.heads
+                if refusal == RefusalKind.POOL_SIZE:
+                    assert (notes[0]["block"], notes[0]["aux"]) == (mode, values["maximum"])
             elif kind == CommandKind.QUOTA:
                 assert kinds == [EngineKind.QUOTA]
                 assert (notes[0]["aux"], notes[0]["key"]) == (values["minimum"], values["maximum"])
                 golden.set_quotas(head, values["minimum"], values["maximum"])
             elif kind == CommandKind.POOL:
-                assert kinds == [EngineKind.POOL] and notes[0]["aux"] == values["maximum"]
-                golden.pool_of(0).size = values["maximum"]
+                assert kinds == [EngineKind.POOL]
+                assert (notes[0]["key"], notes[0]["aux"]) == (mode, values["maximum"])
+                golden.pools[mode].size = values["maximum"]
             else:
                 assert kinds == []
                 assert sum(golden.pins) - pins == (kind == CommandKind.PIN) - pinned
-            assert ctx.get(bench.dut.pool_frames) == golden.pool_of(0).size
-            assert ctx.get(bench.dut.pins) == sum(golden.pins)
-        for head in range(config.heads):
-            ctx.set(bench.dut.inspect_head, head)
-            await ctx.tick().repeat(2)
-            assert ctx.get(bench.dut.inspect_minimum) == golden.minimum[head]
-            assert ctx.get(bench.dut.inspect_maximum) == golden.maximum[head]
+        await bench.check(ctx)
 
     bench.run(body)
     assert {kind for kind, refusal in seen if refusal is None} == set(CommandKind)
