@@ -5,12 +5,12 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.events import EngineKind, ErrorKind, Lane
-from golden.messages import DevLoad
 from hw import layouts
 from hw.axi import AXI4Lite
 from hw.csr import Csr
 from hw.csr_map import ADDRESS_BITS as CSR_ADDRESS_BITS
 from hw.datapath import Datapath
+from hw.devload import LoadMeter
 from hw.drain_gate import DrainGate
 from hw.error_notes import ErrorNotes
 from hw.event_port import EventPort
@@ -75,6 +75,7 @@ class Endpoint(wiring.Component):
         m.submodules.frontend = frontend = FrontEnd(config=config)
         m.submodules.read_slots = read_slots = ReadSlots(config=config)
         m.submodules.write_slots = write_slots = WriteSlots(config=config)
+        m.submodules.load_meter = load_meter = LoadMeter(config=config)
         m.submodules.metadata = metadata = MetadataPipeline(config=config)
         m.submodules.datapath = datapath = Datapath(config=config)
         m.submodules.drain_gate = drain_gate = DrainGate(depth=metadata.data_depth)
@@ -150,7 +151,10 @@ class Endpoint(wiring.Component):
             write_slots.read.eq(datapath.write_read),
             datapath.write_contents.eq(write_slots.contents),
             write_slots.release.eq(datapath.write_release),
-            datapath.dev_load.eq(DevLoad.LIGHT),
+            load_meter.read_slots.eq(read_slots.used),
+            load_meter.write_slots.eq(write_slots.used),
+            load_meter.thresholds.eq(csr.dev_load),
+            datapath.dev_load.eq(load_meter.load),
             error_notes.errors.eq(datapath.errors),
         ]
 

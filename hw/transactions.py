@@ -52,7 +52,7 @@ class FreeNumbers(wiring.Component):
     first, in rising order, then the longest returned.
 
     Members: `available` (stream of a free number, taken by `ready`), `release` (`valid`, `id`; always accepted; only a
-    number that is out may be released).
+    number that is out may be released), `used` (how many numbers are out).
     """
 
     def __init__(self, *, config, count):
@@ -63,6 +63,7 @@ class FreeNumbers(wiring.Component):
         super().__init__({
             "available": Out(stream.Signature(self._bits)),
             "release": In(numbered(config, "valid")),
+            "used": Out(range(count + 1)),
         })  # fmt: skip
 
     def elaborate(self, platform):
@@ -80,6 +81,9 @@ class FreeNumbers(wiring.Component):
         ]
         with m.If(any_never_used & self.available.ready):
             m.d.sync += never_used.eq(never_used + 1)
+        taken = Signal()
+        m.d.comb += taken.eq(self.available.valid & self.available.ready)
+        m.d.sync += self.used.eq(self.used + taken - self.release.valid)
         return m
 
 
@@ -94,6 +98,7 @@ class ReadSlots(wiring.Component):
 
     `store` takes a message a clock. `lookup` with `enable` shows `found` in the next clock, where it stays until the
     next look-up; a message may be looked up from the clock after its store on. `release` returns a number a clock.
+    `used` is how many are out.
     """
 
     def __init__(self, *, config):
@@ -104,6 +109,7 @@ class ReadSlots(wiring.Component):
             "lookup": In(numbered(config, "enable")),
             "found": Out(identity()),
             "release": In(numbered(config, "valid")),
+            "used": Out(range(config.read_slots + 1)),
         })  # fmt: skip
 
     def elaborate(self, platform):
@@ -111,7 +117,7 @@ class ReadSlots(wiring.Component):
         count = self._config.read_slots
         m.submodules.numbers = numbers = FreeNumbers(config=self._config, count=count)
         wiring.connect(m, wiring.flipped(self.available), numbers.available)
-        m.d.comb += numbers.release.eq(self.release)
+        m.d.comb += [numbers.release.eq(self.release), self.used.eq(numbers.used)]
 
         write, read = _table(m, "identities", shape=identity(), depth=count)
         m.d.comb += [
@@ -142,6 +148,7 @@ class WriteSlots(wiring.Component):
             "read": In(numbered(config, "enable")),
             "contents": Out(write_data()),
             "release": In(numbered(config, "valid")),
+            "used": Out(range(config.write_slots + 1)),
         })  # fmt: skip
 
     def elaborate(self, platform):
@@ -149,7 +156,7 @@ class WriteSlots(wiring.Component):
         count = self._config.write_slots
         m.submodules.numbers = numbers = FreeNumbers(config=self._config, count=count)
         wiring.connect(m, wiring.flipped(self.available), numbers.available)
-        m.d.comb += numbers.release.eq(self.release)
+        m.d.comb += [numbers.release.eq(self.release), self.used.eq(numbers.used)]
 
         # Two memories of one store: an answer needs the identity at another time than the memory needs the data.
         for name, shape, query, answer in (

@@ -95,6 +95,7 @@ def test_stored_messages_are_found_and_numbers_never_have_two_holders(table, see
                     ctx.set(dut.store[name], value)
             most = max(most, len(held))
             await ctx.tick()
+            assert ctx.get(dut.used) == len(held)
         assert most == count
 
     run(dut, bench)
@@ -117,6 +118,7 @@ def test_a_reset_in_the_middle_frees_every_number(table):
         ctx.set(reset, 1)
         await ctx.tick()
         ctx.set(reset, 0)
+        assert ctx.get(dut.used) == 0
         for number in range(count):
             assert ctx.get(dut.available.valid) and ctx.get(dut.available.payload) == number
             await ctx.tick()
