@@ -40,7 +40,11 @@ class AccessTrace:
     def heads(self):
         return self.layers * self.kv_heads
 
-    def rows(self, step, access):
+    def prefilled(self, prefill, chunk):
+        """Raises `WorkloadError`: the file says itself when each token arrives."""
+        raise WorkloadError(f"--prefill {prefill}: must be 0 with an access trace such as {self.name}")
+
+    def rows(self, access):
         """No values of its own."""
         return np.zeros((2, 0), np.float16)
 

@@ -2,6 +2,9 @@
 
 The arrays are described in `sim/data/README.md`. A step reads, in each head, the blocks that hold a given share of the
 mass plus the newest one, into which it has just written its token.
+
+The first tokens may arrive in chunks instead, as a serving engine prefills a prompt: one step a chunk, in which each
+head reads all blocks that it has again and then writes the chunk.
 """
 
 import zipfile
@@ -10,7 +13,7 @@ import zlib
 import numpy as np
 
 from golden.config import HEAD_DIM, TOKENS_PER_BLOCK
-from sim.steps import MASS_SUM_MAX, Access, Hint, Layer, Step, WorkloadError
+from sim.steps import MASS_SUM_MAX, Access, Hint, Layer, Replay, Step, WorkloadError
 
 __all__ = ["AttentionTrace", "covering", "load_attention"]
 
@@ -19,40 +22,78 @@ FP16_MAX = float(np.finfo(np.float16).max)
 
 
 class AttentionTrace:
-    """Attention masses [step, layer, KV head, block] and, for each token, the K and V rows of each head."""
+    """Attention masses [token, layer, KV head, block] and, for each token, the K and V rows of each head.
 
-    def __init__(self, name, mass, kv):
+    The first `prefill` tokens arrive in steps of `chunk` tokens, each other one in a step of its own.
+    """
+
+    def __init__(self, name, mass, kv, *, prefill=0, chunk=1):
         self.name = name
         self.mass = mass
         self.kv = kv
-        self.steps, self.layers, self.kv_heads, self.blocks = mass.shape
+        self.tokens, self.layers, self.kv_heads, self.blocks = mass.shape
+        self._prefilled = prefill
+        self._chunks = [range(first, min(first + chunk, prefill)) for first in range(0, prefill, chunk)]
+        self.steps = len(self._chunks) + self.tokens - prefill
         self.last_step = self.steps - 1
 
     @property
     def heads(self):
         return self.layers * self.kv_heads
 
-    def rows(self, step, access):
+    def prefilled(self, prefill, chunk):
+        """The same trace with the first `prefill` tokens in chunks. Raises `WorkloadError` if it has no token more."""
+        if prefill >= self.tokens:
+            raise WorkloadError(
+                f"--prefill {prefill}: must be below the {self.tokens} tokens of workload {self.name}, to leave a step"
+            )
+        return AttentionTrace(self.name, self.mass, self.kv, prefill=prefill, chunk=chunk)
+
+    def rows(self, access):
         """K and V rows of the token that `access` writes, [2, values]; the trace has fewer values than a head holds."""
-        return self.kv[step, access.head // self.kv_heads, access.head % self.kv_heads]
+        token = access.block * TOKENS_PER_BLOCK + access.token
+        return self.kv[token, access.head // self.kv_heads, access.head % self.kv_heads]
 
     def walk(self, coverage, steps):
-        """The first `steps` steps; each reads the blocks that hold `coverage` of a head's mass, and the newest."""
-        for t in range(steps):
-            newest = t // TOKENS_PER_BLOCK
-            layers = []
-            for layer in range(self.layers):
-                hints, accesses = [], []
-                for kv_head in range(self.kv_heads):
-                    head = layer * self.kv_heads + kv_head
-                    mass = self.mass[t, layer, kv_head, : newest + 1]
-                    for block in covering(mass, coverage):
-                        hints.append(Hint(head, block, float(mass[block]), newest + 1))
-                        if block == newest:
-                            accesses.append(Access(head, block, t % TOKENS_PER_BLOCK))
-                        accesses.append(Access(head, block))
-                layers.append(Layer(tuple(hints), tuple(accesses)))
-            yield Step(t, tuple(layers))
+        """The first `steps` steps; one that decodes reads the blocks that hold `coverage` of a head's mass."""
+        chunks = len(self._chunks)
+        for number in range(steps):
+            if number < chunks:
+                layers = [self._prefill(layer, self._chunks[number]) for layer in range(self.layers)]
+            else:
+                token = self._prefilled + number - chunks
+                layers = [self._decode(layer, token, coverage) for layer in range(self.layers)]
+            yield Step(number, tuple(layers))
+
+    def _heads_of(self, layer):
+        """(head, KV head) of a layer."""
+        return [(layer * self.kv_heads + kv_head, kv_head) for kv_head in range(self.kv_heads)]
+
+    def _decode(self, layer, token, coverage):
+        newest = token // TOKENS_PER_BLOCK
+        hints, accesses = [], []
+        for head, kv_head in self._heads_of(layer):
+            mass = self.mass[token, layer, kv_head, : newest + 1]
+            for block in covering(mass, coverage):
+                hints.append(Hint(head, block, float(mass[block]), newest + 1))
+                if block == newest:
+                    accesses.append(Access(head, block, token % TOKENS_PER_BLOCK))
+                accesses.append(Access(head, block))
+        return Layer(tuple(hints), tuple(accesses))
+
+    def _prefill(self, layer, tokens):
+        """A chunk attends to everything before it: all blocks are read. A hint's mass is the mean of the chunk's."""
+        written = -(-tokens.start // TOKENS_PER_BLOCK)
+        existing = tokens[-1] // TOKENS_PER_BLOCK + 1
+        hints, accesses, replays = [], [], []
+        for head, kv_head in self._heads_of(layer):
+            mass = self.mass[tokens.start : tokens.stop, layer, kv_head, :existing].mean(axis=0)
+            hints += [Hint(head, block, float(mass[block]), existing) for block in range(existing)]
+            accesses += [Access(head, block) for block in range(written)]
+            accesses += [Access(head, token // TOKENS_PER_BLOCK, token % TOKENS_PER_BLOCK) for token in tokens]
+            if written:
+                replays.append(Replay(head, written))
+        return Layer(tuple(hints), tuple(accesses), tuple(replays))
 
 
 def covering(mass, coverage):

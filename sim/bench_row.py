@@ -46,7 +46,9 @@ class Row:
 
     def text(self):
         def number(value):
-            return f"{value:,}" if isinstance(value, int) else f"{value:,.3f}" if value < 10 else f"{value:,.0f}"
+            if isinstance(value, int):
+                return f"{value:,}"
+            return f"{value:,.3f}" if value < 10 else f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
 
         required = "" if self.required is None else f"{self.relation} {number(self.required)}"
         return f"{self.verdict:8}  {number(self.measured):>12} {self.unit:<16} {required:<14} {self.name}"

@@ -11,7 +11,7 @@ from golden.config import PRESETS, ConfigError, preset
 from sim.report import summary
 from sim.results import NAME, failed
 from sim.run import ENGINES, prepare
-from sim.settings import ANNOUNCE, POOLS, PRIORITIES, SCORES, Settings, SettingsError
+from sim.settings import ANNOUNCE, MODES, POOLS, PREFETCH, PRIORITIES, SCORES, Settings, SettingsError
 from sim.steps import WorkloadError
 from sim.workload import load
 from tb.build import SimulationFailed
@@ -68,6 +68,13 @@ def _parser():
     option("--priority", default=default.priority, choices=PRIORITIES, help="which block leaves first")
     option("--pool", default=default.pool, choices=POOLS, help="one pool of frames, or a fixed share a head")
     option("--announce", default=default.announce, choices=ANNOUNCE, help="when hints are sent")
+    option("--announce-lead", type=_whole, default=default.announce_lead, metavar="CLOCKS",
+           help="what the host waits between the answers to its hints and its reads")  # fmt: skip
+    option("--mode", default=default.mode, choices=MODES, help="how blocks are stored; mxint8 is lossy")
+    option("--prefetch", default=default.prefetch, choices=PREFETCH, help="what is fetched ahead of its read")
+    option("--prefill", type=_whole, default=default.prefill, metavar="TOKENS",
+           help="so many tokens of an attention trace arrive in chunks before it decodes")  # fmt: skip
+    option("--prefill-chunk", type=_whole, default=default.prefill_chunk, metavar="TOKENS", help="tokens of a chunk")
     option("--frames-share", type=_number, default=default.frames_share, metavar="SHARE",
            help="frames a head as a share of the workload's blocks a head, at least 2 frames")  # fmt: skip
     option("--score", default=default.score, choices=SCORES, help="what a block's score is fed with")

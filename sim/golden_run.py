@@ -4,6 +4,7 @@ import time
 
 from golden.address import Target, decode
 from golden.hints import unpack_hint
+from golden.mode import Mode
 from golden.standalone import Standalone
 from sim.measured import Measured
 from sim.statistics import Statistics
@@ -17,7 +18,10 @@ def run_golden(operations, *, config, region, policy, frames, quotas, first_step
     measured = Measured(Statistics(), 0.0)
     statistics = measured.statistics
     endpoint = Standalone(config, policy=policy, on_record=statistics.record)
-    for refusal in (endpoint.pool(frames), *(endpoint.quota(head, *bounds) for head, bounds in quotas.items())):
+    if region.mode != Mode.EXACT:
+        endpoint.write_register("REGION[0].CTRL", ENABLED=1, MODE=region.mode)
+    pool = endpoint.pool(frames, region.mode)
+    for refusal in (pool, *(endpoint.quota(head, *bounds) for head, bounds in quotas.items())):
         if refusal is not None:
             raise RuntimeError(f"the golden endpoint refuses the run's frames: {refusal.name}")
     started = time.monotonic()

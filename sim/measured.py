@@ -24,8 +24,13 @@ class Measured:
     cycles: int | None = None
     ddr_bytes_read: int | None = None
     ddr_bytes_written: int | None = None
+    #: of these, what went through the endpoint's own port: all but the pages
+    port_bytes_read: int | None = None
+    port_bytes_written: int | None = None
     #: clocks from a message's first offer to its last response, one number a message
     latencies: list | None = None
+    #: responses by the load that they report (`golden.messages.DevLoad`)
+    loads: dict | None = None
     #: reads whose data was compared, and everything that went wrong, by name
     reads_compared: int = 0
     errors: Counter = field(default_factory=Counter)

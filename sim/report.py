@@ -22,6 +22,22 @@ def _rate(value):
     return "  -  " if value is None else f"{value:.3f}"
 
 
+def _extras(settings):
+    """Settings that are seldom on, in words."""
+    extras = []
+    if settings["mode"] != "exact":
+        extras.append(f"mode {settings['mode']}")
+    if settings["prefetch"] != "off":
+        extras.append(f"prefetch {settings['prefetch']}")
+    if settings["announce_lead"]:
+        extras.append(f"{settings['announce_lead']:,} clocks ahead")
+    if settings["prefill"]:
+        extras.append(f"prefill of {settings['prefill']} tokens by {settings['prefill_chunk']}")
+    if settings["throttle"]:
+        extras.append("throttle on")
+    return extras
+
+
 def _hit_rates(result):
     rates = {"this run": result["demand"]["hit_rate"]}
     rates |= {NAMES[name]: rate for name, rate in result["baselines"].items()}
@@ -49,6 +65,50 @@ def _evictions(result):
     exact = f"{evictions['count']:,}, of these {evictions['exact']:,} as brute force says"
     latest = [_why(priority, victim) for victim in evictions["last"]]
     return [f"evictions {exact}; bypasses {result['bypasses']:,}" + ("; the latest:" if latest else ""), *latest]
+
+
+def _prefetches(result):
+    """A line for each source that asked for a block."""
+    lines = []
+    for source, fate in result["prefetch"].items():
+        if not fate["candidates"]:
+            continue
+        ends = [f"{fate[end]:,} {end}" for end in ("useful", "late", "met", "unused", "unread") if fate[end]]
+        others = [f"{count:,} {reason.replace('_', ' ')}" for reason, count in fate["dropped"].items() if count]
+        others += [f"{fate[end]:,} {end}" for end in ("overtaken", "demanded", "waiting") if fate[end]]
+        lines.append(
+            f"  {source}: {fate['candidates']:,} blocks asked for, {fate['issued']:,} fetched"
+            + (f" ({', '.join(ends)})" if ends else "")
+            + (f"; the others {', '.join(others)}" if others else "")
+        )
+    return ["prefetched:", *lines] if lines else []
+
+
+def _phases(result):
+    phase = result["phase"]
+    if not phase["changes"]:
+        return []
+    steps = ", ".join(f"{count:,} steps in {name}" for name, count in phase["steps"].items())
+    return [f"phase: {steps}, {phase['changes']:,} changes"]
+
+
+def _loads(result):
+    loads = result["devload"]
+    if not any(count for load, count in loads.items() if load != "light"):
+        return []
+    total = sum(loads.values())
+    return ["load reported by responses: " + ", ".join(f"{load} {count / total:.1%}" for load, count in loads.items())]
+
+
+def _port(result):
+    """What the endpoint itself moved for a byte of the host, where it compresses."""
+    ddr = result["ddr"]
+    if result["settings"]["mode"] == "exact" or ddr["read_per_host_byte"] is None:
+        return []
+    return [
+        f"  of it through the endpoint, a byte of the host: read {ddr['read_per_host_byte']:.3f}, "
+        f"written {ddr['written_per_host_byte']:.3f}"
+    ]
 
 
 def _bytes(count):
@@ -103,6 +163,7 @@ def summary(result):
     """The lines of the summary, as one text."""
     settings, demand, workload = result["settings"], result["demand"], result["workload"]
     switches = [f"{name} {'on' if settings[name] else 'off'}" for name in ("bypass", "protect")]
+    switches += _extras(settings)
     clocks = ""
     if result["cycles"]:
         clocks = f"{result['cycles']:,} clocks at {result['cycles_per_second']:,.0f}/s, "
@@ -117,11 +178,15 @@ def summary(result):
         f"demand hit rate: {counts}",
         *_hit_rates(result),
         *_evictions(result),
+        *_prefetches(result),
+        *_phases(result),
         "",
         *_latency(result),
+        *_loads(result),
         "moved:",
         _moved(result, "host"),
         _moved(result, "ddr"),
+        *_port(result),
         f"  flash  {result['flash']['pages_read']:,} pages read, {result['flash']['pages_written']:,} written",
         "",
         *_verdict(result),

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from golden.config import LINE_BYTES
+from golden.events import Phase
+from golden.messages import DevLoad
 from sim.baselines import baselines
 
 __all__ = ["NAME", "SCHEMA", "failed", "results", "write_atomically"]
 
-SCHEMA = 1
+SCHEMA = 2
 NAME = "results.json"
 PERCENTILES = {"p50": 50, "p95": 95, "p99": 99, "max": 100}
 
@@ -25,6 +27,10 @@ def _latency(latencies):
     # Observed values only: the smallest one that so many messages stay within.
     values = np.percentile(np.asarray(latencies), list(PERCENTILES.values()), method="inverted_cdf")
     return {name: int(value) for name, value in zip(PERCENTILES, values, strict=True)}
+
+
+def _loads(loads):
+    return {load.name.lower(): None if loads is None else loads[load] for load in DevLoad}
 
 
 def _per(amount, over):
@@ -76,7 +82,20 @@ def results(*, config, simulator, workload, settings, timing, measured):
             "last": list(statistics.last_victims),
         },
         "bypasses": statistics.bypasses,
-        "ddr": {"bytes_read": measured.ddr_bytes_read, "bytes_written": measured.ddr_bytes_written},
+        "prefetch": {source.name.lower(): fate.as_dict() for source, fate in statistics.prefetches.fates.items()},
+        "phase": {
+            "changes": statistics.phase_changes,
+            "steps": {phase.name.lower(): statistics.steps_in[phase] for phase in Phase},
+        },
+        "devload": _loads(measured.loads),
+        "ddr": {
+            "bytes_read": measured.ddr_bytes_read,
+            "bytes_written": measured.ddr_bytes_written,
+            "port_bytes_read": measured.port_bytes_read,
+            "port_bytes_written": measured.port_bytes_written,
+            "read_per_host_byte": _per(measured.port_bytes_read, measured.host_reads * LINE_BYTES),
+            "written_per_host_byte": _per(measured.port_bytes_written, measured.host_writes * LINE_BYTES),
+        },
         "flash": {"pages_read": statistics.pages_read, "pages_written": statistics.pages_written},
         "host": {
             "bytes_read": measured.host_reads * LINE_BYTES,

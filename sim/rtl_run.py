@@ -12,7 +12,8 @@ from multiprocessing.connection import wait
 from golden.address import Target, decode
 from golden.config import LINE_BYTES
 from golden.csr import pack
-from golden.mode import FRAMES
+from golden.messages import DevLoad
+from golden.mode import FRAMES, Mode
 from sim.checker import check
 from sim.data_check import check_messages
 from sim.measured import Measured
@@ -34,9 +35,16 @@ WAIT_SECONDS = 0.2
 _context = multiprocessing.get_context("fork")
 
 
-def register_writes(policy, frames, quotas):
-    """[(register, value)] that bring an endpoint from reset to the settings of a run."""
-    writes = [
+def _pool_register(mode):
+    return "POOL_FRAMES_MX" if mode == Mode.MXINT8 else "POOL_FRAMES"
+
+
+def register_writes(policy, frames, quotas, mode=Mode.EXACT):
+    """[(register, value)] that bring an endpoint from reset to the settings of a run; region 0 has all heads."""
+    writes = []
+    if mode != Mode.EXACT:
+        writes.append(("REGION[0].CTRL", pack("REGION[0].CTRL", ENABLED=1, MODE=mode)))
+    writes += [
         (
             "POLICY",
             pack(
@@ -49,8 +57,16 @@ def register_writes(policy, frames, quotas):
         ),
         ("ALPHA", policy.alpha),
         ("LAMBDA", policy.lam),
-        ("POOL_FRAMES", frames),
+        (_pool_register(mode), frames),
     ]
+    prefetch = {
+        "ANNOUNCED": policy.prefetch_announced,
+        "WINDOW": policy.prefetch_window,
+        "STREAMS": policy.prefetch_streams,
+    }
+    if any(prefetch.values()):
+        fields = {field: int(on) for field, on in prefetch.items()}
+        writes.append(("PREFETCH", pack("PREFETCH", DEPTH=policy.prefetch_depth, **fields)))
     for head, (minimum, maximum) in quotas.items():
         writes += [
             ("HEAD_SELECT", head),
@@ -80,8 +96,9 @@ def _stop(process):
 
 
 def run_rtl(
-    operations, *, config, region, policy, frames, quotas, first_step, progress, simulator, timing, out, waves, seed
-):
+    operations, *, config, region, policy, frames, quotas, first_step, progress, simulator, timing, out, waves, seed,
+    throttle,
+):  # fmt: skip
     """Play the operations that `operations()` gives; returns `Measured`. The first mismatch stops the simulation.
 
     Raises `tb.build.SimulationFailed` where it cannot be built or does not come to its end.
@@ -93,12 +110,13 @@ def run_rtl(
     for name in (EVENTS, WAVES):
         (out / name).unlink(missing_ok=True)
     given = BatchSettings(
-        registers=register_writes(policy, frames, quotas),
+        registers=register_writes(policy, frames, quotas, region.mode),
         memory_latency=timing.ddr_clocks,
         flash_read_clocks=timing.flash_read_clocks,
         flash_program_clocks=timing.flash_program_clocks,
         max_reads=config.read_slots,
         max_writes=config.write_slots,
+        throttle=throttle,
         poll_clocks=POLL_CLOCKS[simulator],
     )
     results, sent = _context.Pipe(duplex=False)
@@ -181,8 +199,11 @@ def _measured(simulated, checked, operations, config, region, folder):
     measured.cycles = outcome["clocks"]
     # A page goes from flash to DDR5, or back, past the endpoint.
     page_bytes = LINE_BYTES * FRAMES[region.mode].lines
-    measured.ddr_bytes_read = LINE_BYTES * outcome["lines_read"] + page_bytes * statistics.pages_written
-    measured.ddr_bytes_written = LINE_BYTES * outcome["lines_written"] + page_bytes * statistics.pages_read
+    measured.port_bytes_read = LINE_BYTES * outcome["lines_read"]
+    measured.port_bytes_written = LINE_BYTES * outcome["lines_written"]
+    measured.ddr_bytes_read = measured.port_bytes_read + page_bytes * statistics.pages_written
+    measured.ddr_bytes_written = measured.port_bytes_written + page_bytes * statistics.pages_read
+    measured.loads = dict(zip(DevLoad, outcome["loads"], strict=True))
     for operation in operations():
         if operation.channel and decode(config, [region], operation.address).target == Target.BLOCK:
             measured.host_reads += operation.op == Op.READ

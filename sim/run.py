@@ -1,11 +1,12 @@
 """One run from checked inputs to `results.json`: choose the engine, run it, write down what it found."""
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from golden.config import Config
 from golden.csr import reset_regions
+from golden.mode import Mode
 from sim.golden_run import run_golden
 from sim.progress import Progress
 from sim.results import NAME, results, write_atomically
@@ -40,7 +41,8 @@ class Run:
         """
         # A result of an earlier run must not pass for this one's if this one fails.
         (self.out / NAME).unlink(missing_ok=True)
-        settings, region = self.settings, reset_regions(self.config)[0]
+        settings = self.settings
+        region = replace(reset_regions(self.config)[0], mode=Mode[settings.mode.upper()])
         steps = settings.run_steps(self.workload)
         policy = settings.policy()
         progress = Progress(steps)
@@ -70,6 +72,7 @@ class Run:
                 out=self.out,
                 waves=self.waves,
                 seed=settings.seed,
+                throttle=settings.throttle,
                 **common,
             )
         progress.clear()
@@ -90,6 +93,8 @@ def prepare(*, config, workload, settings, simulator, out, waves):
 
     Raises `SettingsError` or `WorkloadError`.
     """
+    if settings.prefill:
+        workload = workload.prefilled(settings.prefill, settings.prefill_chunk)
     check_fits(workload, config)
     settings.run_steps(workload)
     settings.frames(workload, config)

@@ -4,14 +4,26 @@ import math
 from dataclasses import dataclass
 
 from golden.config import LINES_PER_BLOCK
+from golden.mode import Mode
 from golden.policy import Policy, Priority, ScoreSource, alpha_code, lambda_of
 
-__all__ = ["ANNOUNCE", "POOLS", "PRIORITIES", "SCORES", "SettingsError", "Settings"]
+__all__ = ["ANNOUNCE", "MODES", "POOLS", "PREFETCH", "PRIORITIES", "SCORES", "SettingsError", "Settings"]
 
 PRIORITIES = tuple(p.name.lower() for p in Priority)
 SCORES = tuple(s.name.lower() for s in ScoreSource)
 POOLS = ("shared", "per-head")
 ANNOUNCE = ("layer", "step", "none")
+MODES = tuple(m.name.lower() for m in Mode)
+#: value of --prefetch -> sources that are on
+PREFETCH = {
+    "off": (),
+    "announced": ("announced",),
+    "window": ("window",),
+    "streams": ("streams",),
+    "all": ("announced", "window", "streams"),
+}
+#: most clocks that the host can be told to wait
+LEAD_MAX = 1_000_000
 #: beyond it lambda, UQ4.20, overflows
 ALPHA_MAX = 0.9999
 
@@ -33,6 +45,15 @@ class Settings:
     coverage: float = 0.95
     bypass: bool = True
     protect: bool = True
+    mode: str = "exact"
+    prefetch: str = "off"
+    #: clocks from the Cmp of a layer's hints (or a step's) to its first read
+    announce_lead: int = 0
+    #: tokens that arrive before the first decode step, and how many of them in one step
+    prefill: int = 0
+    prefill_chunk: int = 64
+    #: the host slows down when responses report load
+    throttle: bool = False
     frames_share: float = 0.25
     #: lines of a block that one block read fetches
     lines_per_read: int = 4
@@ -45,13 +66,21 @@ class Settings:
                 value = getattr(self, option)
                 raise SettingsError(f"--{option.replace('_', '-')} {value}: must be {rule}")
 
-        for option, choices in (("priority", PRIORITIES), ("pool", POOLS), ("announce", ANNOUNCE), ("score", SCORES)):
+        for option, choices in (
+            ("priority", PRIORITIES), ("pool", POOLS), ("announce", ANNOUNCE), ("score", SCORES), ("mode", MODES),
+            ("prefetch", PREFETCH),
+        ):  # fmt: skip
             require(option, getattr(self, option) in choices, f"one of {', '.join(choices)}")
         require("alpha", 0 < self.alpha <= ALPHA_MAX, f"above 0 and at most {ALPHA_MAX}")
         require("gain", math.isfinite(self.gain) and self.gain > 0, "a number above 0")
         require("coverage", 0 < self.coverage <= 1, "above 0 and at most 1")
         require("frames_share", 0 < self.frames_share <= 1, "above 0 and at most 1")
         require("lines_per_read", 1 <= self.lines_per_read <= LINES_PER_BLOCK, f"1 to {LINES_PER_BLOCK}")
+        require("announce_lead", 0 <= self.announce_lead <= LEAD_MAX, f"0 to {LEAD_MAX:,} clocks")
+        nothing_ahead = self.announce == "none" and self.announce_lead > 0
+        require("announce_lead", not nothing_ahead, "0 with --announce none, which announces nothing")
+        require("prefill", self.prefill >= 0, "at least 0 tokens")
+        require("prefill_chunk", self.prefill_chunk >= 1, "at least 1 token")
         require("steps", self.steps is None or self.steps >= 1, "at least 1")
         require("seed", 0 <= self.seed < 1 << 32, "0 to 2^32 - 1")
 
@@ -64,6 +93,7 @@ class Settings:
             lam=lambda_of(self.alpha),
             protect=self.protect,
             bypass=self.bypass,
+            **{f"prefetch_{source}": True for source in PREFETCH[self.prefetch]},
         )
 
     def run_steps(self, workload):
@@ -98,5 +128,6 @@ class Settings:
             "priority": self.priority, "pool": self.pool, "announce": self.announce, "score": self.score,
             "alpha": self.alpha, "gain": self.gain, "coverage": self.coverage, "bypass": self.bypass,
             "protect": self.protect, "frames_share": self.frames_share, "lines_per_read": self.lines_per_read,
-            "steps": steps,
+            "steps": steps, "mode": self.mode, "prefetch": self.prefetch, "announce_lead": self.announce_lead,
+            "prefill": self.prefill, "prefill_chunk": self.prefill_chunk, "throttle": self.throttle,
         }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a run's event records say about it: touches, evictions, page moves, errors.
+"""What a run's event records say about it: touches, evictions, prefetches, phases, page moves, errors.
 
 Fed with unpacked records in commit order, the same ones that the golden endpoint checks.
 """
@@ -6,13 +6,16 @@ Fed with unpacked records in commit order, the same ones that the golden endpoin
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from golden.events import EngineKind, ErrorKind, Lane
+from golden.events import EngineKind, ErrorKind, Lane, Phase
 from golden.metadata import Outcome, SlotKind
+from sim.prefetches import Prefetches
 
 __all__ = ["Statistics"]
 
 #: evictions that are remembered one by one
 LAST_VICTIMS = 3
+#: the region of a run's heads
+REGION = 0
 #: the slots that stand for a message of the host, once each (but see UNWRITABLE below)
 MESSAGES = (SlotKind.READ, SlotKind.WRITE, SlotKind.ANSWER)
 
@@ -22,7 +25,8 @@ class Statistics:
     """Counts so far. `touches` has the (head, block) of every touch in commit order.
 
     `last_victims` has the latest evictions: step, head, block, key (the lowest among all that could leave), the head
-    that needed the frame, and whether the block was announced and not yet read (waived).
+    that needed the frame, and whether the block was announced and not yet read (waived). `phase` is that of region 0,
+    which holds all of a run's heads; `steps_in` counts the steps that began in each, `phase_changes` its changes.
     """
 
     slots: int = 0
@@ -34,6 +38,10 @@ class Statistics:
     touch_outcomes: Counter = field(default_factory=Counter)
     last_victims: deque = field(default_factory=lambda: deque(maxlen=LAST_VICTIMS))
     step: int = 0
+    prefetches: Prefetches = field(default_factory=Prefetches)
+    phase: Phase = Phase.DECODE
+    steps_in: Counter = field(default_factory=Counter)
+    phase_changes: int = 0
 
     def record(self, lane, fields):
         """Count one record."""
@@ -50,6 +58,8 @@ class Statistics:
         if kind == SlotKind.ANSWER and outcome != Outcome.HINT_DONE:
             # A workload sends nothing that the endpoint would have to refuse, complete or drop.
             self.errors[Outcome(outcome).name.lower()] += 1
+        if kind != SlotKind.ANSWER:
+            self.prefetches.slot(fields)
         if fields["touch"]:
             self.touches.append((fields["head"], fields["block"]))
             self.touch_outcomes[outcome] += 1
@@ -58,8 +68,13 @@ class Statistics:
         self.notes += 1
         kind = fields["kind"]
         self.engine[kind] += 1
+        self.prefetches.note(fields)
         if kind == EngineKind.STEP:
             self.step = fields["aux"]
+            self.steps_in[self.phase] += 1
+        elif kind == EngineKind.PHASE and fields["key"] == REGION:
+            self.phase = Phase(fields["aux"])
+            self.phase_changes += 1
         elif kind == EngineKind.VICTIM:
             self.last_victims.append(
                 {

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["MASS_SUM_MAX", "Access", "Hint", "Layer", "Step", "WorkloadError"]
+__all__ = ["MASS_SUM_MAX", "Access", "Hint", "Layer", "Replay", "Step", "WorkloadError"]
 
 #: most attention mass a head may have in a step: 1, and what float16 rounding adds
 MASS_SUM_MAX = 1.01
@@ -32,11 +32,20 @@ class Access:
 
 
 @dataclass(frozen=True)
+class Replay:
+    """Blocks 0 .. `blocks` - 1 of a head, all of which a layer reads again in this order."""
+
+    head: int
+    blocks: int
+
+
+@dataclass(frozen=True)
 class Layer:
-    """What one layer does in a step: hints first, then accesses in this order."""
+    """What one layer does in a step: hints first, then accesses in this order; `replays` says which of them replay."""
 
     hints: tuple
     accesses: tuple
+    replays: tuple = ()
 
 
 @dataclass(frozen=True)

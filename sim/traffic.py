@@ -1,8 +1,9 @@
 """What the host sends for a workload: hint lines, reads, writes, and what it waits for.
 
 A step goes layer by layer. The host hints, in each of the layer's heads, the blocks that it will read; waits for the
-hints' Cmp; then reads them head by head, ascending, a token's K and V rows being written, and their Cmp awaited, just
-before the newest block is read. The next layer needs this one's result, so it begins when all reads have returned.
+hints' Cmp, and as long as it is told to besides; then reads them head by head, ascending, a token's K and V rows being
+written, and their Cmp awaited, just before the newest block is read. The next layer needs this one's result, so it
+begins when all reads have returned. A step of prefill reads all blocks of a head and then writes the chunk's tokens.
 Announced by `step`, the hints of all layers come first; with `none`, one header without blocks moves the step.
 """
 
@@ -11,7 +12,7 @@ import numpy as np
 from golden.address import encode, hint_address
 from golden.config import HEAD_DIM, LINE_BYTES, LINES_PER_BLOCK
 from golden.hints import ENTRIES_MAX, pack_hint, relative_mass
-from tb.stimulus import fence_all, fence_writes, read, write
+from tb.stimulus import fence_all, fence_writes, read, wait, write
 
 __all__ = ["FIRST_STEP", "lines_of_read", "lines_of_row", "traffic"]
 
@@ -62,10 +63,10 @@ class _Host:
         for line in lines_of_read(self._settings.lines_per_read, step):
             yield read(encode(self._config, self._region, access.head, access.block, line))
 
-    def append(self, step, access):
+    def append(self, access):
         """A token's K and V rows: the trace's values, then padding from the seed to `HEAD_DIM` values."""
         rows = self._random.standard_normal((2, HEAD_DIM), np.float32).astype(np.float16)
-        own = self._workload.rows(step, access)
+        own = self._workload.rows(access)
         rows[:, : own.shape[1]] = own
         for plane, row in enumerate(rows):
             payload = row.tobytes()
@@ -101,10 +102,16 @@ def traffic(workload, settings, steps, *, config, region, leap_cap):
             if hints:
                 yield from host.hints(header, hints)
                 yield fence_writes()
+                if settings.announce_lead:
+                    yield wait(settings.announce_lead)
+            written = set()
             for access in accesses:
-                if access.token is None:
-                    yield from host.read(step.number, access)
-                else:
-                    yield from host.append(step.number, access)
+                if access.token is not None:
+                    yield from host.append(access)
+                    written.add((access.head, access.block))
+                    continue
+                if (access.head, access.block) in written:
                     yield fence_writes()
+                    written.clear()
+                yield from host.read(step.number, access)
             yield fence_all()

@@ -71,6 +71,15 @@ BAD_OPTIONS = [
     (["--steps", "513"], "--steps 513: workload attention-a.npz has 512"),
     (["--seed", "-1"], "--seed -1"),
     (["--waves"], "--waves"),
+    (["--mode", "fp8"], "'fp8'"),
+    (["--prefetch", "on"], "'on'"),
+    (["--announce-lead", "-1"], "--announce-lead -1: must be 0 to 1,000,000 clocks"),
+    (["--announce-lead", "9", "--announce", "none"], "--announce-lead 9: must be 0 with --announce none"),
+    (["--prefill", "-1"], "--prefill -1: must be at least 0 tokens"),
+    (["--prefill", "512"], "--prefill 512: must be below the 512 tokens of workload attention-a.npz"),
+    (["--prefill-chunk", "0"], "--prefill-chunk 0: must be at least 1 token"),
+    (["--prefill", "256", "--steps", "261"], "--steps 261: workload attention-a.npz has 260"),
+    (["--throttle", "maybe"], "--throttle: must be on or off, not 'maybe'"),
     (["--stepps", "4"], "--stepps"),
 ]
 
@@ -87,6 +96,27 @@ def test_bad_options_are_refused_in_one_line(tmp_path, capsys, options, message)
     assert printed.err.count("\n") == 1 and message in printed.err, printed.err
     assert not printed.out
     assert not out.exists(), "nothing is left behind"
+
+
+def test_prefill_of_an_access_trace_is_refused(tmp_path, capsys):
+    path = tmp_path / "trace.csv"
+    path.write_text("step,op,layer,kv_head,block,score\n0,append,0,0,0,\n")
+    code = main(["run", "--simulator", "golden", "--preset", "tiny", "--workload", str(path), "--prefill", "1"])
+    assert code == 2
+    assert "--prefill 1: must be 0 with an access trace such as trace.csv" in capsys.readouterr().err
+
+
+def test_frames_are_blocks_in_both_modes(tmp_path):
+    """The pool of the mode is the one that is set: blocks leave, and the same ones do."""
+    seen = []
+    for mode in ("exact", "mxint8"):
+        out = tmp_path / mode
+        options = ["--simulator", "golden", "--steps", "100", "--frames-share", "0.125", "--mode", mode]
+        assert main(["run", *options, "--out", str(out)]) == 0
+        result = json.loads((out / "results.json").read_text())
+        assert (result["frames"], result["settings"]["mode"]) == (80, mode)
+        seen.append((result["evictions"], result["demand"], result["flash"]))
+    assert seen[0] == seen[1] and seen[0][0]["count"] > 0
 
 
 def test_defective_workload_is_refused_without_a_traceback(tmp_path):

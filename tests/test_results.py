@@ -6,7 +6,8 @@ from collections import Counter
 import pytest
 
 from golden.config import preset
-from golden.events import EngineKind, ErrorKind, Lane, record_fields
+from golden.events import EngineKind, ErrorKind, Lane, Phase, record_fields
+from golden.messages import DevLoad
 from golden.metadata import Outcome, SlotKind
 from sim.measured import Measured
 from sim.report import summary
@@ -17,11 +18,12 @@ from sim.timing import SCALED_TIMING
 from sim.workload import load
 
 SMALL = preset("small")
-#: schema 1, from the specification of the program
+#: schema 2; all of schema 1 is in it
 KEYS = {
     "schema": None, "preset": None, "simulator": None, "seed": None,
     "settings": {"priority", "pool", "announce", "score", "alpha", "gain", "coverage", "bypass", "protect",
-                 "frames_share", "lines_per_read", "steps"},
+                 "frames_share", "lines_per_read", "steps", "mode", "prefetch", "announce_lead", "prefill",
+                 "prefill_chunk", "throttle"},
     "timing": {"clock_ns", "ddr_clocks", "flash_read_clocks", "flash_program_clocks", "scaled"},
     "frames": None,
     "workload": {"name", "steps", "heads", "blocks"},
@@ -32,7 +34,11 @@ KEYS = {
     "baselines": {"lru", "lfu", "belady", "belady_bypass"},
     "evictions": {"count", "exact", "last"},
     "bypasses": None,
-    "ddr": {"bytes_read", "bytes_written"},
+    "ddr": {"bytes_read", "bytes_written", "port_bytes_read", "port_bytes_written", "read_per_host_byte",
+            "written_per_host_byte"},
+    "prefetch": {"announced", "window", "stream"},
+    "phase": {"changes", "steps"},
+    "devload": {"light", "optimal", "moderate", "severe"},
     "flash": {"pages_read", "pages_written"},
     "host": {"bytes_read", "bytes_written"},
     "latency_clocks": {"p50", "p95", "p99", "max"},
@@ -95,7 +101,7 @@ def test_schema_has_every_key_and_survives_json():
         if inner is not None:
             assert inner <= set(result[key])
     assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert result["schema"] == 1
+    assert result["schema"] == 2
 
 
 def test_counts_follow_the_records():
@@ -112,6 +118,31 @@ def test_counts_follow_the_records():
     assert (result["bypasses"], result["flash"]) == (1, {"pages_read": 2, "pages_written": 1})
     assert result["host"] == {"bytes_read": 192, "bytes_written": 64}
     assert result["baselines"]["lru"] == 1.0, "one block in a pool of 160 frames never leaves"
+
+
+def test_bytes_of_ddr_for_a_byte_of_the_host_leave_the_pages_out():
+    moved = {"ddr_bytes_read": 5000, "ddr_bytes_written": 7000, "port_bytes_read": 640, "port_bytes_written": 96}
+    ddr = result_of(measured(host_reads=20, host_writes=3, **moved))["ddr"]
+    assert (ddr["read_per_host_byte"], ddr["written_per_host_byte"]) == (0.5, 0.5)
+    assert result_of(measured())["ddr"]["read_per_host_byte"] is None, "the golden model alone moves nothing"
+
+
+def test_loads_and_phases_are_counted():
+    records = [
+        note(EngineKind.STEP, aux=1),
+        note(EngineKind.PHASE, aux=Phase.PREFILL),
+        note(EngineKind.PHASE, key=1, aux=Phase.DECODE),
+        note(EngineKind.STEP, aux=2),
+        note(EngineKind.STEP, aux=3),
+        note(EngineKind.PHASE, aux=Phase.DECODE),
+        note(EngineKind.STEP, aux=4),
+    ]
+    result = result_of(measured(records, loads=dict(zip(DevLoad, (6, 0, 0, 2), strict=True))))
+    assert result["phase"] == {"changes": 2, "steps": {"decode": 2, "prefill": 2}}, "region 1 is not the run's"
+    assert result["devload"] == {"light": 6, "optimal": 0, "moderate": 0, "severe": 2}
+    text = summary(result)
+    assert "phase: 2 steps in decode, 2 steps in prefill, 2 changes" in text
+    assert "light 75.0%, optimal 0.0%, moderate 0.0%, severe 25.0%" in text
 
 
 def test_latency_percentiles_are_latencies_that_occurred():

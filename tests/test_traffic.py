@@ -107,6 +107,56 @@ def test_announced_by_step_all_heads_are_hinted_before_the_first_read(small):
             assert hinted == set(range(20))
 
 
+def test_the_lead_lies_between_the_answers_to_the_hints_and_the_first_read(small):
+    for announce, waits in (("layer", 3 * 5), ("step", 3)):
+        whats = [what for what, _ in played(load("attention-a"), small, steps=3, announce=announce, announce_lead=70)]
+        leads = [i for i, what in enumerate(whats) if what == Op.WAIT]
+        assert len(leads) == waits
+        for i in leads:
+            assert whats[i - 2 : i] == ["hint", Op.FENCE_WRITES] and whats[i + 1] in (Op.READ, Op.WRITE)
+
+
+def test_the_lead_is_as_long_as_it_was_asked_for(small):
+    region = reset_regions(small)[0]
+    settings = Settings(announce_lead=70)
+    operations = traffic(load("attention-a"), settings, 2, config=small, region=region, leap_cap=LEAP_CAP)
+    assert {operation.clocks for operation in operations if operation.op == Op.WAIT} == {70}
+
+
+def test_a_chunk_is_hinted_then_each_head_reads_what_it_has_and_writes_the_chunk(small):
+    workload = load("attention-a").prefilled(40, 20)
+    seen = {}
+    for what, about in played(workload, small, steps=2):
+        if what == "hint":
+            head, header, blocks = about
+            seen.setdefault((header, head), []).append(("hint", blocks))
+        elif what in (Op.READ, Op.WRITE):
+            head, block, line, _ = about
+            accesses = seen[header, head]
+            if accesses[-1] != (what, block):
+                accesses.append((what, block))
+    assert seen[1, 3] == [("hint", (0, 1)), (Op.WRITE, 0), (Op.WRITE, 1)]
+    assert seen[2, 3] == [
+        ("hint", (0, 1, 2)), (Op.READ, 0), (Op.READ, 1), (Op.WRITE, 1), (Op.WRITE, 2),
+    ]  # fmt: skip
+
+
+def test_every_token_of_a_prefilled_run_is_written_once_with_its_own_values(small):
+    trace = load("attention-a")
+    written = {}
+    for what, about in played(trace.prefilled(100, 30), small, steps=14):
+        if what == Op.WRITE:
+            head, block, line, data = about
+            assert (head, block, line) not in written
+            written[head, block, line] = data
+    assert len(written) == 110 * 20 * 8, "four chunks and ten steps"
+    for token in (0, 29, 30, 99, 100, 109):
+        for plane in (0, 1):
+            data = written[6, token // 16, lines_of_row(token % 16, plane)[0]]
+            values = np.frombuffer(data.to_bytes(64, "little"), np.float16)
+            assert (values[:8] == trace.kv[token, 1, 2, plane]).all()
+
+
 def test_without_announcements_a_step_has_one_empty_hint(small):
     hints = [about for what, about in played(load("attention-a"), small, steps=4, announce="none") if what == "hint"]
     assert hints == [(0, FIRST_STEP + t, ()) for t in range(4)]

@@ -8,7 +8,7 @@ import pytest
 
 from golden.config import preset
 from sim.attention_trace import covering
-from sim.steps import Access, WorkloadError
+from sim.steps import Access, Replay, WorkloadError
 from sim.workload import check_fits, load
 
 HEADER = "step,op,layer,kv_head,block,score\n"
@@ -71,6 +71,38 @@ def test_a_step_appends_its_token_just_before_it_reads_the_newest_block(tmp_path
     assert [(hint.head, hint.block, hint.mass, hint.existing) for hint in layer.hints] == [
         (2, 0, 0.25, 2), (2, 1, 0.75, 2), (3, 0, 0.25, 2), (3, 1, 0.75, 2),
     ]  # fmt: skip
+
+
+def test_prefill_takes_the_first_tokens_in_chunks_and_decodes_the_rest(tmp_path):
+    trace = load(save(tmp_path, arrays()))
+    workload = trace.prefilled(36, 16)
+    steps = list(workload.walk(0.95, workload.steps))
+    assert workload.steps == len(steps) == 3 + 4
+    assert [step.number for step in steps] == list(range(7))
+    first, _, third = (step.layers[0] for step in steps[:3])
+    assert first.accesses == tuple(Access(head, 0, token) for head in (0, 1) for token in range(16))
+    assert third.accesses[:6] == (Access(0, 0), Access(0, 1), *(Access(0, 2, token) for token in range(4)))
+    assert (first.replays, third.replays) == ((), (Replay(0, 2), Replay(1, 2)))
+    assert [(hint.head, hint.block, hint.mass, hint.existing) for hint in third.hints] == [
+        (head, block, mass, 3) for head in (0, 1) for block, mass in ((0, 0.25), (1, 0), (2, 0.75))
+    ]
+    decoded = [step.layers for step in trace.walk(0.95, 40)][36:]
+    assert [step.layers for step in steps[3:]] == decoded
+
+
+def test_a_block_that_a_chunk_left_unfinished_is_read_before_the_next_writes_into_it(tmp_path):
+    workload = load(save(tmp_path, arrays())).prefilled(20, 10)
+    _, second = list(workload.walk(0.95, 2))
+    accesses = second.layers[0].accesses
+    assert accesses[:2] == (Access(0, 0), Access(0, 0, 10))
+    assert second.layers[0].replays == (Replay(0, 1), Replay(1, 1))
+
+
+def test_prefill_leaves_a_step_to_decode(tmp_path):
+    trace = load(save(tmp_path, arrays()))
+    assert trace.prefilled(39, 100).steps == 2
+    with pytest.raises(WorkloadError, match="--prefill 40: must be below the 40 tokens"):
+        trace.prefilled(40, 100)
 
 
 def _set(array, place, value):
