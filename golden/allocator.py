@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 from enum import IntEnum
 
-from golden.events import RefusalKind
+from golden.events import PrefetchDrop, RefusalKind
 from golden.metadata import SlotKind
 from golden.mismatch import Mismatch
 from golden.mode import Mode
@@ -32,7 +32,7 @@ class Action(IntEnum):
     BYPASS = 2
     #: nothing, until a demotion ends or the state changes otherwise
     WAIT = 3
-    #: nothing ever: the write is answered UNWRITABLE
+    #: nothing ever: the write is answered UNWRITABLE, the prefetch is given up for the reason `drop`
     DROP = 4
 
 
@@ -41,6 +41,7 @@ class Decision:
     action: Action
     frame: int | None = None
     victim: Victim | None = None
+    drop: PrefetchDrop | None = None
 
 
 class Pool:
@@ -176,6 +177,25 @@ class Allocator:
             return Decision(Action.WAIT)
         if not write and bypass_below is not None and bypass_below < victim.key:
             return Decision(Action.BYPASS, victim=victim)
+        return Decision(Action.VICTIM, victim=victim)
+
+    def decide_prefetch(self, head, *, own_key, find, may_demote):
+        """What a block of `head` gets next that nobody waits for: FRAME, VICTIM or DROP.
+
+        `own_key`: its key, or None if it was never scored; then nothing leaves for it. `may_demote`: a demotion slot is
+        free, and flash can be written. It takes no reserve frame, so without another one it needs no victim either.
+        """
+        pool = self.pool_of(head)
+        if pool.free_frames <= self._config.reserve_frames:
+            return Decision(Action.DROP, drop=PrefetchDrop.NO_FRAME)
+        domain = self.domain(head)
+        if domain is None:
+            return Decision(Action.FRAME, frame=pool.next_frame)
+        victim = find(domain)
+        if victim is None or victim.waived or not may_demote:
+            return Decision(Action.DROP, drop=PrefetchDrop.NO_FRAME)
+        if own_key is None or own_key < victim.key:
+            return Decision(Action.DROP, drop=PrefetchDrop.NOT_WORTH)
         return Decision(Action.VICTIM, victim=victim)
 
     # Commands ---------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ What comes from outside (requests, completions, register writes) is taken from t
 """
 
 from collections import Counter
+from functools import cache
 
 from golden.allocator import Allocator, BypassSlots
 from golden.events import SEQUENCE_BITS, EngineKind, Lane
@@ -17,6 +18,7 @@ from golden.mismatch import Mismatch
 from golden.misses import Misses, Request
 from golden.note_rules import NoteRules
 from golden.page_tags import PageTags
+from golden.prefetch import Prefetcher
 from golden.registers import Registers
 from golden.score import key
 from golden.slot_record import slot_of, slot_record
@@ -49,7 +51,7 @@ class Endpoint:
         The step counter.
     table : dict of (head, block) -> Entry
         The blocks that a slot has changed so far.
-    registers, allocator, bypass_slots, misses, migration, hint_line, page_tags
+    registers, allocator, bypass_slots, misses, migration, hint_line, page_tags, prefetcher
         The engines' parts of the state.
     counters : list of HeadCounters, one a head
     bypasses, victims, waived : int
@@ -72,6 +74,8 @@ class Endpoint:
         self.migration = Migration(config)
         self.hint_line = HintLine(self)
         self.page_tags = PageTags(config)
+        self.prefetcher = Prefetcher(config)
+        self._depth_overtaken = 0
         self.counters = [HeadCounters() for _ in range(config.heads)]
         self.bypasses = self.victims = self.waived = 0
         self.leaving = None
@@ -80,6 +84,7 @@ class Endpoint:
         self._sequence = 0
         self._slot_rules = SlotRules(self)
         self._note_rules = NoteRules(self)
+        self._set_prefetcher()
 
     @property
     def policy(self):
@@ -134,7 +139,11 @@ class Endpoint:
 
     def note(self, kind, record):
         """Follow an engine note, a dict of all its fields."""
+        if kind == EngineKind.CSR_WRITE:
+            self._depth_overtaken = max(self._depth_overtaken, self.policy.prefetch_depth)
         self._note_rules.follow(kind, record)
+        if kind == EngineKind.CSR_WRITE:
+            self._set_prefetcher()
 
     def finish(self):
         """After the last record of a drained endpoint: raises `Mismatch` for the first thing that is still owed."""
@@ -142,6 +151,7 @@ class Endpoint:
         if self.leaving is not None:
             owed.append((*self.leaving, "DEMOTE"))
         owed.extend(self.hint_line.owed())
+        owed.extend(self.prefetcher.owed())
         owed.extend((0, 0, f"ERROR {kind.name}") for kind, count in self.errors_owed.items() if count)
         for head, block, what in owed:
             raise Mismatch("owed", what, "nothing").locate(
@@ -189,40 +199,57 @@ class Endpoint:
             self._had_blocks.add(head)
         if result.outcome in (Outcome.MISS, Outcome.FIRST_WRITE):
             self.misses.missed(where, Request(kind, slot.tag, slot.line, self.now, result.touch))
+        self.prefetcher.observe(slot, before, result, now=self.now, policy=self.policy, decode=True)
 
     # Decisions --------------------------------------------------------------------------------------------------------
 
     def decide(self, where, write):
         """What the missed block (head, block) gets next, for a write or for a read (`golden.allocator.Decision`)."""
         head, block = where
-        found = {}
-
-        def find(domain):
-            if domain not in found:
-                found[domain] = self._search.find(
-                    self.allocator.heads_of(domain, head),
-                    now=self.now,
-                    policy=self.policy,
-                    in_migration=(*self.misses.open, *self.migration.demotions),
-                    protect=self.policy.protect and domain != Domain.ANY,
-                )
-            return found[domain]
-
         own_key = self.key_of(self.entry(head, block)) if self.policy.bypass and not write else None
         return self.allocator.decide(
             head,
             write=write,
             bypass_below=own_key,
-            find=find,
+            find=self._finder(head),
             demoting=bool(self.migration.demotions),
             unwritable=self.migration.unwritable,
         )
 
+    def decide_prefetch(self, where):
+        """What a miss opened by a prefetch gets next, while nobody waits for it."""
+        head, block = where
+        entry = self.entry(head, block)
+        return self.allocator.decide_prefetch(
+            head,
+            own_key=self.key_of(entry) if entry.ema else None,
+            find=self._finder(head),
+            may_demote=self.migration.may_demote() and not self.migration.unwritable,
+        )
+
+    def _finder(self, head):
+        """A function from a domain to the victim in it, for a missed block of `head`; it searches once a domain."""
+
+        @cache
+        def find(domain):
+            return self._search.find(
+                self.allocator.heads_of(domain, head),
+                now=self.now,
+                policy=self.policy,
+                in_migration=(*self.misses.open, *self.migration.demotions),
+                protect=self.policy.protect and domain != Domain.ANY,
+            )
+
+        return find
+
     def remembered(self, where):
         """The bypass slot that serves the reads waiting for a block without a new decision, or None.
 
-        It was decided in this step, and none of the reads is a touch.
+        It was decided in this step, and none of the reads is a touch. A miss opened by a prefetch has no such memory.
         """
+        miss = self.misses.open.get(where)
+        if miss is not None and miss.prefetch is not None:
+            return None
         held = self.bypass_slots.holding(where)
         if held is None or not held.loaded or held.step != self.now:
             return None
@@ -233,6 +260,30 @@ class Endpoint:
     def wants_frame(self, where, write):
         """Whether an open miss still needs a decision for its waiting writes, or for its reads."""
         miss = self.misses.open[where]
-        if miss.frame is not None or not self.misses.waits(where, write):
+        if miss.unchecked or miss.given_up or miss.frame is not None or not self.misses.waits(where, write):
             return False
         return write or (miss.bypass is None and self.remembered(where) is None)
+
+    def wants_prefetch(self, where):
+        """Whether a block's open miss needs a decision for its prefetch: nobody waits for it, and it has no frame."""
+        miss = self.misses.open.get(where)
+        if miss is None or miss.prefetch is None or miss.unchecked or miss.given_up:
+            return False
+        return miss.frame is None and miss.bypass is None and where not in self.misses.waiting
+
+    # Prefetches -------------------------------------------------------------------------------------------------------
+
+    @property
+    def prefetch_depth(self):
+        """Misses and demotions that keep a prefetch from beginning: PREFETCH.DEPTH.
+
+        A MISS_OPEN that was on its way when the register was written still goes by the value before.
+        """
+        return max(self._depth_overtaken, self.policy.prefetch_depth)
+
+    def prefetch_opened(self):
+        """MISS_OPEN of a prefetch: the next one knows the register as it is."""
+        self._depth_overtaken = 0
+
+    def _set_prefetcher(self):
+        self.prefetcher.set_registers(self.registers.streams, self.policy)

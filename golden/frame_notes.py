@@ -7,6 +7,9 @@ from golden.mismatch import Mismatch
 
 __all__ = ["FrameNotes"]
 
+#: what MISS_OPEN says of a miss that no request has opened
+_BY_PREFETCH = 2
+
 
 class FrameNotes:
     """Follows the notes of misses and demotions; `rules` has the method of each kind.
@@ -31,9 +34,23 @@ class FrameNotes:
         }
 
     def _miss_open(self, record):
-        if record["aux"] > 1:
-            raise Mismatch("aux", "0 or 1", record["aux"])
-        self._endpoint.misses.opened((record["head"], record["block"]), bool(record["aux"]))
+        where, by = (record["head"], record["block"]), record["aux"]
+        if by == _BY_PREFETCH:
+            self._prefetch_open(where)
+        elif by > _BY_PREFETCH:
+            raise Mismatch("aux", "0, 1 or 2", by)
+        else:
+            self._endpoint.misses.opened(where, bool(by))
+
+    def _prefetch_open(self, where):
+        endpoint = self._endpoint
+        first = endpoint.prefetcher.first()
+        endpoint.prefetcher.take(where)
+        if len(endpoint.misses.open) + len(endpoint.migration.demotions) >= endpoint.prefetch_depth:
+            limit = f"fewer than {endpoint.prefetch_depth} misses and demotions"
+            raise Mismatch("kind", f"{limit} before a prefetch begins", "MISS_OPEN")
+        endpoint.misses.opened_by_prefetch(where, first[1])
+        endpoint.prefetch_opened()
 
     def _miss_close(self, record):
         self._endpoint.misses.closed((record["head"], record["block"]))
@@ -45,12 +62,19 @@ class FrameNotes:
             raise Mismatch("kind", SlotKind.DEMOTE.name, EngineKind.VICTIM.name)
         if not endpoint.migration.may_demote():
             raise Mismatch("kind", f"at most {endpoint.config.demotion_slots} demotions", EngineKind.VICTIM.name)
-        misses = [
-            where for where in endpoint.misses.open if where[0] == requester and endpoint.wants_frame(where, write)
+        decisions = [
+            endpoint.decide(where, write)
+            for where in endpoint.misses.open
+            if where[0] == requester and endpoint.wants_frame(where, write)
         ]
-        if not misses:
+        if not write:
+            decisions += [
+                endpoint.decide_prefetch(where)
+                for where in endpoint.misses.open
+                if where[0] == requester and endpoint.wants_prefetch(where)
+            ]
+        if not decisions:
             raise Mismatch("aux", "head and kind of a miss that needs a frame", record["aux"])
-        decisions = [endpoint.decide(where, write) for where in misses]
         decision = next((decision for decision in decisions if decision.action == Action.VICTIM), None)
         if decision is None:
             raise Mismatch("kind", decisions[0].action.name, EngineKind.VICTIM.name)

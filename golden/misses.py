@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from golden.events import PrefetchSource
 from golden.metadata import SlotKind
 from golden.mismatch import Mismatch
 
@@ -28,9 +29,16 @@ class Request:
 
 @dataclass(slots=True)
 class Miss:
-    """An open miss: what it has obtained so far. `write`: a write opened it."""
+    """An open miss: what it has obtained so far.
+
+    `write`: a write opened it; `prefetch`: a prefetch of this source did.
+    """
 
     write: bool
+    prefetch: PrefetchSource | None = None
+    #: of a prefetch: its PREFETCH slot comes next; it comes to nothing, and MISS_CLOSE comes next
+    unchecked: bool = False
+    given_up: bool = False
     #: the block's frame, once PROMOTE or ALLOCATE has committed
     frame: int | None = None
     #: the bypass slot that the block is read through, and whether that was decided for this miss
@@ -38,8 +46,9 @@ class Miss:
     decided: bool = False
     #: tag of the page read in progress
     page_tag: int | None = None
-    #: the page has arrived in `frame`
+    #: the page has arrived in `frame`, and FILL has committed since
     page_read: bool = False
+    filled: bool = False
     #: requests replayed or answered
     served: int = 0
 
@@ -49,6 +58,8 @@ class Misses:
 
     A request waits from its slot's commit; its block's miss may be open already. A miss closes when the miss engine has
     served all it knows of: a request that committed just before waits for the next miss of the block.
+
+    A prefetch opens a miss that nobody waits for. As soon as a request does, it is a miss of demand like any other.
     """
 
     def __init__(self, config):
@@ -68,27 +79,61 @@ class Misses:
         slots = self._config.miss_slots
         if len(self.open) >= slots:
             raise Mismatch("kind", f"at most {slots} open misses", "MISS_OPEN")
-        slots -= self._config.miss_slots_for_writes
-        if not write and sum(not miss.write for miss in self.open.values()) >= slots:
-            raise Mismatch("kind", f"at most {slots} misses opened by reads", "MISS_OPEN")
+        if not write and self._not_by_writes >= self._slots_for_reads:
+            raise Mismatch("kind", f"at most {self._slots_for_reads} misses opened by reads", "MISS_OPEN")
         self.open[where] = Miss(write)
+
+    def opened_by_prefetch(self, where, source):
+        """MISS_OPEN of a prefetch, which leaves a miss slot to reads."""
+        if where in self.open:
+            raise Mismatch("kind", "PREFETCH_DROPPED MISSED", "MISS_OPEN")
+        slots = self._config.prefetch_slots
+        if sum(miss.prefetch is not None for miss in self.open.values()) >= slots:
+            raise Mismatch("kind", f"at most {slots} misses opened by prefetches", "MISS_OPEN")
+        slots = self._slots_for_reads - 1
+        if self._not_by_writes >= slots:
+            raise Mismatch("kind", f"a prefetch only while fewer than {slots} misses are not of writes", "MISS_OPEN")
+        self.open[where] = Miss(write=False, prefetch=source, unchecked=True)
+
+    def checked(self, where, cold):
+        """PREFETCH: the block of a prefetch is cold, or there is nothing to fetch."""
+        miss = self.open.get(where)
+        if miss is None or not miss.unchecked:
+            raise Mismatch("kind", "MISS_OPEN of a prefetch", "PREFETCH")
+        miss.unchecked, miss.given_up = False, not cold
 
     def closed(self, where):
         """MISS_CLOSE."""
-        miss = self.of(where)
+        miss = self.open.get(where)
+        if miss is None or not miss.given_up:
+            miss = self.of(where)
         if miss.page_tag is not None:
             raise Mismatch("kind", "PAGE_READ_DONE before the miss closes", "MISS_CLOSE")
-        if not miss.served:
+        ended = miss.given_up or (miss.prefetch is not None and miss.filled)
+        if not miss.served and not ended:
             raise Mismatch("kind", "a replay before the miss closes", "MISS_CLOSE")
         if miss.bypass is not None:
             miss.bypass.busy = False
         del self.open[where]
 
     def of(self, where):
-        """The open miss of a block."""
+        """The open miss of a block, which has more to come than its PREFETCH or its end."""
         if where not in self.open:
             raise Mismatch("block", "a block with an open miss", where[1])
-        return self.open[where]
+        miss = self.open[where]
+        if miss.unchecked or miss.given_up:
+            next_kind = "PREFETCH" if miss.unchecked else "MISS_CLOSE"
+            raise Mismatch("kind", f"{next_kind} of this block's miss", "something else of it")
+        return miss
+
+    @property
+    def _slots_for_reads(self):
+        return self._config.miss_slots - self._config.miss_slots_for_writes
+
+    @property
+    def _not_by_writes(self):
+        """Open misses that no write has opened."""
+        return sum(not miss.write for miss in self.open.values())
 
     def waits(self, where, write):
         """Whether a write, or a read, waits for the block."""

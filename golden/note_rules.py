@@ -4,6 +4,7 @@ from golden.command_notes import CommandNotes
 from golden.events import EngineKind, ErrorKind, Lane, record_fields
 from golden.frame_notes import FrameNotes
 from golden.mismatch import Mismatch
+from golden.prefetch_notes import PrefetchNotes
 
 __all__ = ["NoteRules"]
 
@@ -26,6 +27,8 @@ _FIELDS = {
     EngineKind.ERROR: ("key", "aux"),
     EngineKind.QUOTA: ("head", "key", "aux"),
     EngineKind.POOL: ("key", "aux"),
+    EngineKind.PREFETCH_QUEUED: ("head", "block", "aux"),
+    EngineKind.PREFETCH_DROPPED: ("head", "block", "aux"),
 }
 
 
@@ -47,6 +50,7 @@ class NoteRules:
             EngineKind.ERROR: self._error,
             **FrameNotes(endpoint).rules,
             **CommandNotes(endpoint).rules,
+            **PrefetchNotes(endpoint).rules,
         }
 
     def follow(self, kind, record):

@@ -35,6 +35,7 @@ class SlotRules:
             SlotKind.EVICT: self._demotion_ends,
             SlotKind.RESTORE: self._demotion_ends,
             SlotKind.PIN: self._pin,
+            SlotKind.PREFETCH: self._prefetch,
         }
 
     def follow(self, slot, where, before, result):
@@ -100,6 +101,8 @@ class SlotRules:
         if slot.frame != held.frame:
             raise Mismatch("frame", held.frame, slot.frame)
         if not (miss.decided and miss.bypass is held):
+            if miss.prefetch is not None:
+                raise Mismatch("kind", EngineKind.BYPASS.name, slot.kind.name)
             requests = endpoint.misses.waiting.get(where, ())
             if not any(
                 request.tag == slot.tag and not request.touch and held.step in (request.step, endpoint.now)
@@ -112,13 +115,16 @@ class SlotRules:
 
     def _admit(self, slot, where, before, result):
         """PROMOTE, ALLOCATE."""
-        if slot.value:
-            raise Mismatch("value", 0, slot.value)
         endpoint = self._endpoint
+        for_nobody = endpoint.wants_prefetch(where)
+        if slot.value != for_nobody:
+            raise Mismatch("value", int(for_nobody), slot.value)
         miss = endpoint.misses.of(where)
         if result.outcome != Outcome.DONE or miss.page_tag is not None:
             raise Mismatch("kind", f"no frame for a block that is {before.state.name}", slot.kind.name)
         decisions = [endpoint.decide(where, write) for write in (False, True) if endpoint.wants_frame(where, write)]
+        if for_nobody:
+            decisions.append(endpoint.decide_prefetch(where))
         if not any(decision.action == Action.FRAME for decision in decisions):
             raise Mismatch("kind", " or ".join(d.action.name for d in decisions) or "no frame", slot.kind.name)
         miss.frame = slot.frame
@@ -126,8 +132,13 @@ class SlotRules:
         endpoint.bypass_slots.forget(where)
 
     def _fill(self, slot, where, before, result):
-        if not self._endpoint.misses.of(where).page_read:
+        miss = self._endpoint.misses.of(where)
+        if not miss.page_read:
             raise Mismatch("kind", EngineKind.PAGE_READ_DONE.name, slot.kind.name)
+        miss.filled = True
+
+    def _prefetch(self, slot, where, before, result):
+        self._endpoint.misses.checked(where, cold=result.outcome == Outcome.DONE)
 
     # Slots of a demotion ----------------------------------------------------------------------------------------------
 

@@ -16,6 +16,9 @@ _TAG_MASK = 0xFFFF
 class Standalone:
     """Drives an `Endpoint` with requests in zero time: misses and demotions end before the next request comes.
 
+    So do prefetches, where they are switched on: each begins as soon as it is asked for, after the request, hint line
+    or register write that did.
+
     `on_record(lane, record)`, if given, receives every record as a dict that `golden.events.pack` takes; the same
     records pass `Endpoint.check`.
     """
@@ -75,6 +78,7 @@ class Standalone:
     def write_register(self, name, **fields):
         """Write a policy register, as in `write_register("POLICY", PRIORITY=2)`; fields that are not given become 0."""
         self._note(EngineKind.CSR_WRITE, key=csr.address(name), aux=csr.pack(name, **fields))
+        self._prefetch()
 
     # Records ----------------------------------------------------------------------------------------------------------
 
@@ -118,7 +122,9 @@ class Standalone:
         if outcome == Outcome.HINT_DONE:
             for block, score in entries:
                 self._slot(Slot(SlotKind.HINT, rwd=True, tag=tag, head=head, block=block, value=score))
-        return self._slot(Slot(SlotKind.ANSWER, rwd=True, tag=tag, head=head, value=step & 0xFFFF, outcome=outcome))
+        self._slot(Slot(SlotKind.ANSWER, rwd=True, tag=tag, head=head, value=step & 0xFFFF, outcome=outcome))
+        self._prefetch()
+        return outcome
 
     def _access(self, slot):
         outcome = self._slot(slot)
@@ -126,6 +132,7 @@ class Standalone:
             self._note(EngineKind.MISS_OPEN, head=slot.head, block=slot.block, aux=slot.rwd)
             self._resolve(slot)
             self._note(EngineKind.MISS_CLOSE, head=slot.head, block=slot.block)
+        self._prefetch()
         return outcome
 
     def _resolve(self, request):
@@ -155,11 +162,41 @@ class Standalone:
     def _again(request, kind, frame=0):
         return Slot(kind, request.rwd, request.tag, request.head, request.block, request.line, frame=frame)
 
-    def _admit(self, head, block, frame):
+    def _prefetch(self):
+        """Whatever is asked for is fetched ahead at once."""
+        endpoint, prefetcher = self.endpoint, self.endpoint.prefetcher
+        while candidate := prefetcher.candidate(lambda where: endpoint.entry(*where)):
+            (head, block), source = candidate
+            drop = prefetcher.verdict(*candidate)
+            if drop is None:
+                self._note(EngineKind.PREFETCH_QUEUED, head=head, block=block, aux=source)
+            else:
+                self._note(EngineKind.PREFETCH_DROPPED, head=head, block=block, aux=source | drop << 8)
+            while endpoint.policy.prefetch_depth and (first := prefetcher.first()):
+                self._fetch(*first)
+
+    def _fetch(self, where, source):
+        """The prefetch whose turn it is."""
+        endpoint, (head, block) = self.endpoint, where
+        self._note(EngineKind.MISS_OPEN, head=head, block=block, aux=2)
+        is_cold = self._slot(Slot(SlotKind.PREFETCH, head=head, block=block)) == Outcome.DONE
+        while is_cold:
+            decision = endpoint.decide_prefetch(where)
+            if decision.action == Action.VICTIM:
+                self._demote(head, decision.victim, write=False)
+                continue
+            if decision.action == Action.FRAME:
+                self._admit(head, block, decision.frame, value=1)
+            else:
+                self._note(EngineKind.PREFETCH_DROPPED, head=head, block=block, aux=source | decision.drop << 8)
+            break
+        self._note(EngineKind.MISS_CLOSE, head=head, block=block)
+
+    def _admit(self, head, block, frame, value=0):
         if self.endpoint.entry(head, block).state == State.ABSENT:
             self._slot(Slot(SlotKind.ALLOCATE, head=head, block=block, frame=frame))
             return
-        self._slot(Slot(SlotKind.PROMOTE, head=head, block=block, frame=frame))
+        self._slot(Slot(SlotKind.PROMOTE, head=head, block=block, frame=frame, value=value))
         self._read_page(head, block, frame)
         self._slot(Slot(SlotKind.FILL, head=head, block=block))
 
