@@ -1,10 +1,12 @@
 """The victim engine: which block leaves next, exactly."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.config import ConfigError
+from golden.metadata import SlotKind, State
+from golden.mode import Mode
 from golden.policy import Priority
 from hw import layouts
 from hw.layouts import Domain
@@ -20,7 +22,7 @@ __all__ = ["VictimEngine"]
 class _Work:
     """The signals that the engine's states share."""
 
-    def __init__(self, config, *, queues, sweep, tournament):
+    def __init__(self, config, *, queues, sweep, tournaments):
         rank = rank_layout(config)
         candidate = data.StructLayout({"rank": rank, "head": config.head_bits})
         self.command = queues.command
@@ -28,16 +30,18 @@ class _Work:
         self.sweep, self.peek, self.sight = sweep, sweep.peek, sweep.sight
         #: what the last scan or sweep found
         self.found = sweep.result
-        self.root = tournament.root
+        #: the best head of each pool
+        self.roots = [tournament.root for tournament in tournaments]
         #: something that has happened has not reached the root
         self.busy = Signal()
         #: the root may still be that of before the last repair; counts down
-        self.settle_clocks = 3 + tournament.latency
+        self.settle_clocks = 3 + tournaments[0].latency
         self.settling = Signal(range(self.settle_clocks + 1))
         self.is_product = Signal()
 
-        #: the request, and whether one is open
+        #: the request, the pool of its head, and whether one is open
         self.asked = Signal(layouts.victim_request(config))
+        self.mode = Signal()
         self.is_open = Signal()
         #: the head that is looked at, as its record was read
         self.target = Signal(config.head_bits)
@@ -66,10 +70,13 @@ class VictimEngine(wiring.Component):
     """Answers each request with the first block to leave of a domain, as `golden/victim.py` finds it by brute force.
 
     Two levels. Each head has a record (`hw.queues`): a lower bound of the rank of its best block, which every commit
-    keeps true, and whether it is exact. A tournament over the heads' bounds names the head to look at: if its bound is
-    exact, its block is the victim, and no other head need be looked at. Else the head is repaired: a scan of its queue
-    makes its bound exact, or if the queue does not reach far enough a sweep of all its blocks, which also refills the
-    queue. Between requests the head at the tournament's root is repaired in the background.
+    keeps true, and whether it is exact. A tournament over the bounds of a pool's heads names the head to look at: if
+    its bound is exact, its block is the victim, and no other head need be looked at. Else the head is repaired: a scan
+    of its queue makes its bound exact, or if the queue does not reach far enough a sweep of all its blocks, which also
+    refills the queue. Between requests the heads at the tournaments' roots are repaired in the background.
+
+    There is a tournament for each mode. A head without a bound stands in both, else it stands in that of its mode: so
+    a head that never had a block may change its mode at once.
 
     What has no bound is searched head by head: announcements waived (by scans, skipping heads whose floor is behind the
     best so far), and `product`, whose keys change with time (by sweeps).
@@ -90,6 +97,9 @@ class VictimEngine(wiring.Component):
         Change only while the pipeline is idle.
     above_min : In(heads)
         Bit h: head h holds more than its minimum quota.
+    modes : In(heads)
+        The mode of each head. It changes only while the pipeline is held and no request is open, and only of heads
+        that never had a block since reset.
     table : Out(TableRead)
     migrating_index : Out(index)
     migrating : In(1)
@@ -115,6 +125,7 @@ class VictimEngine(wiring.Component):
                 "now": In(config.step_bits),
                 "policy": In(layouts.policy_layout()),
                 "above_min": In(config.heads),
+                "modes": In(config.heads),
                 "table": Out(layouts.TableRead(config)),
                 "migrating_index": Out(config.index_bits),
                 "migrating": In(1),
@@ -131,25 +142,37 @@ class VictimEngine(wiring.Component):
         m.submodules.ranked = ranked = RankedCommits(config=config)
         m.submodules.refresh = refresh = Refresh(config=config)
         m.submodules.queues = queues = Queues(config=config)
-        m.submodules.tournament = tournament = Tournament(config=config)
         m.submodules.sweep = sweep = Sweep(config=config)
+        tournaments = [Tournament(config=config) for _ in Mode]
+        for mode, tournament in zip(Mode, tournaments, strict=True):
+            m.submodules[f"tournament_{mode.name.lower()}"] = tournament
+            is_its = self.modes.bit_select(queues.leaf.head, 1) == mode
+            m.d.comb += [
+                tournament.leaf_valid.eq(queues.leaf_valid & (queues.leaf.rank.none | is_its)),
+                tournament.leaf.eq(queues.leaf),
+            ]
 
-        # Before the first commit no block is warm, and there is nothing to forget.
-        inhabited = Signal()
-        with m.If(self.commit.valid):
-            m.d.sync += inhabited.eq(1)
+        # Of a head that never had a block there is nothing to forget: all that is known of it is that it has none.
+        inhabited = Signal(config.heads)
+        inhabits, inhabitant = Signal(), Signal(config.head_bits)
+        now_inhabited = Signal(config.heads)
+        is_block = self.commit.valid & (self.commit.slot.kind != SlotKind.ANSWER)
+        m.d.sync += [
+            inhabits.eq(is_block & (self.commit.after.state != State.ABSENT)),
+            inhabitant.eq(self.commit.slot.head),
+            inhabited.eq(now_inhabited),
+        ]
+        m.d.comb += now_inhabited.eq(inhabited | (inhabits << inhabitant))
         m.d.comb += [
             ranked.commit.eq(self.commit),
             ranked.now.eq(self.now),
             ranked.policy.eq(self.policy),
-            refresh.forget.eq(self.rebuild & inhabited),
+            refresh.forget.eq(Mux(self.rebuild, now_inhabited, 0)),
             refresh.expired.eq(ranked.expired),
             refresh.ended_valid.eq(self.migration_ended.valid),
             refresh.ended_head.eq(self.migration_ended.head),
             refresh.above_min.eq(self.above_min),
             queues.event.eq(ranked.event),
-            tournament.leaf_valid.eq(queues.leaf_valid),
-            tournament.leaf.eq(queues.leaf),
             sweep.now.eq(self.now),
             sweep.policy.eq(self.policy),
             self.migrating_index.eq(sweep.migrating_index),
@@ -165,9 +188,9 @@ class VictimEngine(wiring.Component):
         wiring.connect(m, sweep.table, wiring.flipped(self.table))
 
         # Every part is busy until the next one is, so nothing is between them when none is.
-        w = _Work(config, queues=queues, sweep=sweep, tournament=tournament)
+        w = _Work(config, queues=queues, sweep=sweep, tournaments=tournaments)
         m.d.comb += [
-            w.busy.eq(ranked.busy | refresh.busy | queues.busy | tournament.busy),
+            w.busy.eq(ranked.busy | refresh.busy | queues.busy | Cat(each.busy for each in tournaments).any()),
             w.is_product.eq(self.policy.priority == Priority.PRODUCT),
         ]
         with m.If(w.settling != 0):
@@ -191,16 +214,21 @@ class VictimEngine(wiring.Component):
             m.d.sync += [w.searching.eq(0), w.asked.eq(request), w.is_open.eq(self.request.valid)]
             with m.If(self.request.valid):
                 m.d.comb += [w.peek.key.eq(1), w.peek.head.eq(request.head), w.peek.block.eq(request.block)]
+                m.d.sync += w.mode.eq(self.modes.bit_select(request.head, 1))
                 m.next = "CHECK"
-            with m.Elif(~w.root.exact & (w.settling == 0) & ~w.is_product):
-                m.d.sync += w.target.eq(w.root.head)
-                m.next = "LOOK"
+            for root in w.roots:
+                with m.Elif(~root.exact & (w.settling == 0) & ~w.is_product):
+                    m.d.sync += w.target.eq(root.head)
+                    m.next = "LOOK"
 
         # A request starts here, and comes back after each repair.
         with m.State("CHECK"):
             m.d.sync += [w.searching.eq(0), w.waived.eq(0)]
             with m.If(~w.busy):
-                m.d.sync += [w.target.eq(w.asked.head), w.chosen.eq(w.root)]
+                m.d.sync += [
+                    w.target.eq(w.asked.head),
+                    w.chosen.eq(Mux(w.mode, w.roots[Mode.MXINT8].as_value(), w.roots[Mode.EXACT].as_value())),
+                ]
                 with m.If(w.is_product | (w.asked.domain == Domain.ANY)):
                     m.next = "SEARCH"
                 with m.Elif((w.asked.domain == Domain.SHARED) & own_is_shared):
@@ -217,9 +245,10 @@ class VictimEngine(wiring.Component):
             with m.If(w.queue_record_valid):
                 m.next = "COMPARE"
         with m.State("COMPARE"):
-            ahead = is_before(w.record.bound, w.root.rank, across_heads=True)
-            behind = is_before(w.root.rank, w.record.bound, across_heads=True)
-            with m.If((w.asked.domain == Domain.OWN) | ahead | (~behind & (w.asked.head < w.root.head))):
+            # Until here the root has been chosen.
+            ahead = is_before(w.record.bound, w.chosen.rank, across_heads=True)
+            behind = is_before(w.chosen.rank, w.record.bound, across_heads=True)
+            with m.If((w.asked.domain == Domain.OWN) | ahead | (~behind & (w.asked.head < w.chosen.head))):
                 m.d.sync += [
                     w.chosen.head.eq(w.asked.head),
                     w.chosen.rank.eq(w.record.bound),
@@ -308,9 +337,9 @@ class VictimEngine(wiring.Component):
     def _search_states(self, m, w):
         """Look at every head of the domain."""
         asked, best, best_waived = w.asked, w.best, w.best_waived
-        in_domain = (
-            (asked.domain != Domain.SHARED) | (w.target == asked.head) | self.above_min.bit_select(w.target, 1).any()
-        )
+        in_pool = self.modes.bit_select(w.target, 1) == w.mode
+        may_lose = (asked.domain != Domain.SHARED) | self.above_min.bit_select(w.target, 1).any()
+        in_domain = (w.target == asked.head) | (in_pool & may_lose)
         nothing = beyond(self._config)
 
         with m.State("SEARCH"):

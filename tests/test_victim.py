@@ -9,6 +9,7 @@ from amaranth.hdl import ResetInserter, Signal
 
 from golden.config import ConfigError, preset
 from golden.metadata import FLAGS, Entry, Slot, SlotKind, State, commit
+from golden.mode import Mode
 from golden.policy import Policy, Priority, ScoreSource, alpha_code, lambda_of
 from golden.score import key
 from golden.victim import Domain, VictimSearch
@@ -34,8 +35,9 @@ def _packer(layout):
 class Bench:
     """A metadata table in Python, whose every change is shown to the engine as a commit; the golden search follows."""
 
-    def __init__(self, config, policy, seed):
+    def __init__(self, config, policy, seed, modes=None):
         print(f"seed {seed}")
+        self.modes = [Mode.EXACT] * config.heads if modes is None else list(modes)
         self.config, self.policy, self.random = config, policy, random.Random(seed)
         self.dut = VictimEngine(config=config)
         self.reset = Signal()
@@ -58,6 +60,21 @@ class Bench:
         self.ctx = ctx
         self.set_policy(self.policy)
         ctx.set(self.dut.above_min, self.above_min)
+        self.set_modes(self.modes)
+
+    def set_modes(self, modes):
+        self.modes = list(modes)
+        self.ctx.set(self.dut.modes, sum(mode << head for head, mode in enumerate(modes)))
+
+    def change_a_mode(self):
+        """Give a head that never had a block since reset a random mode, if there is one."""
+        inhabited = {head for (head, _), entry in self.table.items() if entry.state != State.ABSENT}
+        free = sorted(set(range(self.config.heads)) - inhabited)
+        if free:
+            modes = list(self.modes)
+            modes[self.random.choice(free)] = self.random.choice(list(Mode))
+            self.set_modes(modes)
+        return bool(free)
 
     def set_policy(self, policy):
         self.policy = policy
@@ -157,9 +174,10 @@ class Bench:
     def heads_of(self, domain, head):
         if domain == Domain.OWN:
             return [head]
+        pool = [h for h in range(self.config.heads) if self.modes[h] == self.modes[head]]
         if domain == Domain.ANY:
-            return range(self.config.heads)
-        return [h for h in range(self.config.heads) if self.above_min >> h & 1 or h == head]
+            return pool
+        return [h for h in pool if self.above_min >> h & 1 or h == head]
 
     async def request(self, head, domain):
         """Ask, and check the answer."""
@@ -230,10 +248,10 @@ class Bench:
         if kind == SlotKind.EVICT:
             self.migrating.discard(where)
 
-    async def random_life(self, *, requests, events, blocks, rebuilds=(), rebuild=0.0, pause=0.2):
-        """Requests with random events, steps, masks and policies between them."""
+    async def random_life(self, *, requests, events, blocks, rebuilds=(), rebuild=0.0, pause=0.2, warm_up=40):
+        """Requests with random events, steps, masks and policies between them, after `warm_up` clocks."""
         rng = self.random
-        await self.idle(40)
+        await self.idle(warm_up)
         for _ in range(requests):
             for _ in range(rng.randrange(events + 1)):
                 await self.random_event(blocks)
@@ -283,6 +301,46 @@ def test_random_life_is_answered_as_by_brute_force(config, priority):
         blocks = [where for where in blocks if where[1] < 24]
     run(bench, lambda: bench.random_life(requests=requests, events=30 if config is SMALL else 12, blocks=blocks))
     assert sum(victim is not None for _, victim in bench.answers) > requests * 0.8
+
+
+@pytest.mark.parametrize("priority", list(Priority))
+@pytest.mark.parametrize("config", [TINY, ODD], ids=["tiny", "odd"])
+def test_each_pool_has_its_own_victims(config, priority):
+    seed = 200 * config.heads + priority
+    rng = random.Random(seed)
+    bench = Bench(config, policy_of(priority), seed, [rng.choice(list(Mode)) for _ in range(config.heads)])
+    assert len(set(bench.modes)) == 2
+    requests = 60 if priority == Priority.PRODUCT else 200
+    run(bench, lambda: bench.random_life(requests=requests, events=12, blocks=sorted(bench.table)))
+    assert sum(victim is not None for _, victim in bench.answers) > requests * 0.8
+
+
+@pytest.mark.parametrize("priority", [Priority.DECAYED, Priority.PRODUCT])
+def test_a_head_without_blocks_may_change_its_mode(priority):
+    """Heads get their first blocks one after the other; the others change modes, also where keys are rebuilt."""
+    bench = Bench(ODD, policy_of(priority), seed=16)
+    policies = [policy_of(priority, lam=lambda_of(alpha)) for alpha in (0.02, 0.2, 0.5)]
+    changes = 0
+
+    async def life():
+        nonlocal changes
+        for _ in range(6):
+            heads = bench.random.sample(range(ODD.heads), ODD.heads)
+            await bench.idle(40)
+            for count in range(1, ODD.heads + 1):
+                for _ in range(4):
+                    changes += bench.change_a_mode()
+                    # Hints, but no blocks, for the heads whose turn has not come.
+                    for head in heads[count:]:
+                        await bench.slot(SlotKind.HINT, (head, bench.random.randrange(4)), bench.random.getrandbits(16))
+                    blocks = [where for where in sorted(bench.table) if where[0] in heads[:count]]
+                    await bench.random_life(
+                        requests=1, events=12, blocks=blocks, rebuilds=policies, rebuild=0.3, warm_up=0
+                    )
+            await bench.restart()
+
+    run(bench, life)
+    assert changes > 60
 
 
 def test_background_repairs_miss_nothing_that_happens_meanwhile():
