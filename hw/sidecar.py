@@ -10,13 +10,13 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.config import LINE_BYTES, LINES_PER_BLOCK
 from golden.metadata import DataKind
 from golden.mode import Mode
 from golden.sidecar import CLEAR, POISON
 from hw import layouts
 from hw.layouts import LINE_BITS
-from hw.lines_in_flight import place, row_number
+from hw.lines_in_flight import row_number
+from hw.sidecar_rows import SidecarRows, cached_row, sidecar_update
 from hw.transactions import numbered
 
 __all__ = ["SidecarCache", "tracked_op", "sidecar_update", "sidecar_fetch", "sidecar_fetched", "sidecar_write_back",
@@ -30,11 +30,6 @@ WRITE_BACKS = 4
 def tracked_op(config):
     """A data operation with the epoch in which it came (see `Datapath`, drain)."""
     return layouts.layout((*layouts.data_op(config).members.items(), ("epoch", 1)))
-
-
-def sidecar_update(config):
-    """What a line means from now on: `written` and `poisoned` of mode exact, or `scale` of mode mxint8."""
-    return layouts.layout((("valid", 1), ("place", place(config)), ("written", 1), ("poisoned", 1), ("scale", 8)))
 
 
 def sidecar_fetch(config):
@@ -122,7 +117,7 @@ class SidecarCache(wiring.Component):
         # operation on the frame is overtaken. None of them waits for a look-up to come: the users of a set have their
         # rows, or a fetch under way that ends without look-up.
         busy, engine, sibling, finish, ready = (Signal() for _ in range(5))
-        take, take_op, take_engine, take_sibling, take_second = (Signal() for _ in range(5))
+        take, take_op, take_engine, take_sibling, second, take_second = (Signal() for _ in range(6))
         op = Signal(tracked_op(config))
         engine_kind, kind = Signal(kinds), Signal(kinds)
         engine_busy, flush_waits = Signal(), Signal()
@@ -131,11 +126,12 @@ class SidecarCache(wiring.Component):
         m.submodules.lost = lost = SyncFIFO(width=config.row_bits, depth=self._fetches + 1)
         first = self.engine_ops.payload
         m.d.comb += [
-            take_second.eq(finish & engine & row[-1] & ~row[0]),
-            ready.eq((~busy | finish) & ~take_second),
+            second.eq(engine & row[-1] & ~row[0]),
+            take_second.eq(finish & second),
+            ready.eq((~busy | finish) & ~second),
             take_sibling.eq(ready & lost.r_rdy),
             lost.r_en.eq(take_sibling),
-            self.engine_ops.ready.eq(ready & ~engine_busy & ~lost.r_rdy),
+            self.engine_ops.ready.eq(ready & ~lost.r_rdy & ~engine_busy),
             take_engine.eq(self.engine_ops.valid & self.engine_ops.ready),
             self.ops.ready.eq(ready & ~lost.r_rdy & ~take_engine),
             take_op.eq(self.ops.valid & self.ops.ready),
@@ -143,11 +139,12 @@ class SidecarCache(wiring.Component):
             kind.eq(Mux(engine, engine_kind, kinds.POISON)),
             set_.eq(row[:set_bits]),
         ]
-        with m.If(take_second):
+        # Which comes next does not depend on whether one comes.
+        with m.If(second):
             m.d.comb += next_row.eq(row | 1)
         with m.Elif(lost.r_rdy):
             m.d.comb += next_row.eq(lost.r_data)
-        with m.Elif(take_engine):
+        with m.Elif(self.engine_ops.valid & ~engine_busy):
             m.d.comb += next_row.eq(Mux(first.mode, Cat(Const(0, 1), first.frame, Const(1, 1)), first.frame))
         with m.Else():
             m.d.comb += next_row.eq(row_number(self.ops.payload))
@@ -182,51 +179,28 @@ class SidecarCache(wiring.Component):
         ]
         m.d.sync += set_in_use.eq(self.set_in_use)
 
-        # Rows in the cache: one port for their use; another for updates, which read and write the whole row, and for
-        # write-backs when no update needs it.
-        m.submodules.rows = rows = Memory(shape=LINE_BITS, depth=sets, init=[])
-        row_write, use = rows.write_port(), rows.read_port(domain="sync")
-        modify = rows.read_port(domain="sync", transparent_for=(row_write,))
-        updating, read_row, fill, fill_now = (Signal() for _ in range(4))
-        update, update_set = Signal(sidecar_update(config)), Signal(set_bits)
-        fill_set, fill_row, fill_changed = Signal(set_bits), Signal(LINE_BITS), Signal()
-        mask, meaning = Signal(LINE_BITS), Signal(LINE_BITS)
+        # What the rows hold.
+        m.submodules.rows = rows = SidecarRows(config=config)
+        read_row, fill, fill_now, fill_changed = (Signal() for _ in range(4))
+        filling = Signal(cached_row(config))
         m.d.comb += [
-            use.en.eq(self.read_enable),
-            use.addr.eq(self.probe[:set_bits]),
-            self.row.eq(use.data),
-            modify.en.eq(self.update.valid | read_row),
-            modify.addr.eq(Mux(self.update.valid, row_number(self.update.place)[:set_bits], set_)),
-            updating.eq(update.valid),
-            fill_now.eq(fill & ~updating),
-            row_write.en.eq(updating | fill),
+            rows.read_enable.eq(self.read_enable),
+            rows.read_set.eq(self.probe[:set_bits]),
+            self.row.eq(rows.row),
+            rows.update.eq(self.update),
+            rows.copy_enable.eq(read_row),
+            rows.copy_set.eq(set_),
+            rows.fill.valid.eq(fill),
+            rows.fill.payload.eq(filling),
+            fill_now.eq(fill & rows.fill.ready),
         ]
-        m.d.sync += [update.eq(self.update), update_set.eq(row_number(self.update.place))]
-        with m.If(update.place.mode):
-            byte = Const(1) << update.place.line[: (LINE_BYTES - 1).bit_length()]
-            m.d.comb += [
-                mask.eq(Cat(byte[n].replicate(8) for n in range(LINE_BYTES))),
-                meaning.eq(update.scale.replicate(LINE_BYTES)),
-            ]
-        with m.Else():
-            bit = Const(1) << update.place.line
-            m.d.comb += [
-                mask.eq(bit.replicate(2)),
-                meaning.eq(Cat(update[name].replicate(LINES_PER_BLOCK) for name in ("written", "poisoned"))),
-            ]
-        with m.If(updating):
-            m.d.comb += [row_write.addr.eq(update_set), row_write.data.eq(modify.data & ~mask | meaning & mask)]
-        with m.Else():
-            m.d.comb += [row_write.addr.eq(fill_set), row_write.data.eq(fill_row)]
 
         filled = Signal(sets)
-        m.d.comb += filled.eq(fill_now << fill_set)
+        m.d.comb += filled.eq(fill_now << filling.set)
         m.d.sync += [
             valid.eq((valid | Mux(install, here, 0)) & ~Mux(drop, here, 0)),
             present.eq((present | filled) & ~Mux(install, here, 0)),
-            changed.eq(
-                (changed | (updating << update_set) | filled & fill_changed.replicate(sets)) & ~Mux(install, here, 0)
-            ),
+            changed.eq((changed | rows.updated | Mux(fill_changed, filled, 0)) & ~Mux(install, here, 0)),
         ]
 
         # Reads of memory under way. Numbers are used in turn, so that an offered one never changes.
@@ -256,15 +230,15 @@ class SidecarCache(wiring.Component):
         with m.If(own_fill):
             m.d.sync += [
                 fill.eq(1),
-                fill_set.eq(set_),
-                fill_row.eq(Mux(kind == kinds.POISON, self._poison(row), CLEAR)),
+                filling.set.eq(set_),
+                filling.row.eq(Mux(kind == kinds.POISON, self._poison(row), CLEAR)),
                 fill_changed.eq(1),
             ]
         with m.Elif(fetch_ended):
             m.d.sync += [
                 fill.eq(1),
-                fill_set.eq(fetched_row[:set_bits]),
-                fill_row.eq(Mux(fetch_failed, self._poison(fetched_row), self.fetched.payload.row)),
+                filling.set.eq(fetched_row[:set_bits]),
+                filling.row.eq(Mux(fetch_failed, self._poison(fetched_row), self.fetched.payload.row)),
                 fill_changed.eq(fetch_failed),
             ]
 
@@ -324,7 +298,7 @@ class SidecarCache(wiring.Component):
                     m.next = "KEEP"
             with m.State("KEEP"):
                 # An update may need the port again before memory takes the row.
-                m.d.sync += leaving_data.eq(modify.data)
+                m.d.sync += leaving_data.eq(rows.copy)
                 m.next = "WRITE-BACK"
             with m.State("WRITE-BACK"):
                 m.d.comb += self.write_back.valid.eq(~leaving.bit_select(leaving_number, 1))
@@ -354,9 +328,9 @@ class SidecarCache(wiring.Component):
                     m.next = "LOOK"
         m.d.comb += self.looked_up.payload.eq(op)
 
-        with m.If(finish & flush & ~take_second):
+        with m.If(finish & flush & ~second):
             m.d.sync += [flush_waits.eq(1), flushed.eq(row)]
-        with m.If(flush_waits & ~flushed_leaves | finish & engine & ~flush & ~take_second):
+        with m.If(flush_waits & ~flushed_leaves | finish & engine & ~flush & ~second):
             m.d.comb += self.engine_done.eq(1)
             m.d.sync += [engine_busy.eq(0), flush_waits.eq(0)]
         return m

@@ -289,6 +289,31 @@ MUTATIONS = (
         tests=("tests/test_migration.py::test_an_access_cancels_a_demotion_and_nothing_is_freed",),
         why="an ignored EVICT frees nothing",
     ),
+    # Pools
+    Mutation(
+        name="victim-of-the-other-pool",
+        file="hw/victim.py",
+        old="in_domain = (w.target == asked.head) | (in_pool & may_lose)",
+        new="in_domain = (w.target == asked.head) | may_lose",
+        tests=("tests/test_victim.py::test_each_pool_has_its_own_victims[tiny-1]",),
+        why="a frame of the other pool is of no use",
+    ),
+    Mutation(
+        name="one-tournament-for-both-pools",
+        file="hw/victim.py",
+        old="queues.leaf_valid & (queues.leaf.rank.none | is_its)",
+        new="queues.leaf_valid",
+        tests=("tests/test_victim.py::test_each_pool_has_its_own_victims[tiny-0]",),
+        why="the best head of a pool is one of its own",
+    ),
+    Mutation(
+        name="head-without-blocks-stays-in-its-tournament",
+        file="hw/victim.py",
+        old="refresh.forget.eq(Mux(self.rebuild, now_inhabited, 0))",
+        new="refresh.forget.eq(self.rebuild.replicate(config.heads))",
+        tests=("tests/test_victim.py::test_a_head_without_blocks_may_change_its_mode[0]",),
+        why="a head that changes its mode leaves nothing in its old pool",
+    ),
     # Misses and bypass slots
     Mutation(
         name="sidecar-not-cleared",
@@ -466,9 +491,9 @@ MUTATIONS = (
     ),
     Mutation(
         name="former-owners-bytes-readable",
-        file="hw/datapath.py",
-        old="memory.write.payload.strb.eq(contents.be | (~written).replicate(LINE_BYTES))",
-        new="memory.write.payload.strb.eq(contents.be)",
+        file="hw/line_memory.py",
+        old="port.write.payload.strb.eq(write.be | (~write.written).replicate(LINE_BYTES))",
+        new="port.write.payload.strb.eq(write.be)",
         tests=(
             "tests/test_datapath.py::test_the_first_partial_write_zeros_the_other_bytes_and_a_later_one_keeps_them",
         ),
@@ -493,16 +518,17 @@ MUTATIONS = (
     Mutation(
         name="write-completed-before-memory-has-it",
         file="hw/memory_port.py",
-        old="        m.d.comb += self.returned.payload.data.eq(mem.rdata)\n",
-        new="        m.d.comb += self.returned.payload.data.eq(mem.rdata)\n"
-        "        m.submodules.posted = posted = SyncFIFO(width=address.size, depth=64)\n"
+        old="        for channel, answer, half, number in (\n",
+        new="        m.submodules.posted = posted = SyncFIFO(width=address.size, depth=64)\n"
         "        early = address(posted.r_data)\n"
+        "        mem = memory_axi(config).create()\n"
         "        m.d.comb += [\n"
-        "            posted.w_en.eq(aw_fifo.w_en), posted.w_data.eq(aw), mem.bready.eq(1),\n"
-        "            self.confirmed.valid.eq(posted.r_rdy), posted.r_en.eq(self.confirmed.ready),\n"
-        "            self.confirmed.payload.id.eq(early.id[:-1]), self.confirmed.payload.sidecar.eq(early.id[-1]),\n"
-        "            self.confirmed.payload.failed.eq(0),\n"
-        "        ]\n",
+        "            posted.w_en.eq(aw_fifo.w_en), posted.w_data.eq(aw), self.mem.bready.eq(1),\n"
+        "            mem.bvalid.eq(posted.r_rdy), posted.r_en.eq(mem.bready), mem.bid.eq(early.id),\n"
+        "            *(getattr(mem, name).eq(getattr(self.mem, name)) for name in ('rvalid', 'rid', 'rresp', 'rdata')),\n"
+        "            self.mem.rready.eq(mem.rready),\n"
+        "        ]\n"
+        "        for channel, answer, half, number in (\n",
         tests=("tests/test_datapath.py::test_random_operations_answer_as_the_golden_model_says[few lines-reordering]",),
         why="a write is completed when memory has confirmed it",
     ),

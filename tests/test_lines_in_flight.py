@@ -11,8 +11,17 @@ from hw.lines_in_flight import LinesInFlight
 CONFIG = preset("tiny", read_slots=8, write_slots=8, sidecar_cache_lines=4)
 
 
+SETS = CONFIG.sidecar_cache_lines
+
+
 def place(rng):
-    return rng.randrange(6), rng.randrange(2)
+    """(mode, frame, line); few, so that lines and sets meet."""
+    return rng.randrange(2), rng.randrange(4), rng.choice((0, 1, 64))
+
+
+def set_place(ctx, signal, where):
+    for name, value in zip(("mode", "frame", "line"), where, strict=True):
+        ctx.set(signal[name], value)
 
 
 @pytest.mark.parametrize("until_issued", [False, True])
@@ -21,7 +30,7 @@ def test_conflicts_and_sets_in_use_are_those_of_the_operations_in_the_table(seed
     print("seed", seed)
     rng = random.Random(seed)
     dut = LinesInFlight(config=CONFIG, count=8, until_issued=until_issued)
-    # number -> (frame, line): all that entered, and those of them that are issued
+    # number -> place: all that entered, and those of them that are issued
     entered, issued = {}, {}
     seen = {"conflict": set(), "in_use": set()}
 
@@ -36,15 +45,13 @@ def test_conflicts_and_sets_in_use_are_those_of_the_operations_in_the_table(seed
             # As in the datapath, an issue comes with the load of the next candidate.
             load = issue is not None or rng.random() < 0.3
             where, loaded = place(rng), place(rng)
-            set_ = rng.randrange(4)
+            set_ = rng.randrange(SETS)
             for name, number in (("enter", enter), ("issue", issue), ("leave", leave)):
                 ctx.set(dut.__dict__[name].valid, number is not None)
                 ctx.set(dut.__dict__[name].id, number or 0)
-            ctx.set(dut.enter.place.frame, where[0])
-            ctx.set(dut.enter.place.line, where[1])
+            set_place(ctx, dut.enter.place, where)
             ctx.set(dut.load, load)
-            ctx.set(dut.candidate.frame, loaded[0])
-            ctx.set(dut.candidate.line, loaded[1])
+            set_place(ctx, dut.candidate, loaded)
             ctx.set(dut.set, set_)
 
             if candidate is not None:
@@ -52,7 +59,7 @@ def test_conflicts_and_sets_in_use_are_those_of_the_operations_in_the_table(seed
                 assert ctx.get(dut.conflict) == conflict
                 seen["conflict"].add(conflict)
             users = [where for number, where in entered.items() if not (until_issued and number in issued)]
-            in_use = any(frame % 4 == set_ for frame, _ in users)
+            in_use = any(CONFIG.sidecar_row(*user) % SETS == set_ for user in users)
             assert ctx.get(dut.in_use) == in_use
             seen["in_use"].add(in_use)
             await ctx.tick()
