@@ -5,15 +5,18 @@ from dataclasses import replace
 
 import pytest
 
+from golden.address import encode
 from golden.config import preset
 from golden.csr import pack, reset_regions
+from golden.messages import DevLoad
 from golden.policy import Priority, ScoreSource
 from tb.batch import BatchSettings
 from tb.batch import run as run_batch
 from tb.build import SIMULATORS, SimulationFailed, run
 from tb.golden import golden_endpoint
 from tb.random_traffic import random_operations
-from tb.recorded import EVENTS, MESSAGES, Answer, check_data, read_events, read_messages
+from tb.recorded import EVENTS, MESSAGES, Answer, Offer, check_data, read_events, read_messages
+from tb.stimulus import fence_all, read, write
 from tb.tops import batch_top, interactive_top
 
 CONFIG = preset("tiny")
@@ -116,6 +119,27 @@ def test_batch_form_with_pauses_keeps_lock_step_and_data(simulator, tmp_path):
         golden.check(lane, fields)
     golden.finish()
     assert check_data(CONFIG, [REGION], operations(), read_messages(tmp_path / MESSAGES)) > 50
+
+
+@pytest.mark.parametrize("throttle", [False, True])
+def test_a_host_that_throttles_brings_the_endpoint_out_of_severe_overload(throttle, tmp_path):
+    """Slow memory and as many reads as there are slots; the depth counts in the second half of the run."""
+    severe = 24
+    thresholds = pack("DEVLOAD", OPTIMAL=8, MODERATE=16, SEVERE=severe)
+    reads = 3000
+    lines = [encode(CONFIG, REGION, head, 0, line) for head in range(4) for line in range(16)]
+    stimulus = [*(write(line, line) for line in lines), fence_all()]
+    stimulus += [read(lines[number % len(lines)]) for number in range(reads)]
+    given = BatchSettings(registers=[("DEVLOAD", thresholds)], memory_latency=200, throttle=throttle)
+    outcome = run_batch(batch_top("verilator", CONFIG), stimulus, given, tmp_path)
+    depth, depths = 0, []
+    for message in read_messages(tmp_path / MESSAGES):
+        if isinstance(message, Offer) or message.channel == "ndr":
+            depth += 1 if isinstance(message, Offer) else -1
+            depths.append(depth)
+    assert (max(depths[len(depths) // 2 :]) < severe) == throttle
+    share = outcome["loads"][DevLoad.SEVERE] / sum(outcome["loads"])
+    assert share < 0.1 if throttle else share > 0.9
 
 
 def test_lock_step_notices_a_wrong_record(tmp_path):
