@@ -48,8 +48,8 @@ class Migration(wiring.Component):
     commit : In(commit)
     slot_free : Out(1)
         A DEMOTE may be issued. Follows a commit after 1 clock.
-    active : Out(1)
-        A demotion is in progress.
+    active : Out(1), count : Out
+        A demotion is in progress; how many are.
     unwritable : Out(1)
         `flash_failure_limit` page writes failed in a row; stays. Set in the clock of the last one's note.
     lookup_index : In(index), lookup : Out(1)
@@ -71,6 +71,7 @@ class Migration(wiring.Component):
                 "commit": In(layouts.commit(config)),
                 "slot_free": Out(1),
                 "active": Out(1),
+                "count": Out(range(config.demotion_slots + 1)),
                 "unwritable": Out(1),
                 "lookup_index": In(config.index_bits),
                 "lookup": Out(1),
@@ -101,6 +102,7 @@ class Migration(wiring.Component):
         m.d.comb += [
             self.slot_free.eq(~used.all()),
             self.active.eq(used.any()),
+            self.count.eq(sum(used[1:], used[0])),
             self.lookup.eq(Cat(used[n] & (index[n] == self.lookup_index) for n in numbers).any()),
         ]
 

@@ -2,11 +2,12 @@
 
 from amaranth.hdl import C, Cat, Mux, Signal
 
-from golden.events import EngineKind
+from golden.events import EngineKind, PrefetchDrop
 from golden.metadata import SlotKind
 from hw import layouts
 from hw.allocator import availability
 from hw.layouts import Domain, SidecarKind
+from hw.miss_prefetch import dropped_aux
 from hw.miss_table import Source, Stage
 
 __all__ = ["MissDecision"]
@@ -14,6 +15,10 @@ __all__ = ["MissDecision"]
 
 class MissDecision:
     """The states from HOLD on: the steps of "Obtaining a frame" in hw/README.md, in a held pipeline.
+
+    For a prefetch that nobody waits for there are fewer ways: a frame above the reserve, if need be that of a victim
+    whose key is not above its own, or it is given up. It never waits. A request that has missed before the hold and is
+    not taken in yet may be for its block: then the decision is left for later.
 
     Parameters
     ----------
@@ -67,6 +72,8 @@ class MissDecision:
         victim = Signal(layouts.victim_answer(config))
         domain = Signal(Domain)
         own_is_lower = Signal()
+        ahead = table.ahead.bit_select(sel, 1)
+        drop = Signal(3)
 
         with m.State("HOLD"):
             with m.If(hold.granted):
@@ -86,7 +93,13 @@ class MissDecision:
         with m.State("JUDGE"):
             m.d.sync += domain.eq(Mux(may.at_maximum, Domain.OWN, Domain.SHARED))
             m.next = "TAKE"
-            with m.If(may.at_maximum | may.pool_full):
+            with m.If(ahead & ~self._requests.settled):
+                m.d.sync += hold.request.eq(0)
+                m.next = "PICK"
+            with m.Elif(ahead & ~may.for_read):
+                m.d.sync += drop.eq(PrefetchDrop.NO_FRAME)
+                m.next = "DROP"
+            with m.Elif(may.at_maximum | may.pool_full):
                 m.next = "ASK"
 
         # 2: the victim
@@ -110,7 +123,14 @@ class MissDecision:
             m.next = "CHOOSE"
         with m.State("CHOOSE"):
             m.next = "GIVE_UP"
-            with m.If(victim.found & ~engine.unwritable & (is_write | ~engine.policy.bypass | ~own_is_lower)):
+            with m.If(ahead):
+                m.next = "DROP"
+                m.d.sync += drop.eq(PrefetchDrop.NO_FRAME)
+                with m.If(victim.found & ~victim.waived & ~engine.unwritable & engine.demotion_free):
+                    m.d.sync += drop.eq(PrefetchDrop.NOT_WORTH)
+                    with m.If(~victim.own_zero & ~own_is_lower):
+                        m.next = "VICTIM"
+            with m.Elif(victim.found & ~engine.unwritable & (is_write | ~engine.policy.bypass | ~own_is_lower)):
                 with m.If(engine.demotion_free):
                     m.next = "VICTIM"
             with m.Elif(~is_write):
@@ -175,7 +195,7 @@ class MissDecision:
                     m.next = "CLEAR"
         outputs.sidecar_states(m, "CLEAR", SidecarKind.CLEAR, "PLACE")
         with m.State("PLACE"):
-            outputs.offer_slot(m, Mux(table.absent[sel], SlotKind.ALLOCATE, SlotKind.PROMOTE))
+            outputs.offer_slot(m, Mux(table.absent[sel], SlotKind.ALLOCATE, SlotKind.PROMOTE), value=ahead)
             with m.If(outputs.slots.ready):
                 m.d.sync += hold.request.eq(0)
                 m.next = "PLACING"
@@ -187,6 +207,11 @@ class MissDecision:
                 ]
                 m.next = "PICK"
 
+        # Without one
+        with m.State("DROP"):
+            outputs.offer_note(m, EngineKind.PREFETCH_DROPPED, aux=dropped_aux(table.origin[sel], drop))
+            with m.If(outputs.notes.ready):
+                m.next = "CLOSE"
         with m.State("NOTHING"):
             m.d.sync += [
                 table.source[sel].eq(Source.NOTHING),

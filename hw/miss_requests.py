@@ -37,6 +37,10 @@ class MissRequests:
         A bit for each miss that has such requests.
     can_open
         A bit for each channel: the oldest request of its backlog may open or join a miss.
+    backlog_empty
+        Both backlogs are.
+    free
+        The miss slot that the request at hand may open, or any read while `rwd` is 0; if there is one.
     """
 
     def __init__(self, m, config, *, table, bypass, outputs, now):
@@ -74,12 +78,13 @@ class MissRequests:
         self.waiting = self._reads.r_rdy | self._writes.r_rdy
         self.settled = (self._writes.level == 0) & (self._reads.level == 0)
         self.has_reads, self.has_writes = Signal(table.count), Signal(table.count)
-        self.can_open = Signal(2)
+        self.can_open, self.backlog_empty = Signal(2), Signal()
         backlogs = [self._length[self._backlog(channel)] != 0 for channel in range(2)]
         m.d.comb += [
             self._request_read.addr.eq(Cat(self.node, self.rwd)),
             self._link_read.addr.eq(Cat(self.node, self.rwd)),
             self.can_open.eq(Cat(backlogs) & ~self._stuck),
+            self.backlog_empty.eq(~Cat(backlogs).any()),
             *(
                 has[n].eq(self._length[self._list_of(n, channel)] != 0)
                 for channel, has in enumerate((self.has_reads, self.has_writes))
@@ -180,6 +185,10 @@ class MissRequests:
             self.node.eq(Mux(writes.r_rdy, writes.r_data, reads.r_data)),
         ]
 
+    def turn_to_reads(self, m):
+        """Turn to no request, but to what is for reads."""
+        m.d.sync += self.rwd.eq(0)
+
     def turn_to_backlog(self, m):
         """Turn to the oldest request of a backlog. In turns: writes without end must not keep the reads waiting."""
         open_write = self.can_open[1] & ~(self.can_open[0] & self._write_left)
@@ -198,17 +207,17 @@ class MissRequests:
         """The miss of the block of the request at hand (one at most), and the miss slot that it may open."""
         table, count = self._table, self._table.count
         self._matches = Signal(count)
-        self._free, self._has_free = Signal(range(count)), Signal()
+        self.free, self._has_free = Signal(range(count)), Signal()
         m.d.comb += self._matches.eq(table.matches(self.request.index))
         # Writes take the miss slots that are theirs alone, the upper ones, first.
         for n in range(count):
             with m.If(~table.used[n] & (self.rwd | (n < count - self._config.miss_slots_for_writes))):
-                m.d.comb += [self._free.eq(n), self._has_free.eq(1)]
+                m.d.comb += [self.free.eq(n), self._has_free.eq(1)]
 
     def request_states(self, m):
         """From FETCH_REQUEST: a request joins the miss of its block, opens it, or goes to the backlog."""
         config, table, bypass, request, rwd = self._config, self._table, self._bypass, self.request, self.rwd
-        sel, free, matches = table.sel, self._free, self._matches
+        sel, free, matches = table.sel, self.free, self._matches
         matched, remembered = Signal(), Signal()
         # Without a decision of its own a miss may read from a bypass slot only for the requests that remember one.
         remembers_only = table.bound[sel] & ~table.decided[sel] & (table.source[sel] != Source.FRAME)
@@ -249,6 +258,7 @@ class MissRequests:
                 m.d.comb += bypass.bind.eq(remembered)
                 m.d.sync += [
                     table.used.bit_select(sel, 1).eq(1),
+                    table.by_prefetch.bit_select(sel, 1).eq(0),
                     table.absent[sel].eq(request.absent),
                     table.mode[sel].eq(request.mode),
                     table.bound[sel].eq(remembered),

@@ -19,12 +19,13 @@ class MissService:
     requests : MissRequests
     bypass : BypassSlots
     outputs : MissOutputs
-    ended : the engine's port
+    engine : MissEngine
+        For its ports `ended` and `hold`.
     """
 
-    def __init__(self, *, table, requests, bypass, outputs, ended):
-        self._table, self._requests, self._bypass = table, requests, bypass
-        self._outputs, self._ended = outputs, ended
+    def __init__(self, *, engine, table, requests, bypass, outputs):
+        self._engine, self._table, self._requests = engine, table, requests
+        self._bypass, self._outputs = bypass, outputs
 
     def serve_states(self, m):
         table, requests, outputs = self._table, self._requests, self._outputs
@@ -104,13 +105,16 @@ class MissService:
             requests.return_reads(m)
             m.next = "CLOSE"
         with m.State("CLOSE"):
+            ended = self._engine.ended
             outputs.offer_note(m, EngineKind.MISS_CLOSE)
             with m.If(outputs.notes.ready):
                 m.d.comb += self._bypass.unbind.eq(table.bound[sel])
                 m.d.sync += [
                     table.used.bit_select(sel, 1).eq(0),
-                    self._ended.valid.eq(1),
-                    self._ended.head.eq(table.place[0]),
+                    ended.valid.eq(1),
+                    ended.head.eq(table.place[0]),
+                    # A prefetch that is given up closes in the hold of its decision: nobody can have joined it since.
+                    self._engine.hold.request.eq(0),
                 ]
                 requests.retry(m)
                 m.next = "PICK"
@@ -121,7 +125,8 @@ class MissService:
         sel = table.sel
         failed, frame = table.failed[sel], table.frame[sel]
 
-        # What the sidecar cache still has of the bypass slot's last block is written back and forgotten.
+        # What the sidecar cache still has of the bypass slot's last block of this mode is written back and forgotten.
+        # The slot's rows of the other mode lie elsewhere, and leave when a block of that mode comes.
         outputs.sidecar_states(m, "FLUSH", SidecarKind.FLUSH, "NOTE_READ")
         with m.State("NOTE_READ"):
             outputs.offer_note(m, EngineKind.PAGE_READ, frame=frame, aux=sel)
@@ -153,5 +158,6 @@ class MissService:
         with m.State("FILL"):
             outputs.offer_slot(m, SlotKind.FILL, frame=0)
             with m.If(outputs.slots.ready):
+                m.d.comb += table.issued.eq(1 << sel)
                 m.d.sync += table.stage[sel].eq(Stage.SERVE)
                 m.next = "PICK"

@@ -45,8 +45,12 @@ class MissTable:
         Per miss. `absent`: its block was never written; `failed`: its page could not be read.
     bound, decided, bypass_slot
         Per miss: it has this bypass slot; that was decided for this miss.
+    by_prefetch, origin
+        A bit each: a prefetch opened it. Per miss: of which source (`PrefetchSource`).
+    ahead
+        A bit each: a prefetch opened it, and nobody waits for it.
     in_flight
-        Per miss: slots issued for its requests and not yet committed.
+        Per miss: replays, answers and FILL issued and not yet committed.
     issued
         A bit each: such a slot is taken in this clock.
     """
@@ -71,6 +75,9 @@ class MissTable:
         self.bound = per_miss(1, "bound")
         self.decided = per_miss(1, "decided")
         self.bypass_slot = per_miss(range(config.bypass_slots), "bypass_slot")
+        self.by_prefetch = Signal(count)
+        self.origin = per_miss(2, "origin")
+        self.ahead = Signal(count)
         self.in_flight = per_miss(range(32), "in_flight")
         self.issued = Signal(count)
 
@@ -90,7 +97,7 @@ class MissTable:
     def count_slots(self, m, seen):
         """Follow the slots of each miss to their commits."""
         for n in range(self.count):
-            committed = seen.answered & (self.index[n] == seen.index) & self.used[n]
+            committed = seen.ended & (self.index[n] == seen.index) & self.used[n]
             m.d.sync += self.in_flight[n].eq(self.in_flight[n] + self.issued[n] - committed)
 
     def complete(self, m, page_done):
@@ -101,12 +108,14 @@ class MissTable:
             m.d.sync += [self.stage[number].eq(Stage.ARRIVED), self.failed[number].eq(page_done.payload.failed)]
 
     def choose(self, m, has_reads, has_writes):
-        """Which misses can be served, which can be decided on, and which of each is next.
+        """Which misses can be served, decided on, decided on though nobody waits for them, and which of each is next.
 
         `has_reads`, `has_writes`: a bit for each miss that has such requests waiting.
         """
         count = self.count
         self.can_serve, self.can_decide = can_serve, can_decide = Signal(count), Signal(count)
+        self.can_fetch = can_fetch = Signal(count)
+        m.d.comb += self.ahead.eq(self.by_prefetch & ~has_reads & ~has_writes)
         for n in range(count):
             idle = self.in_flight[n] == 0
             with m.Switch(self.stage[n]):
@@ -122,9 +131,13 @@ class MissTable:
                         with m.Case(Source.NOTHING):
                             m.d.comb += can_serve[n].eq(self.used[n] & (has_writes[n] | idle))
                 with m.Case(Stage.WANT):
-                    m.d.comb += can_decide[n].eq(self.used[n] & ~self.blocked[n])
+                    m.d.comb += [
+                        can_decide[n].eq(self.used[n] & ~self.blocked[n] & ~self.ahead[n]),
+                        can_fetch[n].eq(self.used[n] & self.ahead[n]),
+                    ]
 
         self.to_serve = next_in_turn(m, "to_serve", can_serve, self.sel)
         deciding = Signal(count)
         m.d.comb += deciding.eq(Mux((can_decide & has_writes).any(), can_decide & has_writes, can_decide))
         self.to_decide = next_in_turn(m, "to_decide", deciding, self.sel)
+        self.to_fetch = next_in_turn(m, "to_fetch", can_fetch, self.sel)

@@ -1,7 +1,8 @@
 """Misses: requests that found no frame wait here, by block, until the block has one. See `golden/misses.py`.
 
-`miss_requests` keeps the requests, `miss_decision` obtains a frame, `miss_service` has the page read and the requests
-answered; they share the registers of `miss_table` and the streams of `miss_outputs`.
+`miss_requests` keeps the requests, `miss_prefetch` opens misses ahead of requests, `miss_decision` obtains a frame,
+`miss_service` has the page read and the requests answered; they share the registers of `miss_table` and the streams of
+`miss_outputs`.
 """
 
 from amaranth.hdl import Cat, Module, Signal
@@ -15,6 +16,7 @@ from hw.layouts import Hold
 from hw.miss_commits import watch_commits
 from hw.miss_decision import MissDecision
 from hw.miss_outputs import MissOutputs
+from hw.miss_prefetch import MissPrefetch
 from hw.miss_requests import MissRequests
 from hw.miss_service import MissService
 from hw.miss_table import MissTable
@@ -52,6 +54,10 @@ class MissEngine(wiring.Component):
     step that are no touches (a touch has changed the key). A write that joins a miss served by a bypass slot obtains a
     frame for the block; the reads that are left are then served from the frame.
 
+    **Prefetches** are the third class: begun, and decided on, when no request waits to be taken in, no miss can be
+    served and none of demand can be decided on. A prefetch leaves a miss slot to reads. A request for its block joins
+    its miss, which is then one of demand; before that it never waits, and takes nothing that is worth more.
+
     **Unwritable flash.** Nothing is demoted any more: where a victim is needed, writes are answered UNWRITABLE (unless
     there is no victim and a reserve frame) and reads go through a bypass slot.
 
@@ -64,8 +70,11 @@ class MissEngine(wiring.Component):
         The allocator's counts of a head.
     quotas_changed : In(1)
         The allocator's rules have changed.
-    demotion_free, demoting, unwritable : In(1), demotion_ended : In(1)
+    demotion_free, demoting, unwritable : In(1), demotion_ended : In(1), demotions : In
         Of `Migration`.
+    prefetch_first : In(struct valid, request), prefetch_take : Out(1), prefetch_lock : Out(Hold)
+        The prefetch whose turn it is. Its queue is locked when it is looked at, until it was taken, in the clock of the
+        note that tells of it.
     victim_request : Out(stream), victim_answer : In(stream)
         Of the victim engine; only in a held pipeline.
     hold : Out(Hold)
@@ -96,6 +105,10 @@ class MissEngine(wiring.Component):
                 "demoting": In(1),
                 "unwritable": In(1),
                 "demotion_ended": In(1),
+                "demotions": In(range(config.demotion_slots + 1)),
+                "prefetch_first": In(data.StructLayout({"valid": 1, "request": layouts.prefetch_request(config)})),
+                "prefetch_take": Out(1),
+                "prefetch_lock": Out(Hold()),
                 "victim_request": Out(stream.Signature(layouts.victim_request(config))),
                 "victim_answer": In(stream.Signature(layouts.victim_answer(config))),
                 "hold": Out(Hold()),
@@ -119,8 +132,9 @@ class MissEngine(wiring.Component):
         outputs = MissOutputs(self, table)
         m.submodules.bypass = bypass = BypassSlots(config=config)
         requests = MissRequests(m, config, table=table, bypass=bypass, outputs=outputs, now=self.now)
-        service = MissService(table=table, requests=requests, bypass=bypass, outputs=outputs, ended=self.ended)
+        service = MissService(engine=self, table=table, requests=requests, bypass=bypass, outputs=outputs)
         decision = MissDecision(config, engine=self, table=table, requests=requests, bypass=bypass, outputs=outputs)
+        prefetch = MissPrefetch(m, config, engine=self, table=table, requests=requests, outputs=outputs)
         connect(m, bypass.drain, flipped(self.drain))
 
         seen = watch_commits(m, config, self.commit)
@@ -171,9 +185,18 @@ class MissEngine(wiring.Component):
                             m.d.sync += table.sel.eq(table.to_decide)
                             decision.begin(m)
                             m.next = "HOLD"
+                # Prefetches, when there is nothing else to do
+                with m.Elif(requests.settled & table.can_fetch.any()):
+                    m.d.sync += table.sel.eq(table.to_fetch)
+                    decision.begin(m)
+                    m.next = "HOLD"
+                with m.Elif(requests.settled & prefetch.may_begin):
+                    requests.turn_to_reads(m)
+                    m.next = "LOCK"
             requests.request_states(m)
             service.serve_states(m)
             requests.search_states(m)
             service.page_states(m)
             decision.states(m, seen)
+            prefetch.states(m, seen)
         return m

@@ -41,6 +41,8 @@ class Residency(wiring.Component):
         flash counts as unwritable.
     victim_request : Out(stream), victim_answer : In(stream)
         Only while `hold` is granted.
+    prefetch_first : In(struct valid, request), prefetch_take : Out(1), prefetch_lock : Out(Hold)
+        `MissEngine`.
     migrating_index : In(index), migrating : Out(1)
         Whether the block has an open miss or a demotion in progress. No latency.
     migration_ended : Out(struct valid, head)
@@ -76,6 +78,9 @@ class Residency(wiring.Component):
                 "unwritable": Out(1),
                 "victim_request": Out(stream.Signature(layouts.victim_request(config))),
                 "victim_answer": In(stream.Signature(layouts.victim_answer(config))),
+                "prefetch_first": In(data.StructLayout({"valid": 1, "request": layouts.prefetch_request(config)})),
+                "prefetch_take": Out(1),
+                "prefetch_lock": Out(Hold()),
                 "migrating_index": In(config.index_bits),
                 "migrating": Out(1),
                 "migration_ended": Out(data.StructLayout({"valid": 1, "head": config.head_bits})),
@@ -111,6 +116,7 @@ class Residency(wiring.Component):
         connect(m, allocator.availability, misses.availability)
         connect(m, misses.victim_request, outside.victim_request)
         connect(m, outside.victim_answer, misses.victim_answer)
+        connect(m, misses.prefetch_lock, outside.prefetch_lock)
         m.d.comb += [
             *(part.commit.eq(self.commit) for part in (misses, migration, allocator)),
             misses.now.eq(self.now),
@@ -120,6 +126,9 @@ class Residency(wiring.Component):
             misses.demoting.eq(migration.active),
             misses.unwritable.eq(migration.unwritable),
             misses.demotion_ended.eq(migration.ended.valid),
+            misses.demotions.eq(migration.count),
+            misses.prefetch_first.eq(self.prefetch_first),
+            self.prefetch_take.eq(misses.prefetch_take),
             self.unwritable.eq(migration.unwritable),
             misses.lookup_index.eq(self.migrating_index),
             migration.lookup_index.eq(self.migrating_index),

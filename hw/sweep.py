@@ -50,8 +50,8 @@ def sweep_result(config):
 
 
 def sweep_sight(config):
-    """What peeks saw: `rank` and whether the EMA is `zero`, of the last one for a key; `frame` and `migrating` of the last
-    one for an entry.
+    """What peeks saw: `rank`, and whether the EMA is `zero`, of the last one for a key; `frame` and `migrating` of the
+    last one for an entry.
 
     `key_done`, `entry_done`: nothing newer was asked for.
     """

@@ -1,4 +1,4 @@
-"""A world around `hw.residency.Residency`: pipeline, victim engine, flash, datapath and host.
+"""A world around `hw.residency.Residency`: pipeline, victim engine, prefetch unit, flash, datapath and host.
 
 Every slot and every note goes through `golden.endpoint.Endpoint`, which refuses what the rules do not allow; besides,
 the data is checked end to end: each line read must hold what was written last.
@@ -12,7 +12,7 @@ from amaranth.hdl import ResetInserter, Signal
 
 from golden.config import Config, preset
 from golden.endpoint import Endpoint
-from golden.events import EngineKind
+from golden.events import EngineKind, PrefetchDrop
 from golden.metadata import DataKind, Outcome, Slot, SlotKind, State
 from golden.mismatch import Mismatch
 from golden.policy import Policy, policy_fields
@@ -137,6 +137,9 @@ class World:
         self.memory = {}
         #: accesses to go before those that wait
         self.urgent = deque()
+        #: prefetches are queued, but none has its turn
+        self.holds_back = False
+        self._prefetch_locked = False
         #: blocks of which a page was lost
         self.lost = set()
         self._command_taken = False
@@ -218,6 +221,7 @@ class World:
             self._commit(ctx)
             self._hold(ctx)
             self._issue(ctx)
+            self._prefetches(ctx)
             self._note(ctx)
             self._victims(ctx)
             self._flash(ctx)
@@ -225,7 +229,7 @@ class World:
             busy = (
                 waiting or commands or command or self._active or self._steps or self._in_flight or self._ops
                 or self._page_commands or self.golden.misses.open or self.golden.migration.demotions
-                or any(self._host_slots.values())
+                or any(self._host_slots.values()) or self.golden.prefetcher.first()
             )  # fmt: skip
             quiet = 0 if busy else quiet + 1
             ended = ctx.get(self.dut.migration_ended)
@@ -239,6 +243,7 @@ class World:
         dut, allocator = self.dut, self.golden.allocator
         assert not ctx.get(dut.hold.request), "the hold is kept"
         assert not ctx.get(dut.drain.request), "a drain is asked for that nobody waits for"
+        assert not ctx.get(dut.prefetch_lock.request), "the prefetch unit stays locked"
         for mode, pool in allocator.pools.items():
             assert ctx.get(dut.held[mode]) == pool.held
             assert ctx.get(dut.free[mode]) == pool.free_frames
@@ -429,16 +434,58 @@ class World:
         dut = self.dut
         ready = self._ready()
         self._set(ctx, dut.notes.ready, ready)
+        takes = False
         if ready and ctx.get(dut.notes.valid):
             note = fields_of(ctx.get(dut.notes.payload))
             if note["key"] >> self.config.key_bits - 1:
                 note["key"] -= 1 << self.config.key_bits
             kind = EngineKind(note["kind"])
-            self.log.append((kind.name, note | {"clock": self.clock}))
-            try:
-                self.golden.note(kind, note)
-            except Mismatch as error:
-                raise AssertionError(f"{kind.name} {note}: {error.args}; {self._state()}") from error
+            takes = kind == EngineKind.MISS_OPEN and note["aux"] == 2
+            takes |= kind == EngineKind.PREFETCH_DROPPED and note["aux"] >> 8 == PrefetchDrop.MISSED
+            self._follow_note(kind, note)
+        assert ctx.get(dut.prefetch_take) == takes
+        assert not takes or self._prefetch_locked, "a prefetch is taken without a lock"
+
+    def _follow_note(self, kind, note):
+        self.log.append((kind.name, note | {"clock": self.clock}))
+        try:
+            self.golden.note(kind, note)
+        except Mismatch as error:
+            raise AssertionError(f"{kind.name} {note}: {error.args}; {self._state()}") from error
+
+    # Prefetch unit ----------------------------------------------------------------------------------------------------
+
+    def _prefetches(self, ctx):
+        """Candidates are queued at random clocks, but not while the queue is locked."""
+        dut, unit = self.dut, self.golden.prefetcher
+        if not ctx.get(dut.prefetch_lock.request):
+            self._prefetch_locked = False
+            if self._ready():
+                self._ask_ahead(unit)
+        elif self._ready():
+            self._prefetch_locked = True
+        self._set(ctx, dut.prefetch_lock.granted, self._prefetch_locked)
+        first = None if self.holds_back else unit.first()
+        request = {}
+        if first is not None:
+            (head, block), source = first
+            request = {"head": head, "block": block, "source": source}
+        self._set(ctx, dut.prefetch_first, {"valid": first is not None, "request": request})
+
+    def _ask_ahead(self, unit):
+        candidate = unit.candidate(lambda where: self.golden.entry(*where))
+        if candidate is None:
+            return
+        (head, block), source = candidate
+        drop = unit.verdict(*candidate)
+        note = {
+            "head": head,
+            "block": block,
+            "frame": 0,
+            "key": 0,
+            "aux": source if drop is None else source | drop << 8,
+        }
+        self._follow_note(EngineKind.PREFETCH_QUEUED if drop is None else EngineKind.PREFETCH_DROPPED, note)
 
     # Victim engine ----------------------------------------------------------------------------------------------------
 
@@ -482,7 +529,8 @@ class World:
         )
         if (request.head, request.block) in self.denied:
             victim = None
-        answer = {"own_key": golden.key_of(golden.entry(request.head, request.block)), "found": victim is not None}
+        own = golden.entry(request.head, request.block)
+        answer = {"own_key": golden.key_of(own), "own_zero": own.ema == 0, "found": victim is not None}
         return answer | (vars(victim) if victim else {"waived": 0, "head": 0, "block": 0, "frame": 0, "key": 0})
 
     # Flash ------------------------------------------------------------------------------------------------------------
