@@ -2,6 +2,7 @@
 
 import time
 
+from golden import csr
 from golden.address import Target, decode
 from golden.hints import unpack_hint
 from golden.mode import Mode
@@ -11,6 +12,8 @@ from sim.statistics import Statistics
 from tb.stimulus import Op
 
 __all__ = ["run_golden"]
+
+_NAMES = {csr.address(name): name for name in csr.NAMES}
 
 
 def run_golden(operations, *, config, region, policy, frames, quotas, first_step, progress):
@@ -26,6 +29,10 @@ def run_golden(operations, *, config, region, policy, frames, quotas, first_step
             raise RuntimeError(f"the golden endpoint refuses the run's frames: {refusal.name}")
     started = time.monotonic()
     for operation in operations:
+        if operation.op == Op.REGISTER:
+            name = _NAMES[operation.address]
+            endpoint.write_register(name, **csr.unpack(name, operation.data))
+            continue
         if operation.channel is None:
             # Everything before it is answered already.
             continue

@@ -3,7 +3,8 @@
 A step goes layer by layer. The host hints, in each of the layer's heads, the blocks that it will read; waits for the
 hints' Cmp, and as long as it is told to besides; then reads them head by head, ascending, a token's K and V rows being
 written, and their Cmp awaited, just before the newest block is read. The next layer needs this one's result, so it
-begins when all reads have returned. A step of prefill reads all blocks of a head and then writes the chunk's tokens.
+begins when all reads have returned. A step of prefill reads all blocks of a head and then writes the chunk's tokens;
+where streams are on, the host describes these reads first, of as many heads at once as there are descriptors.
 Announced by `step`, the hints of all layers come first; with `none`, one header without blocks moves the step.
 """
 
@@ -12,12 +13,15 @@ import numpy as np
 from golden.address import encode, hint_address
 from golden.config import HEAD_DIM, LINE_BYTES, LINES_PER_BLOCK
 from golden.hints import ENTRIES_MAX, pack_hint, relative_mass
-from tb.stimulus import fence_all, fence_writes, read, wait, write
+from sim.settings import PREFETCH
+from tb.stimulus import fence_all, fence_writes, read, register_write, wait, write
 
-__all__ = ["FIRST_STEP", "lines_of_read", "lines_of_row", "traffic"]
+__all__ = ["FIRST_STEP", "STREAM_AHEAD", "lines_of_read", "lines_of_row", "streams", "traffic"]
 
 #: header of the workload's first step: not 0, so that it differs from a step counter that no hint has loaded
 FIRST_STEP = 1
+#: blocks of a replay that may be fetched before they are read: a page takes longer than the reads of a block
+STREAM_AHEAD = 8
 LINE_VALUES = LINE_BYTES // 2
 ROW_LINES = HEAD_DIM // LINE_VALUES
 PLANE_LINES = LINES_PER_BLOCK // 2
@@ -33,6 +37,18 @@ def lines_of_row(token, plane):
     """Lines of a block that hold row `token` (0 .. 15) of plane 0 (K) or 1 (V)."""
     first = plane * PLANE_LINES + token * ROW_LINES
     return range(first, first + ROW_LINES)
+
+
+def streams(config, replays):
+    """Register writes that make as many of the replays streams as there are descriptors, and switch the others off."""
+    for number in range(config.streams):
+        yield register_write(f"STREAM[{number}].CTRL", ENABLED=0)
+    for number, replay in enumerate(replays[: config.streams]):
+        stream = f"STREAM[{number}]"
+        yield register_write(f"{stream}.BASE", INDEX=replay.head * config.blocks_per_head)
+        yield register_write(f"{stream}.LENGTH", COUNT=replay.blocks)
+        yield register_write(f"{stream}.AHEAD", BLOCKS=STREAM_AHEAD)
+        yield register_write(f"{stream}.CTRL", ENABLED=1)
 
 
 class _Host:
@@ -76,11 +92,11 @@ class _Host:
 
 
 def _announced(step, announce):
-    """[(hints, accesses)] of a step: what is hinted at once, and what is read after it."""
+    """[(hints, accesses, replays)] of a step: what is hinted at once, what is read after it, and what of it replays."""
     if announce == "layer":
-        return [(layer.hints, layer.accesses) for layer in step.layers]
+        return [(layer.hints, layer.accesses, layer.replays) for layer in step.layers]
     first = [hint for layer in step.layers for hint in layer.hints] if announce == "step" else ()
-    return [((), layer.accesses) if i else (first, layer.accesses) for i, layer in enumerate(step.layers)]
+    return [(() if i else first, layer.accesses, layer.replays) for i, layer in enumerate(step.layers)]
 
 
 def traffic(workload, settings, steps, *, config, region, leap_cap):
@@ -98,14 +114,18 @@ def traffic(workload, settings, steps, *, config, region, leap_cap):
             yield from host.hint(0, header)
             yield fence_writes()
         now = header
-        for hints, accesses in groups:
+        for hints, accesses, replays in groups:
             if hints:
                 yield from host.hints(header, hints)
                 yield fence_writes()
                 if settings.announce_lead:
                     yield wait(settings.announce_lead)
+            replays = list(replays) if "streams" in PREFETCH[settings.prefetch] else []
             written = set()
             for access in accesses:
+                if replays and access.head == replays[0].head:
+                    yield from streams(config, replays)
+                    del replays[: config.streams]
                 if access.token is not None:
                     yield from host.append(access)
                     written.add((access.head, access.block))

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import cocotb
 from cocotb.clock import Clock
-from cocotb.triggers import ClockCycles, First, RisingEdge, SimTimeoutError, Timer, with_timeout
+from cocotb.triggers import ClockCycles, First, RisingEdge, SimTimeoutError, Timer, ValueChange, with_timeout
 
+from golden import csr as registers
 from golden.messages import DevLoad
 from tb import build
 from tb.csr import Csr, Refused
@@ -25,6 +26,7 @@ PROGRESS = "progress.json"
 OUTCOME = "outcome.json"
 #: width of a counter of the bench
 COUNTER_BITS = 64
+_NAMES = {registers.address(name): name for name in registers.NAMES}
 #: the clock of each slot record
 SLOTS = "slots.txt"
 #: what the bench's `error` says (tb/hdl/player.v, tb/hdl/media.v)
@@ -159,6 +161,16 @@ async def _write_round(csr, writes, given):
     return refused
 
 
+async def _write_of_stimulus(dut, csr, written):
+    """Write the register that the stimulus has come to, its `written`-th; the player goes on then."""
+    name = _NAMES[int(dut.register_address.value)]
+    try:
+        await csr.write(name, int(dut.register_data.value))
+    except Refused as refusal:
+        raise BatchFailed(f"stimulus: {refusal} was refused") from None
+    dut.registers_written.value = written
+
+
 @cocotb.test()
 async def play(dut):
     """One batch run; its settings are in the run's folder."""
@@ -167,7 +179,7 @@ async def play(dut):
     given = BatchSettings(**read)
     cocotb.start_soon(Clock(dut.clk, PERIOD_STEPS, unit="step").start())
     csr = Csr(dut, dut.clk)
-    dut.start.value = 0
+    dut.start.value = dut.registers_written.value = 0
     for name in (
         "max_reads", "max_writes", "throttle", "memory_latency", "flash_read_clocks", "flash_program_clocks",
         "pause_seed", "burst_clocks", "record_data", "record_clocks", "play_clocks", "quiet_clocks", "watchdog_clocks",
@@ -187,12 +199,17 @@ async def play(dut):
             raise BatchFailed(f"register settings: {refusal} was refused") from None
     dut.start.value = 1
 
-    ends = [RisingEdge(dut.done), RisingEdge(dut.stuck), RisingEdge(dut.overdue)]
+    ends = [RisingEdge(dut.done), RisingEdge(dut.stuck), RisingEdge(dut.overdue), ValueChange(dut.registers)]
     rounds = cycle(given.rounds)
-    refused = 0
+    refused = written = 0
     while dut.done.value != 1:
-        await First(*ends, Timer(given.poll_clocks * PERIOD_STEPS, unit="step"))
+        if int(dut.registers.value) == written:
+            await First(*ends, Timer(given.poll_clocks * PERIOD_STEPS, unit="step"))
         await ClockCycles(dut.clk, 2)
+        if int(dut.registers.value) != written:
+            written += 1
+            await _write_of_stimulus(dut, csr, written)
+            continue
         _check(dut, given)
         _write_json(PROGRESS, _counters(dut) | {"messages": messages})
         if dut.done.value != 1:

@@ -54,6 +54,8 @@ class Player:
                 if now < self._wait_end:
                     return
                 self._wait_end = None
+            elif operation.op == Op.REGISTER:
+                raise ValueError("a stimulus with register writes can be played in the batch form only")
             else:
                 queue = self._queues[operation.channel]
                 if len(queue) == LOOKAHEAD:

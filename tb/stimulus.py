@@ -9,11 +9,12 @@ its running number modulo 2^16, reads and writes counted together.
 from dataclasses import dataclass
 from enum import IntEnum
 
+from golden import csr
 from golden.messages import ADDRESS_BITS, MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
 
 __all__ = [
     "FULL", "LOOKAHEAD", "MESSAGES", "Op", "Operation", "TAGS", "WAIT_MAX", "fence_all", "fence_writes",
-    "line", "read", "wait", "write", "write_partial", "write_poisoned", "write_stimulus",
+    "line", "read", "register_write", "wait", "write", "write_partial", "write_poisoned", "write_stimulus",
 ]  # fmt: skip
 
 TAGS = 1 << 16
@@ -38,6 +39,9 @@ class Op(IntEnum):
     WAIT = 6
     #: a write of a line whose data the host knows to be wrong
     WRITE_POISONED = 7
+    #: a register write (batch form only): `address` is its byte address, `data` the word; begins when every message
+    #: before it is answered, and goes on when it is
+    REGISTER = 8
 
 
 #: a write after which the host has no copy
@@ -113,6 +117,11 @@ def write_poisoned(address, data=0):
     return Operation(Op.WRITE_POISONED, address, data)
 
 
+def register_write(name, value=None, **fields):
+    """Write a register called as in `golden.csr`: its word, or the word with `fields` set."""
+    return Operation(Op.REGISTER, csr.address(name), csr.pack(name, **fields) if value is None else value)
+
+
 def fence_writes():
     return Operation(Op.FENCE_WRITES)
 
@@ -126,15 +135,15 @@ def wait(clocks):
 
 
 def line(operation):
-    """The line of text of an operation: hexadecimal numbers, `op [address [byte enables] data]` or `op clocks`."""
+    """The line of text of an operation: hexadecimal numbers, `op [address [byte enables] [data]]` or `op clocks`."""
     text = f"{operation.op:x}"
     if operation.op == Op.WAIT:
         text += f" {operation.clocks:x}"
-    if operation.channel:
+    if operation.channel or operation.op == Op.REGISTER:
         text += f" {operation.address:x}"
     if operation.op == Op.WRITE_PARTIAL:
         text += f" {operation.be:x}"
-    if operation.channel == "rwd":
+    if operation.channel == "rwd" or operation.op == Op.REGISTER:
         text += f" {operation.data:x}"
     return text
 

@@ -119,6 +119,24 @@ def test_frames_are_blocks_in_both_modes(tmp_path):
     assert seen[0] == seen[1] and seen[0][0]["count"] > 0
 
 
+@pytest.mark.parametrize("prefetch", ["announced", "window", "streams", "all"])
+def test_every_prefetch_of_a_golden_run_is_followed_to_its_end(tmp_path, prefetch):
+    options = ["--simulator", "golden", "--prefill", "192", "--steps", "70", "--prefetch", prefetch]
+    assert main(["run", *options, "--frames-share", "0.125", "--out", str(tmp_path)]) == 0
+    result = json.loads((tmp_path / "results.json").read_text())
+    for source, fate in result["prefetch"].items():
+        dropped = fate["dropped"]
+        before = dropped["duplicate"] + dropped["full"]
+        given_up = sum(dropped.values()) - before + fate["overtaken"] + fate["demanded"]
+        assert fate["candidates"] == fate["queued"] + before
+        assert fate["queued"] == given_up + fate["issued"] + fate["waiting"]
+        assert fate["issued"] == sum(fate[end] for end in ("useful", "late", "met", "unused", "unread"))
+        on = prefetch == "all" or source in prefetch
+        assert on == bool(fate["candidates"]), source
+        if prefetch == source:
+            assert fate["issued"] and fate["useful"]
+
+
 def test_defective_workload_is_refused_without_a_traceback(tmp_path):
     path = tmp_path / "cut.npz"
     path.write_bytes((ROOT / "sim/data/attention-a.npz").read_bytes()[:1000])

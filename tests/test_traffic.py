@@ -7,6 +7,7 @@ from golden.address import Target, decode
 from golden.config import preset
 from golden.csr import reset_regions
 from golden.hints import HeaderCheck, check_header, unpack_hint
+from golden.registers import Registers
 from sim.settings import Settings
 from sim.traffic import FIRST_STEP, lines_of_read, lines_of_row, traffic
 from sim.workload import load
@@ -155,6 +156,35 @@ def test_every_token_of_a_prefilled_run_is_written_once_with_its_own_values(smal
             data = written[6, token // 16, lines_of_row(token % 16, plane)[0]]
             values = np.frombuffer(data.to_bytes(64, "little"), np.float16)
             assert (values[:8] == trace.kv[token, 1, 2, plane]).all()
+
+
+@pytest.mark.parametrize("prefetch", ["announced", "window", "off"])
+def test_without_streams_no_register_is_written(small, prefetch):
+    workload = load("attention-a").prefilled(64, 16)
+    assert Op.REGISTER not in {what for what, _ in played(workload, small, steps=4, prefetch=prefetch)}
+
+
+@pytest.mark.parametrize("descriptors", [1, 3, 8])
+def test_a_head_is_a_stream_from_before_its_replay_until_it_is_over(descriptors):
+    config = preset("small", streams=descriptors)
+    region = reset_regions(config)[0]
+    registers, replayed = Registers(config), []
+    settings = Settings(prefetch="streams", lines_per_read=1)
+    workload = load("attention-a").prefilled(64, 16)
+    for operation in traffic(workload, settings, 6, config=config, region=region, leap_cap=LEAP_CAP):
+        if operation.op == Op.REGISTER:
+            # Raises ValueError for what the endpoint would refuse.
+            registers.write(operation.address, operation.data)
+        elif operation.op == Op.READ:
+            where = decode(config, [region], operation.address)
+            index = where.head * config.blocks_per_head + where.block
+            streams = [stream for stream in registers.streams if stream.enabled and index in stream]
+            replayed.append((where.head, where.block, len(streams)))
+            for stream in streams:
+                assert (stream.base, stream.stride) == (where.head * config.blocks_per_head, 1)
+    chunks = [(head, block, 1) for blocks in (1, 2, 3) for head in range(20) for block in range(blocks)]
+    assert replayed[: len(chunks)] == chunks
+    assert len(replayed) > len(chunks), "then it decodes"
 
 
 def test_without_announcements_a_step_has_one_empty_hint(small):

@@ -48,6 +48,12 @@ module bench (
     // responses by the load that they say, a counter of 64 bits a level, the lightest lowest
     output [255:0] loads,
 
+    // a register write of the stimulus, which whoever drives the registers carries out (tb/hdl/player.v)
+    output [31:0] registers,
+    output [31:0] register_address,
+    output [31:0] register_data,
+    input [31:0] registers_written,
+
     input [`CSR_ADDRESS_BITS-1:0] csr__awaddr,
     input [2:0] csr__awprot,
     input csr__awvalid,
@@ -164,6 +170,8 @@ module bench (
         .drs_nxm(drs_payload[`DRS_OPCODE] == `DRS_OPCODE_NXM),
         .done(played), .outstanding(outstanding), .oldest(oldest), .age(age), .slowest(slowest),
         .issued(issued), .answered(answered), .loads(loads),
+        .registers(registers), .register_address(register_address), .register_data(register_data),
+        .registers_written(registers_written),
         .error(player_error), .error_tag(error_tag)
     );
 

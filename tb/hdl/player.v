@@ -45,6 +45,11 @@ module player (
     output reg [63:0] answered,
     // responses by the load that they say, 64 bits a level
     output reg [255:0] loads,
+    // Register writes of the host so far, the latest of which waits until `registers_written` is the same number.
+    output reg [31:0] registers,
+    output reg [31:0] register_address,
+    output reg [31:0] register_data,
+    input [31:0] registers_written,
     // 0, or the first of: 1 no file, 2 not a stimulus, 3 a response that is not due (tag in error_tag)
     output reg [3:0] error,
     output reg [15:0] error_tag
@@ -61,6 +66,8 @@ module player (
     // a wait, and whether it has begun
     reg [31:0] wait_clocks, wait_end;
     reg in_wait;
+    reg [31:0] register_writes;
+    reg in_register;
 
     // Operations taken and not yet offered.
     reg [15:0] read_tag [0:`LOOKAHEAD-1];
@@ -150,6 +157,7 @@ module player (
             got = $fscanf(file, "%h", op);
             case (op)
                 `OP_READ: got = got + $fscanf(file, "%h", address) - 1;
+                `OP_REGISTER: got = got + $fscanf(file, "%h %h", address, data) - 2;
                 `OP_WAIT: got = got + $fscanf(file, "%h", wait_clocks) - 1;
                 `OP_WRITE, `OP_WRITE_POISONED: got = got + $fscanf(file, "%h %h", address, data) - 2;
                 `OP_WRITE_PARTIAL: got = got + $fscanf(file, "%h %h %h", address, be, data) - 3;
@@ -194,6 +202,9 @@ module player (
             ended = 0;
             have = 0;
             in_wait = 0;
+            register_writes = 0;
+            in_register = 0;
+            registers <= 0;
             read_first = 0;
             reads_queued = 0;
             write_first = 0;
@@ -256,6 +267,22 @@ module player (
                     `OP_FENCE_WRITES: waiting = writes_queued != 0 || writes_open != 0;
                     `OP_FENCE_ALL:
                         waiting = writes_queued != 0 || writes_open != 0 || reads_queued != 0 || reads_open != 0;
+                    `OP_REGISTER: begin
+                        if (!in_register) begin
+                            waiting = writes_queued != 0 || writes_open != 0 || reads_queued != 0 || reads_open != 0;
+                            if (!waiting) begin
+                                in_register = 1;
+                                register_writes = register_writes + 1;
+                                registers <= register_writes;
+                                register_address <= address;
+                                register_data <= data;
+                            end
+                        end
+                        if (in_register) begin
+                            waiting = registers_written != register_writes;
+                            in_register = waiting;
+                        end
+                    end
                     `OP_WAIT: begin
                         if (!in_wait) wait_end = clock + wait_clocks;
                         waiting = clock != wait_end;
