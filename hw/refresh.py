@@ -17,10 +17,8 @@ class Refresh(wiring.Component):
 
     Members
     -------
-    forget : In(heads)
-        Nothing is known of these heads any more.
-    expired : In(1)
-        Blocks of any head may have become eligible.
+    forget, expired : In(1)
+        Nothing is known of any head; blocks of any head may have become eligible.
     ended_valid, ended_head : In
         A block of this head may have become eligible.
     above_min : In(heads)
@@ -34,7 +32,7 @@ class Refresh(wiring.Component):
         self._config = config
         super().__init__(
             {
-                "forget": In(config.heads),
+                "forget": In(1),
                 "expired": In(1),
                 "ended_valid": In(1),
                 "ended_head": In(config.head_bits),
@@ -85,7 +83,7 @@ class Refresh(wiring.Component):
         m.d.comb += ended.eq(self.ended_valid << self.ended_head)
         m.d.sync += [
             clear.eq(clear & ~taken),
-            forget.eq(forget & ~taken | self.forget),
+            forget.eq(forget & ~taken | self.forget.replicate(heads)),
             stale.eq(stale & ~taken | ended | self.expired.replicate(heads)),
             shared.eq(shared & ~taken | above_min & taken),
         ]

@@ -5,7 +5,6 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.config import ConfigError
-from golden.metadata import SlotKind, State
 from golden.mode import Mode
 from golden.policy import Priority
 from hw import layouts
@@ -75,8 +74,8 @@ class VictimEngine(wiring.Component):
     of its queue makes its bound exact, or if the queue does not reach far enough a sweep of all its blocks, which also
     refills the queue. Between requests the heads at the tournaments' roots are repaired in the background.
 
-    There is a tournament for each mode. A head without a bound stands in both, else it stands in that of its mode: so
-    a head that never had a block may change its mode at once.
+    There is a tournament for each mode. A head that is above its minimum stands in that of its mode; all others stand
+    in both as heads without a block. So one that has held no frame yet may change its mode at once.
 
     What has no bound is searched head by head: announcements waived (by scans, skipping heads whose floor is behind the
     best so far), and `product`, whose keys change with time (by sweeps).
@@ -99,7 +98,7 @@ class VictimEngine(wiring.Component):
         Bit h: head h holds more than its minimum quota.
     modes : In(heads)
         The mode of each head. It changes only while the pipeline is held and no request is open, and only of heads
-        that never had a block since reset.
+        that have had no block, and so have not been above their minimum, since reset.
     table : Out(TableRead)
     migrating_index : Out(index)
     migrating : In(1)
@@ -152,22 +151,15 @@ class VictimEngine(wiring.Component):
                 tournament.leaf.eq(queues.leaf),
             ]
 
-        # Of a head that never had a block there is nothing to forget: all that is known of it is that it has none.
-        inhabited = Signal(config.heads)
-        inhabits, inhabitant = Signal(), Signal(config.head_bits)
-        now_inhabited = Signal(config.heads)
-        is_block = self.commit.valid & (self.commit.slot.kind != SlotKind.ANSWER)
-        m.d.sync += [
-            inhabits.eq(is_block & (self.commit.after.state != State.ABSENT)),
-            inhabitant.eq(self.commit.slot.head),
-            inhabited.eq(now_inhabited),
-        ]
-        m.d.comb += now_inhabited.eq(inhabited | (inhabits << inhabitant))
+        # Before the first commit no block is warm, and there is nothing to forget.
+        inhabited = Signal()
+        with m.If(self.commit.valid):
+            m.d.sync += inhabited.eq(1)
         m.d.comb += [
             ranked.commit.eq(self.commit),
             ranked.now.eq(self.now),
             ranked.policy.eq(self.policy),
-            refresh.forget.eq(Mux(self.rebuild, now_inhabited, 0)),
+            refresh.forget.eq(self.rebuild & inhabited),
             refresh.expired.eq(ranked.expired),
             refresh.ended_valid.eq(self.migration_ended.valid),
             refresh.ended_head.eq(self.migration_ended.head),

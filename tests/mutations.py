@@ -307,12 +307,12 @@ MUTATIONS = (
         why="the best head of a pool is one of its own",
     ),
     Mutation(
-        name="head-without-blocks-stays-in-its-tournament",
+        name="tournament-of-the-other-pool-not-cleared",
         file="hw/victim.py",
-        old="refresh.forget.eq(Mux(self.rebuild, now_inhabited, 0))",
-        new="refresh.forget.eq(self.rebuild.replicate(config.heads))",
-        tests=("tests/test_victim.py::test_a_head_without_blocks_may_change_its_mode[0]",),
-        why="a head that changes its mode leaves nothing in its old pool",
+        old="queues.leaf_valid & (queues.leaf.rank.none | is_its)",
+        new="queues.leaf_valid & is_its",
+        tests=("tests/test_victim.py::test_each_pool_has_its_own_victims[tiny-0]",),
+        why="a head of one pool is none in the other",
     ),
     # Misses and bypass slots
     Mutation(
