@@ -42,7 +42,7 @@ class PrefetchUnit(wiring.Component):
     commit : In(commit), now : In(step), policy : In(policy)
     decode : In(1)
         With each commit: the region of its head is in phase decode.
-    streams : In(stream_layout), array
+    streams : In(array of stream_layout)
         `base`, `length` and `stride` stand for a clock before the stream is enabled. The one block that is on its way
         when its stream, or all, are switched off is still noted, before any other of a stream.
     room : Out(1)
@@ -58,7 +58,7 @@ class PrefetchUnit(wiring.Component):
         It leaves its queue; only while `lock` is granted.
     inspect_head : In(head), inspect_window : Out(8)
         A head's window, 1 clock later.
-    positions : Out(32), array
+    positions : Out(array of 32)
         Blocks that each stream has asked for or passed over since it was enabled.
     counts : Out(prefetch_counts)
         Notes of this unit, in the clock in which they are accepted.
@@ -82,7 +82,7 @@ class PrefetchUnit(wiring.Component):
                 "now": In(config.step_bits),
                 "policy": In(layouts.policy_layout()),
                 "decode": In(1),
-                "streams": In(layouts.stream_layout(config)).array(config.streams),
+                "streams": In(data.ArrayLayout(layouts.stream_layout(config), config.streams)),
                 "room": Out(1),
                 "table": Out(layouts.TableRead(config)),
                 "table_free": In(1),
@@ -92,7 +92,7 @@ class PrefetchUnit(wiring.Component):
                 "take": In(1),
                 "inspect_head": In(config.head_bits),
                 "inspect_window": Out(8),
-                "positions": Out(POSITION_BITS).array(config.streams),
+                "positions": Out(data.ArrayLayout(POSITION_BITS, config.streams)),
                 "counts": Out(layouts.prefetch_counts()),
             }
         )
@@ -124,15 +124,12 @@ class PrefetchUnit(wiring.Component):
             touches.near.eq(window.near),
             streams.touch.eq(commit.valid & commit.touch),
             streams.index.eq(Cat(commit.slot.block, commit.slot.head)),
+            streams.streams.eq(self.streams),
             streams.on.eq(self.policy.prefetch_streams),
+            self.positions.eq(streams.positions),
             lookup.table_free.eq(self.table_free),
             lookup.streams_open.eq(~queues[PrefetchSource.STREAM].full),
         ]
-        for number in range(config.streams):
-            m.d.comb += [
-                streams.streams[number].eq(self.streams[number]),
-                self.positions[number].eq(streams.positions[number]),
-            ]
         self._notes(m, queues, announced, lookup, streams)
         self._first(m, queues)
         return m

@@ -4,7 +4,7 @@ from functools import reduce
 from operator import or_
 
 from amaranth.hdl import Module, Mux, Signal, signed
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import layouts
@@ -27,7 +27,7 @@ class PrefetchStreams(wiring.Component):
     -------
     touch : In(1), index : In(index)
         A block was touched.
-    streams : In(stream_layout), array
+    streams : In(array of stream_layout)
         `base`, `length` and `stride` change only while the stream is not enabled, and stand for a clock before it is.
     on : In(1)
         Candidates may be offered.
@@ -35,7 +35,7 @@ class PrefetchStreams(wiring.Component):
         `source` is not set.
     ended : In(1)
         The candidate taken last was noted or passed over.
-    positions : Out(32), array
+    positions : Out(array of 32)
         Blocks noted or passed over since each stream was enabled.
     """
 
@@ -45,11 +45,11 @@ class PrefetchStreams(wiring.Component):
             {
                 "touch": In(1),
                 "index": In(config.index_bits),
-                "streams": In(layouts.stream_layout(config)).array(config.streams),
+                "streams": In(data.ArrayLayout(layouts.stream_layout(config), config.streams)),
                 "on": In(1),
                 "candidates": Out(stream.Signature(layouts.prefetch_request(config))),
                 "ended": In(1),
-                "positions": Out(POSITION_BITS).array(config.streams),
+                "positions": Out(data.ArrayLayout(POSITION_BITS, config.streams)),
             }
         )
 
@@ -81,7 +81,8 @@ class PrefetchStreams(wiring.Component):
         touch = registered(m, self.touch, "touch")
         index = registered(m, self.index, "index")
         candidate = self.candidates.payload
-        for number, (descriptor, counted) in enumerate(zip(self.streams, self.positions, strict=True)):
+        for number in range(count):
+            descriptor = self.streams[number]
             position = Signal(config.index_bits + 1, name=f"position{number}")
             following = Signal(config.index_bits, name=f"following{number}")
             touched = self._touches(m, number, touch, index)
@@ -93,7 +94,7 @@ class PrefetchStreams(wiring.Component):
             m.d.sync += has_more.eq(within & ~is_busy)
             m.d.comb += [
                 may_ask[number].eq(has_more & descriptor.enabled & self.on),
-                counted.eq(position),
+                self.positions[number].eq(position),
             ]
             with m.If(do_choose & (chosen == number)):
                 m.d.sync += [

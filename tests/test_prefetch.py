@@ -64,9 +64,12 @@ class Bench:
             unit.set_registers(self.streams, self.policy)
         switches = ("prefetch_announced", "prefetch_window", "prefetch_streams")
         set_payload(ctx, dut.policy, {name: getattr(self.policy, name) for name in switches})
-        for port, stream in zip(dut.streams, self.streams, strict=True):
+        for number, stream in enumerate(self.streams):
             set_payload(
-                ctx, port, {name: getattr(stream, name) for name in ("enabled", "base", "length", "stride", "ahead")}
+                ctx,
+                dut.streams[number],
+                {name: getattr(stream, name) for name in ("enabled", "base", "length", "stride", "ahead")}
+                | {"mode": 1},
             )
 
     async def clock(self, slot=None, *, decode=True, take=False, lock=None):
@@ -196,14 +199,10 @@ class Bench:
         assert seen.valid == (first is not None)
         if first is not None:
             (head, block), source = first
-            expected = {"head": head, "block": block, "mode": self.mode(first), "source": source}
+            mode = 1 if source == STREAM else head & 1
+            expected = {"head": head, "block": block, "mode": mode, "source": source}
             assert fields_of(seen.request) == expected
         return first
-
-    def mode(self, first):
-        """The mode that the bench gives to slots of a head; its streams are of mode 0."""
-        (head, _), source = first
-        return 0 if source == STREAM else head & 1
 
     def settle(self):
         """What is noted until nothing is left to note, if that takes no time."""
@@ -330,7 +329,7 @@ def test_bursts_of_hints_and_touches_are_noted_as_if_nothing_took_time(note_read
         for where in blocks:
             if rng.random() < 0.2:
                 bench.table[where] = Entry(state=State.WARM)
-        for _ in range(80):
+        for _ in range(40):
             cold = [where for where in blocks if bench.table[where].state == State.COLD]
             for _ in range(rng.randrange(12)):
                 await bench.cycle(rng.choice(cold), used=rng.random() < 0.45)
@@ -443,7 +442,7 @@ def test_streams_take_turns_and_pass_over_what_is_not_cold():
         )  # fmt: skip
         # While both have blocks to ask for, neither gets far ahead.
         assert 6 <= sum(where[0] // 2 for where in taken[:16]) <= 10
-        assert [bench.ctx.get(position) for position in bench.dut.positions] == [20, 20]
+        assert [bench.ctx.get(bench.dut.positions[number]) for number in range(2)] == [20, 20]
 
     run(bench, life)
 
@@ -647,7 +646,7 @@ def test_random_life_follows_the_golden_unit(config, note_ready, table_free):
     bench = Bench(config, seed=10 + config.heads, note_ready=note_ready, table_free=table_free)
 
     async def life():
-        await random_life(bench, 4000)
+        await random_life(bench, 2500)
         bench.note_ready = bench.table_free = 1.0
         await bench.until_quiet()
         assert not list(bench.golden.owed())
