@@ -12,8 +12,9 @@ from tb.csr import Refused
 from tb.interactive import TB, configured, settings
 from tb.random_traffic import random_operations
 
-#: the stand-in's register that breaks a rule
+#: the stand-in's registers: the one that breaks a rule, and the one that says the mode of pages
 FAULT_REGISTER = "LEAP_CAP"
+MODE_REGISTER = "PREFETCH"
 
 
 def _bench(dut, **more):
@@ -72,6 +73,7 @@ async def play(dut):
     await tb.start()
     if given.get("fault"):
         await tb.csr.write(FAULT_REGISTER, given["fault"])
+    await tb.csr.write(MODE_REGISTER, given.get("mode", 0))
     operations = random_operations(
         tb.config,
         tb.host.regions[0],

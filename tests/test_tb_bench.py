@@ -9,6 +9,7 @@ import pytest
 from golden.config import preset
 from golden.csr import reset_regions
 from golden.messages import DevLoad
+from golden.mode import Mode
 from tb.batch import BatchSettings
 from tb.batch import run as run_batch
 from tb.build import SIMULATORS, SimulationFailed, build, run
@@ -17,10 +18,14 @@ from tb.random_traffic import random_operations
 from tb.recorded import EVENTS, MESSAGES, Answer, Offer, check_data, read_events, read_messages
 from tb.stimulus import read, wait, write
 
-CONFIG = preset("tiny")
+#: with room for two frames a block
+CONFIG = preset("tiny", step_bits=28, spare_frames=72)
+OVERRIDES = {"step_bits": CONFIG.step_bits, "spare_frames": CONFIG.spare_frames}
 WIDTHS = {"mem__awaddr": CONFIG.memory_address_bits, "mem__awid": 5, "csr__awaddr": 12}
 LOOPBACK = (Path(__file__).parent / "hdl" / "loopback.v").read_text()
 REGION = reset_regions(CONFIG)[0]
+#: the stand-in's register for the mode of pages
+MODE_REGISTER = "PREFETCH"
 #: reads in flight from which on the stand-in says severe overload
 LOOPBACK_SEVERE = 6
 MAX_READS, MAX_WRITES = 6, 4
@@ -38,7 +43,8 @@ BATCH = BatchSettings(
 def interactive(simulator, folder, testcase, **settings):
     sources = {"endpoint.v": LOOPBACK, HEADER_NAME: verilog_header(CONFIG, WIDTHS)}
     built = build(simulator, top="endpoint", sources=sources)
-    settings = {"preset": CONFIG.name, "seed": 1, "max_reads": MAX_READS, "max_writes": MAX_WRITES} | settings
+    limits = {"max_reads": MAX_READS, "max_writes": MAX_WRITES}
+    settings = {"preset": CONFIG.name, "overrides": OVERRIDES, "seed": 1} | limits | settings
     return run(built, module="tb.cocotb_bench", testcase=testcase, folder=folder, settings=settings)
 
 
@@ -60,14 +66,19 @@ def test_registers_by_name_and_errors_raised(simulator, tmp_path):
     assert interactive(simulator, tmp_path, "registers") == 1
 
 
-@pytest.mark.parametrize(("latency", "throttle"), [(1, False), (2, False), (20, False), (20, True)])
+@pytest.mark.parametrize(
+    ("latency", "throttle", "mode"),
+    [(1, False, Mode.EXACT), (2, False, Mode.MXINT8), (20, False, Mode.EXACT), (20, True, Mode.MXINT8)],
+)
 @pytest.mark.parametrize("simulator", SIMULATORS)
-def test_both_forms_give_the_same_records_and_responses(simulator, latency, throttle, tmp_path):
+def test_both_forms_give_the_same_records_and_responses(simulator, latency, throttle, mode, tmp_path):
     given = {"memory_latency": latency, "throttle": throttle, "max_reads": 12}
-    interactive(simulator, tmp_path / "interactive", "play", messages=60, waits=0.1, **given)
+    interactive(simulator, tmp_path / "interactive", "play", messages=60, waits=0.1, mode=mode, **given)
     seen = json.loads((tmp_path / "interactive" / "seen.json").read_text())
     folder = tmp_path / "batch"
-    outcome = run_batch(batch_build(simulator), operations(waits=0.1), replace(BATCH, **given), folder)
+    batch = replace(BATCH, registers=[(MODE_REGISTER, mode)], **given)
+    outcome = run_batch(batch_build(simulator), operations(waits=0.1), batch, folder)
+    assert check_data(CONFIG, [REGION], operations(waits=0.1), read_messages(folder / MESSAGES)) > 50
     records = [[int(lane), fields] for lane, fields in read_events(folder / EVENTS, CONFIG)]
     answers = [message for message in read_messages(folder / MESSAGES) if isinstance(message, Answer)]
     assert records == seen["records"]
@@ -112,12 +123,14 @@ def test_a_host_that_throttles_is_not_slowed_by_light_loads(tmp_path):
     assert files[0] == files[1]
 
 
+@pytest.mark.parametrize("mode", Mode)
 @pytest.mark.parametrize("pause_seed", [0, 12345])
-def test_both_simulators_record_the_same_files_and_the_data_is_right(pause_seed, tmp_path):
+def test_both_simulators_record_the_same_files_and_the_data_is_right(pause_seed, mode, tmp_path):
     texts = []
     for simulator in SIMULATORS:
         folder = tmp_path / simulator
-        outcome = run_batch(batch_build(simulator), operations(), replace(BATCH, pause_seed=pause_seed), folder)
+        given = replace(BATCH, pause_seed=pause_seed, registers=[(MODE_REGISTER, mode)])
+        outcome = run_batch(batch_build(simulator), operations(), given, folder)
         texts.append([(folder / name).read_text() for name in (EVENTS, MESSAGES)])
         checked = check_data(CONFIG, [REGION], operations(), read_messages(folder / MESSAGES))
         assert checked > 50

@@ -1,6 +1,7 @@
-// Stands in for the endpoint in the bench's own tests: every line lives at a fixed place of DDR5, no metadata, made-up
-// records. Reads of lines never written give zeros. Each 16th write is followed by a page program and a page read of
-// its frame, so that data goes once through flash. Responses say a load by the reads in flight: 2 are optimal, 4 moderate
+// Stands in for the endpoint in the bench's own tests: every block has frames, no metadata, made-up records. Reads of
+// lines never written give zeros. Each 16th write is followed by a page program of its frame and a page read into
+// another, which takes its place: whatever flash does not move is lost. With 1 in register 0x070 pages are of mode
+// mxint8: two frames a block, their sidecar lines used as data lines too. Responses say a load by the reads in flight: 2 are optimal, 4 moderate
 // overload, 6 severe. A write to register 0x06C breaks one rule on purpose: 1 a lost response, 2 wrong data, 3 a doubled
 // sequence number, 4 a response twice, 5 an access outside memory, 6 a page that was never programmed.
 `include "layout.vh"
@@ -85,6 +86,7 @@ module endpoint (
     localparam IDLE = 0, WRITING = 1, PROGRAM = 2, PROGRAMMING = 3, FETCH = 4, FETCHING = 5, TWICE = 6;
 
     reg [2:0] state, fault;
+    reg mode;
     reg [31:0] next_record, writes, reads;
     reg written [0:`MEMORY_LINES-1];
     integer i;
@@ -120,7 +122,27 @@ module endpoint (
     assign mem__awburst = 1;
     assign mem__wlast = 1;
 
-    wire [31:0] frame = write_line / `LINES_PER_BLOCK;
+    // Blocks have one frame in mode exact, two in mode mxint8; a frame more is spare.
+    integer frame_of [0:2*`PAGES-1];
+    integer spare, number, frame, swapped;
+
+    // The number of a line's frame, and where it lies in memory.
+    function integer number_of(input [31:0] line);
+        number_of = mode ? line / `LINES_PER_BLOCK * 2 + (line % `LINES_PER_BLOCK >= `MXINT8_PAGE_LINES)
+            : line / `LINES_PER_BLOCK;
+    endfunction
+
+    function [31:0] place(input [31:0] line);
+        integer frame, i;
+        begin
+            frame = frame_of[number_of(line)];
+            i = line % `LINES_PER_BLOCK;
+            if (mode && i >= `MXINT8_PAGE_LINES) i = i - `MXINT8_PAGE_LINES;
+            if (!mode) place = frame * `EXACT_DATA_LINES + i;
+            else if (i < `MXINT8_DATA_LINES) place = `MXINT8_BASE + frame * `MXINT8_DATA_LINES + i;
+            else place = `SIDECAR_BASE + `MXINT8_ROW_BASE + 2 * frame + i - `MXINT8_DATA_LINES;
+        end
+    endfunction
 
     task note(input [5:0] kind);
         begin
@@ -146,10 +168,12 @@ module endpoint (
 
     task command(input write);
         begin
+            frame = write ? frame_of[number] : spare;
             page_command__payload <= 0;
             page_command__payload[`PAGE_COMMAND_WRITE] <= write;
             page_command__payload[`PAGE_COMMAND_TAG] <= 1;
-            page_command__payload[`PAGE_COMMAND_PAGE] <= frame;
+            page_command__payload[`PAGE_COMMAND_PAGE] <= number % `PAGES;
+            page_command__payload[`PAGE_COMMAND_MODE] <= mode;
             page_command__payload[`PAGE_COMMAND_FRAME] <= frame;
             page_command__valid <= 1;
             note(write ? 7 : 6);
@@ -174,6 +198,8 @@ module endpoint (
             reads = 0;
             in_flight = 0;
             for (i = 0; i < READS; i = i + 1) flying[i] = 0;
+            for (i = 0; i < 2 * `PAGES; i = i + 1) frame_of[i] = i;
+            spare = 2 * `PAGES;
             ndr__valid <= 0;
             drs__valid <= 0;
             slot_record__valid <= 0;
@@ -191,7 +217,7 @@ module endpoint (
                 tags[free_id] = req__payload[`REQ_TAG];
                 known[free_id] = written[req__payload[`REQ_ADDRESS] % (`PAGES * `LINES_PER_BLOCK)];
                 arid <= free_id;
-                read_line <= req__payload[`REQ_ADDRESS] % (`PAGES * `LINES_PER_BLOCK);
+                read_line <= place(req__payload[`REQ_ADDRESS] % (`PAGES * `LINES_PER_BLOCK));
                 mem__arvalid <= 1;
                 record(0, req__payload[`REQ_TAG]);
             end
@@ -214,7 +240,8 @@ module endpoint (
                 IDLE: if (rwd__valid && rwd__ready) begin
                     writes = writes + 1;
                     write_tag <= rwd__payload[`RWD_TAG];
-                    write_line <= rwd__payload[`RWD_ADDRESS] % (`PAGES * `LINES_PER_BLOCK);
+                    write_line <= place(rwd__payload[`RWD_ADDRESS] % (`PAGES * `LINES_PER_BLOCK));
+                    number = number_of(rwd__payload[`RWD_ADDRESS] % (`PAGES * `LINES_PER_BLOCK));
                     mem__awvalid <= 1;
                     mem__wvalid <= 1;
                     mem__wstrb <= {64{1'b1}};
@@ -248,7 +275,12 @@ module endpoint (
                     command(0);
                     state <= FETCHING;
                 end
-                FETCHING: if (page_done__valid) state <= IDLE;
+                FETCHING: if (page_done__valid) begin
+                    swapped = frame_of[number];
+                    frame_of[number] = spare;
+                    spare = swapped;
+                    state <= IDLE;
+                end
                 TWICE: if (room) begin
                     ndr__valid <= 1;
                     state <= IDLE;
@@ -270,9 +302,11 @@ module endpoint (
             csr__bvalid <= 0;
             csr__rvalid <= 0;
             fault <= 0;
+            mode <= 0;
         end else begin
             if (csr__awready) begin
                 if (csr__awaddr == 'h6c) fault <= csr__wdata;
+                if (csr__awaddr == 'h70) mode <= csr__wdata;
                 csr__bvalid <= 1;
                 csr__bresp <= csr__awaddr == 0 ? 2 : 0;
                 registers[csr__awaddr / 4] <= csr__wdata;
