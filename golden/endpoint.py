@@ -18,6 +18,7 @@ from golden.mismatch import Mismatch
 from golden.misses import Misses, Request
 from golden.note_rules import NoteRules
 from golden.page_tags import PageTags
+from golden.phase import Phases
 from golden.prefetch import Prefetcher
 from golden.registers import Registers
 from golden.score import key
@@ -51,7 +52,7 @@ class Endpoint:
         The step counter.
     table : dict of (head, block) -> Entry
         The blocks that a slot has changed so far.
-    registers, allocator, bypass_slots, misses, migration, hint_line, page_tags, prefetcher
+    registers, allocator, bypass_slots, misses, migration, hint_line, page_tags, prefetcher, phases
         The engines' parts of the state.
     counters : list of HeadCounters, one a head
     bypasses, victims, waived : int
@@ -75,6 +76,7 @@ class Endpoint:
         self.hint_line = HintLine(self)
         self.page_tags = PageTags(config)
         self.prefetcher = Prefetcher(config)
+        self.phases = Phases(config)
         self._depth_overtaken = 0
         self.counters = [HeadCounters() for _ in range(config.heads)]
         self.bypasses = self.victims = self.waived = 0
@@ -152,6 +154,7 @@ class Endpoint:
             owed.append((*self.leaving, "DEMOTE"))
         owed.extend(self.hint_line.owed())
         owed.extend(self.prefetcher.owed())
+        owed.extend((0, 0, f"PHASE {phase.name} of region {region}") for region, phase in self.phases.owed())
         owed.extend((0, 0, f"ERROR {kind.name}") for kind, count in self.errors_owed.items() if count)
         for head, block, what in owed:
             raise Mismatch("owed", what, "nothing").locate(
@@ -199,7 +202,12 @@ class Endpoint:
             self._had_blocks.add(head)
         if result.outcome in (Outcome.MISS, Outcome.FIRST_WRITE):
             self.misses.missed(where, Request(kind, slot.tag, slot.line, self.now, result.touch))
-        self.prefetcher.observe(slot, before, result, now=self.now, policy=self.policy, decode=True)
+        decode = False
+        if kind in (SlotKind.READ, SlotKind.WRITE):
+            regions = self.registers.regions
+            self.phases.access(where, kind == SlotKind.WRITE, self.now, self.policy, regions)
+            decode = self.phases.in_decode(head, regions)
+        self.prefetcher.observe(slot, before, result, now=self.now, policy=self.policy, decode=decode)
 
     # Decisions --------------------------------------------------------------------------------------------------------
 

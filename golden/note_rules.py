@@ -27,6 +27,7 @@ _FIELDS = {
     EngineKind.ERROR: ("key", "aux"),
     EngineKind.QUOTA: ("head", "key", "aux"),
     EngineKind.POOL: ("key", "aux"),
+    EngineKind.PHASE: ("key", "aux"),
     EngineKind.PREFETCH_QUEUED: ("head", "block", "aux"),
     EngineKind.PREFETCH_DROPPED: ("head", "block", "aux"),
 }
@@ -48,6 +49,7 @@ class NoteRules:
         self._rules = {
             EngineKind.STEP: self._step,
             EngineKind.ERROR: self._error,
+            EngineKind.PHASE: endpoint.phases.note,
             **FrameNotes(endpoint).rules,
             **CommandNotes(endpoint).rules,
             **PrefetchNotes(endpoint).rules,

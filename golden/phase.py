@@ -138,8 +138,8 @@ class Phases:
         detector.noted()
 
     def owed(self):
-        """Numbers of the regions whose change has not been noted."""
-        return [number for number, detector in enumerate(self.detectors) if detector.owed]
+        """(region, phase) of every change that has not been noted."""
+        return [(number, Phase(1 - detector.phase)) for number, detector in enumerate(self.detectors) if detector.owed]
 
     def _of(self, head, regions):
         for region, detector in zip(regions, self.detectors, strict=True):

@@ -128,6 +128,8 @@ class Standalone:
 
     def _access(self, slot):
         outcome = self._slot(slot)
+        for region, phase in self.endpoint.phases.owed():
+            self._note(EngineKind.PHASE, key=region, aux=phase)
         if outcome in (Outcome.MISS, Outcome.FIRST_WRITE):
             self._note(EngineKind.MISS_OPEN, head=slot.head, block=slot.block, aux=slot.rwd)
             self._resolve(slot)

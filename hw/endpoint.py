@@ -17,6 +17,7 @@ from hw.event_port import EventPort
 from hw.frontend import FrontEnd
 from hw.memory_port import memory_axi
 from hw.metadata import MetadataPipeline
+from hw.phase import PhaseDetector
 from hw.quiesce import Quiesce
 from hw.residency import Residency
 from hw.streams import Arbiter
@@ -82,11 +83,12 @@ class Endpoint(wiring.Component):
         m.submodules.residency = residency = Residency(config=config)
         m.submodules.victim = victim = VictimEngine(config=config)
         m.submodules.tracker = tracker = Tracker(config=config)
+        m.submodules.phase = phase = PhaseDetector(config=config)
         m.submodules.csr = csr = Csr(config=config)
         m.submodules.quiesce = quiesce = Quiesce(count=3, engine=_HOLD_RESIDENCY)
         m.submodules.error_notes = error_notes = ErrorNotes(config=config)
         m.submodules.event_port = event_port = EventPort(config=config, pipeline_depth=metadata.commit_stage)
-        note_sources = (frontend, csr, residency, error_notes)
+        note_sources = (frontend, csr, residency, error_notes, phase)
         m.submodules.notes = notes = Arbiter(layouts.engine_note(config), count=len(note_sources))
 
         # Requests
@@ -127,6 +129,10 @@ class Endpoint(wiring.Component):
             victim.rebuild.eq(csr.rebuild),
             victim.commit.eq(metadata.commit),
             tracker.commit.eq(metadata.commit),
+            phase.now.eq(frontend.now),
+            phase.policy.eq(csr.policy),
+            phase.regions.eq(csr.regions),
+            phase.commit.eq(metadata.commit),
             csr.now.eq(frontend.now),
             csr.commit.eq(metadata.commit),
         ]
@@ -177,6 +183,7 @@ class Endpoint(wiring.Component):
         connect(m, residency.command_answers, csr.command_answers)
         m.d.comb += [
             csr.stalled.eq(event_port.stalled),
+            csr.phases.eq(phase.prefill),
             csr.table_ready.eq(metadata.ready),
             csr.flash_unwritable.eq(residency.unwritable),
             residency.inspect_head.eq(csr.inspect_head),

@@ -43,6 +43,7 @@ class ConcurrentDevice:
             self.random.choice((self.host, self.host, self.engines, self.engines, self.engines, self.flash))()
         while self.golden.misses.waiting or self.golden.misses.open or self.golden.migration.demotions:
             self.random.choice((self.engines, self.flash))()
+        self.change_phases()
         self.golden.finish()
         return self.records
 
@@ -132,6 +133,7 @@ class ConcurrentDevice:
     # Engines ----------------------------------------------------------------------------------------------------------
 
     def engines(self):
+        self.change_phases()
         golden, pick = self.golden, self.random.randrange(3)
         if pick == 0 and golden.misses.waiting and len(golden.misses.open) < self.config.miss_slots:
             head, block = self.random.choice(sorted(golden.misses.waiting))
@@ -145,6 +147,10 @@ class ConcurrentDevice:
             self.advance_miss(self.random.choice(sorted(golden.misses.open)))
         elif pick == 2 and golden.migration.demotions:
             self.advance_demotion(self.random.choice(sorted(golden.migration.demotions)))
+
+    def change_phases(self):
+        for region, phase in self.golden.phases.owed():
+            self.note(EngineKind.PHASE, key=region, aux=phase)
 
     def advance_miss(self, where):
         golden, (head, block) = self.golden, where

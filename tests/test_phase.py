@@ -6,14 +6,20 @@ from dataclasses import replace
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.address import Region
+from golden.address import Region, encode, hint_address
 from golden.config import preset
-from golden.events import EngineKind, Phase
+from golden.csr import pack
+from golden.endpoint import Endpoint
+from golden.events import EngineKind, Lane, Phase
+from golden.hints import pack_hint
 from golden.metadata import SlotKind
 from golden.mismatch import Mismatch
 from golden.phase import BURST_BLOCKS, COUNT_MAX, Phases, RegionPhase
 from golden.policy import Policy
 from hw.phase import PhaseDetector
+from tb.stimulus import fence_all, read, write
+from tests.golden_devices import Device, Scripted
+from tests.lockstep import Lockstep
 from tests.phase_figures import RULES, SHARES, table
 from tests.phase_traffic import AZURE, SAMPLE, Request, accuracy, confusions, load, requests, serve
 from tests.simulation import set_payload, simulate
@@ -181,7 +187,7 @@ def test_each_region_has_a_phase_of_its_own():
     phases = Phases(CONFIG)
     burst_of(phases, 3)
     burst_of(phases, 1)
-    assert phases.owed() == [1]
+    assert phases.owed() == [(1, PREFILL)]
     assert phases.in_decode(2, REGIONS)
     phases.note(phase_note(1, PREFILL))
     assert [phases.in_decode(head, REGIONS) for head in range(4)] == [True, False, False, False]
@@ -219,6 +225,47 @@ def test_a_change_that_was_overtaken_is_noted_and_then_taken_back():
     assert detector.owed and detector.phase == PREFILL
     detector.noted()
     assert not detector.owed and detector.phase == DECODE
+
+
+@pytest.fixture
+def device():
+    """A standalone endpoint whose first region has just been prefilled."""
+    device = Device(policy=Policy(phase_window=4, phase_burst_lines=8))
+    device.hint(0, [], 1)
+    for line in range(16):
+        device.write(0, 0, line)
+    return device
+
+
+def change(phase):
+    return {"kind": EngineKind.PHASE, "head": 0, "block": 0, "frame": 0, "key": 0, "aux": phase}
+
+
+def test_the_golden_endpoint_is_owed_a_note_of_each_change(device):
+    assert [record["aux"] for _, record in device.records if record == record | change(PREFILL)] == [PREFILL]
+    script = Scripted(device)
+    script.checker.finish()
+    with pytest.raises(Mismatch, match="no change of phase PREFILL"):
+        script.note(EngineKind.PHASE, aux=DECODE)
+
+
+def test_records_that_lack_a_note_of_a_change_do_not_finish(device):
+    checker = Endpoint(CONFIG, policy=device.policy)
+    sequence = 0
+    for lane, record in device.records:
+        if lane != Lane.ENGINE or record["kind"] != EngineKind.PHASE:
+            checker.check(lane, record | {"sequence": sequence})
+            sequence += 1
+    with pytest.raises(Mismatch, match="expected PHASE PREFILL of region 0"):
+        checker.finish()
+
+
+def test_replays_are_no_accesses(device):
+    """The first write was replayed when its block had a frame; 16 writes are one window of 16 all the same."""
+    assert [record["kind"] for lane, record in device.records if lane == Lane.SLOT].count(SlotKind.REPLAY_WRITE) == 1
+    assert device.endpoint.phases.detectors[0].verdict == PREFILL
+    last = [record["kind"] for lane, record in device.records][-2:]
+    assert last == [SlotKind.WRITE, EngineKind.PHASE]
 
 
 # Requests -------------------------------------------------------------------------------------------------------------
@@ -476,3 +523,22 @@ def test_a_reset_forgets_phases_signs_and_counts():
             ctx.set(reset, 0)
 
     simulate(ResetInserter(reset)(dut), bench)
+
+
+# Endpoint -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_endpoint_notes_the_phases_of_its_host_and_shows_them():
+    """Chunks of prefill and steps of decode, every record in lock-step; ports stall, so notes wait."""
+    registers = [("PHASE", pack("PHASE", RATIO=10, WINDOW=4, BURST=1, BURST_LINES=32))]
+    bench = Lockstep(CONFIG, seed=8, registers=registers, stall=0.3)
+    operations, step = [], 0
+    for run in serve([Request(16, 2), Request(8, 2)], chunk=8, heads=1):
+        if run.step != step:
+            step = run.step
+            hint = hint_address(CONFIG, bench.region, 0)
+            operations += [fence_all(), write(hint, pack_hint(step, [])), fence_all()]
+        lines = [encode(CONFIG, bench.region, *run.where, line) for line in range(min(run.count, 40))]
+        operations += [write(line, step) for line in lines] if run.write else map(read, lines)
+    bench.run(operations, limit=20_000)
+    assert [note["aux"] for note in bench.kinds(EngineKind.PHASE)] == [PREFILL, DECODE, PREFILL, DECODE]
