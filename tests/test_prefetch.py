@@ -181,11 +181,11 @@ class Bench:
             await self.clock()
             clocks += 1
             assert clocks < 2000, "the lock is not granted"
+        notes = len(self.notes)
         for _ in range(hold):
             self.check_first()
             await self.clock()
         first = self.check_first()
-        notes = len(self.notes)
         if take and first is not None:
             await self.clock(take=True)
             self.check_first()
@@ -485,6 +485,28 @@ def test_a_stream_may_be_switched_off_and_on_at_any_clock(by, note_ready):
     assert bench.counted[STREAM, None] and bench.counted[STREAM, DUPLICATE]
 
 
+def test_a_stream_that_is_enabled_again_at_once_starts_with_its_first_block():
+    bench = Bench(TINY, replace(ALL_ON, prefetch_announced=False), seed=8)
+    stream = Stream(base=8, length=10, ahead=3, enabled=True)
+
+    async def life():
+        for clocks in range(1, 30):
+            await enable(bench, stream)
+            await bench.idle(clocks)
+            bench.notes.clear()
+            bench.set_registers(replace(stream, enabled=False))
+            await bench.clock()
+            bench.set_registers(stream)
+            blocks = [block for (_, block), _, _ in await bench.until_quiet()]
+            # One of before may come ahead of them.
+            assert blocks[-3:] == [8, 9, 10] and len(blocks) <= 4
+            while await bench.take() is not None:
+                pass
+            bench.set_registers(replace(stream, enabled=False))
+
+    run(bench, life)
+
+
 # Queues, lock, room, reset --------------------------------------------------------------------------------------------
 
 
@@ -592,6 +614,20 @@ def test_the_lock_is_granted_between_notes_and_first_stands_still_under_it():
 
     run(bench, life)
     assert bench.counted[ANNOUNCED, DUPLICATE] + bench.counted[ANNOUNCED, FULL] and bench.counted[WINDOW, FULL]
+
+
+@pytest.mark.parametrize("clocks", range(12))
+def test_a_candidate_on_its_way_is_noted_before_the_lock_is_granted_or_after_it(clocks):
+    bench = Bench(TINY)
+
+    async def life():
+        await bench.hint((1, 1))
+        await bench.touch((2, 0))
+        await bench.idle(clocks)
+        await bench.take(hold=12, take=False)
+        assert len(await bench.until_quiet()) == 2
+
+    run(bench, life)
 
 
 async def random_life(bench, clocks):
