@@ -128,6 +128,7 @@ class Endpoint(wiring.Component):
             victim.policy.eq(csr.policy),
             victim.rebuild.eq(csr.rebuild),
             victim.commit.eq(metadata.commit),
+            victim.pause.eq(phase.all_prefill),
             tracker.commit.eq(metadata.commit),
             phase.now.eq(frontend.now),
             phase.policy.eq(csr.policy),

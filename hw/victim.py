@@ -110,6 +110,8 @@ class VictimEngine(wiring.Component):
         `waived`: the victim is announced, and nothing that is not was left (OWN and SHARED).
     rebuild : In(1)
         Priority or lambda have changed, now or just before.
+    pause : In(1)
+        No repairs in the background: what a request needs is repaired when it comes.
     """
 
     def __init__(self, *, config):
@@ -132,6 +134,7 @@ class VictimEngine(wiring.Component):
                 "request": In(stream.Signature(layouts.victim_request(config))),
                 "answer": Out(stream.Signature(layouts.victim_answer(config))),
                 "rebuild": In(1),
+                "pause": In(1),
             }
         )
 
@@ -209,7 +212,7 @@ class VictimEngine(wiring.Component):
                 m.d.sync += w.mode.eq(self.modes.bit_select(request.head, 1))
                 m.next = "CHECK"
             for root in w.roots:
-                with m.Elif(~root.exact & (w.settling == 0) & ~w.is_product):
+                with m.Elif(~root.exact & (w.settling == 0) & ~w.is_product & ~self.pause):
                     m.d.sync += w.target.eq(root.head)
                     m.next = "LOOK"
 

@@ -348,6 +348,31 @@ def test_background_repairs_miss_nothing_that_happens_meanwhile():
     run(bench, lambda: bench.random_life(requests=200, events=20, blocks=blocks, pause=0.7))
 
 
+def test_while_paused_only_requests_repair_and_are_answered_all_the_same():
+    bench = Bench(ODD, Policy(), seed=15)
+    blocks = sorted(bench.table)
+
+    async def table_reads(clocks):
+        """Clocks in which the engine reads the table, of so many without a commit."""
+        reads = 0
+        for _ in range(clocks):
+            reads += bench.ctx.get(bench.dut.table.enable)
+            await bench.clock()
+        return reads
+
+    async def life():
+        bench.ctx.set(bench.dut.pause, 1)
+        await bench.random_life(requests=60, events=20, blocks=blocks)
+        for _ in range(2):
+            for where in blocks:
+                await bench.slot(SlotKind.HINT, where, 0x4000)
+            assert await table_reads(200) == 0
+        bench.ctx.set(bench.dut.pause, 0)
+        assert await table_reads(200) > 0
+
+    run(bench, life)
+
+
 def test_policies_may_change_at_any_rebuild():
     bench = Bench(ODD, Policy(), seed=6)
     policies = [policy_of(p, alpha=alpha_code(a), lam=lambda_of(a)) for p in Priority for a in (0.02, 0.2, 0.5)]
