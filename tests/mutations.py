@@ -472,6 +472,61 @@ MUTATIONS = (
         tests=("tests/test_address_decoder.py",),
         why="an address below a region is outside",
     ),
+    # Prefetch
+    Mutation(
+        name="window-off-by-one",
+        file="hw/prefetch_touches.py",
+        old="with m.If(distance == touch.window):",
+        new="with m.If(distance == touch.window + 1):",
+        tests=(
+            "tests/test_prefetch_window.py::"
+            "test_touches_are_expanded_as_the_golden_model_says_at_every_place_of_a_head[16]",
+        ),
+        why="a touch asks for the blocks within the window of its head, and no further",
+    ),
+    Mutation(
+        name="duplicate-not-merged",
+        file="hw/prefetch.py",
+        old="matches.any() | (do_push & (noted.block.index == matched.block.index))",
+        new="0",
+        tests=("tests/test_prefetch.py::test_a_block_that_waits_is_not_queued_again_whoever_asks",),
+        why="a block that waits is not queued again",
+    ),
+    Mutation(
+        name="candidate-just-ahead-not-seen",
+        file="hw/prefetch.py",
+        old="do_push & (noted.block.index == asked.block.index)",
+        new="0",
+        tests=("tests/test_prefetch.py::test_a_block_is_compared_with_those_just_ahead_of_it[2]",),
+        why="a candidate is compared with what is queued in the same clock",
+    ),
+    Mutation(
+        name="useful-counted-twice",
+        file="hw/prefetch_window.py",
+        old="meant.useful.eq(counts & seen.access & seen.prefetched)",
+        new="meant.useful.eq(seen.valid & seen.access & seen.prefetched)",
+        tests=(
+            "tests/test_prefetch_window.py::"
+            "test_windows_and_requests_follow_the_golden_ones_in_every_clock[one_head-mid]",
+        ),
+        why="a prefetched block that a hint has found counts once, not again when it is read",
+    ),
+    Mutation(
+        name="announced-block-lost",
+        file="hw/prefetch.py",
+        old="self.room.eq(announced.level <= _ANNOUNCED_SLACK)",
+        new="self.room.eq(announced.level <= _ANNOUNCED_SLACK + 1)",
+        tests=("tests/test_prefetch.py::test_no_announced_block_is_lost_while_the_pipeline_obeys_room[0.0]",),
+        why="hints in flight have room in the FIFO of announced blocks",
+    ),
+    Mutation(
+        name="stream-skips-its-first-block",
+        file="hw/prefetch_streams.py",
+        old="with m.If(owns & self.ended & ~is_former):",
+        new="with m.If(owns & self.ended):",
+        tests=("tests/test_prefetch.py::test_a_stream_that_is_enabled_again_at_once_starts_with_its_first_block",),
+        why="a block of before a stream was switched off does not move it on",
+    ),
     # Datapath
     Mutation(
         name="read-poison-dropped",
@@ -689,5 +744,64 @@ MUTATIONS = (
         new="old.eq(update.data)",
         tests=("tests/test_tracker.py::test_counters_follow_the_golden_tracker_in_every_clock",),
         why="back-to-back commits of one head are all counted",
+    ),
+    # Phase, load
+    Mutation(
+        name="hysteresis-removed",
+        file="hw/phase.py",
+        old="(new_reads << 1) < new_weight",
+        new="new_reads < new_weight",
+        tests=("tests/test_phase.py::test_the_rtl_follows_the_golden_detectors_clock_by_clock[1-0.0]",),
+        why="decode ends at half of the ratio at which it begins",
+    ),
+    Mutation(
+        name="burst-test-ignored",
+        file="hw/phase.py",
+        old="m.If(self.policy.phase_burst & sign.known)",
+        new="m.If(0)",
+        tests=("tests/test_phase.py::test_the_rtl_tells_the_phases_of_requests_apart",),
+        why="a prefix that is read again looks like decode to a ratio",
+    ),
+    Mutation(
+        name="burst-counted-across-steps",
+        file="hw/phase.py",
+        old=" & ~new_step.replicate(BURST_BLOCKS)",
+        new="",
+        tests=("tests/test_phase.py::test_the_rtl_tells_the_phases_of_requests_apart",),
+        why="a block that decode fills token by token is no burst",
+    ),
+    Mutation(
+        name="phase-change-forgets-its-clock",
+        file="hw/phase.py",
+        old="m.If(~owed | accepted[-1])",
+        new="m.If(~owed | accepted[0])",
+        tests=("tests/test_phase.py::test_the_rtl_follows_the_golden_detectors_clock_by_clock[3-0.98]",),
+        why="a note is weighed against the windows of all commits before it",
+    ),
+    Mutation(
+        name="repairs-while-paused",
+        file="hw/victim.py",
+        old=" & ~self.pause",
+        new="",
+        tests=("tests/test_victim.py::test_while_paused_only_requests_repair_and_are_answered_all_the_same",),
+        why="prefill has no repairs in the background",
+    ),
+    Mutation(
+        name="devload-stuck",
+        file="hw/endpoint.py",
+        old="datapath.dev_load.eq(load_meter.load)",
+        new="datapath.dev_load.eq(0)",
+        tests=("tests/test_devload.py::test_responses_report_a_load_that_rises_in_a_burst_and_falls_after_it",),
+        why="responses report the load",
+    ),
+    Mutation(
+        name="answered-requests-still-load",
+        file="hw/transactions.py",
+        old="self.used + taken - self.release.valid",
+        new="self.used + taken",
+        tests=(
+            "tests/test_transactions.py::test_stored_messages_are_found_and_numbers_never_have_two_holders[read-0]",
+        ),
+        why="the load is that of requests not yet answered",
     ),
 )
