@@ -3,26 +3,38 @@
 import argparse
 import json
 import tempfile
+from functools import partial
 from pathlib import Path
 
+from sim.bench_codec import codec
+from sim.bench_compression import compression
 from sim.bench_hit_rates import hit_rates
+from sim.bench_prefetch import prefetch
 from sim.bench_progress import progress
 from sim.bench_resident import resident_reads
 from sim.bench_speed import speed
+from sim.bench_streams import prefix_replay
 from sim.bench_volume import lock_step
 from sim.settings import SettingsError
+from sim.steps import WorkloadError
 from tb.build import SimulationFailed
 
 __all__ = ["BENCHES", "main"]
 
 #: short ones first
 BENCHES = {
+    "codec": codec,
     "resident_reads": resident_reads,
+    "compression": compression,
+    "prefix_replay": prefix_replay,
     "speed": speed,
     "lock_step": lock_step,
     "hit_rates": hit_rates,
     "progress": progress,
+    "prefetch": prefetch,
 }
+#: those that --workload is for
+OF_WORKLOAD = ("codec", "prefetch")
 BAD_INPUT = 2
 FAILED = 1
 
@@ -38,6 +50,7 @@ def main(arguments=None):
     """Run the benches; returns the exit code."""
     parser = _Parser(prog="python -m sim bench", description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--only", nargs="+", choices=BENCHES, metavar="NAME", help=f"of {', '.join(BENCHES)}")
+    parser.add_argument("--workload", metavar="PATH", help=f"another workload for {' and '.join(OF_WORKLOAD)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows to a file too")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the files of the runs there (some 100 MB)")
     options = parser.parse_args(arguments)
@@ -48,10 +61,13 @@ def main(arguments=None):
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)
         for name in options.only or BENCHES:
-            print(f"{name}: {BENCHES[name].__doc__.splitlines()[0]}", flush=True)
+            bench = BENCHES[name]
+            print(f"{name}: {bench.__doc__.splitlines()[0]}", flush=True)
+            if options.workload is not None and name in OF_WORKLOAD:
+                bench = partial(bench, workload=options.workload)
             try:
-                measured = BENCHES[name](folder / name)
-            except SettingsError as error:
+                measured = bench(folder / name)
+            except (SettingsError, WorkloadError) as error:
                 parser.error(error)
             except (SimulationFailed, OSError) as error:
                 broken.append(name)

@@ -2,12 +2,12 @@
 
 import multiprocessing
 import traceback
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
 from sim.checker import Checker
+from sim.statistics import Statistics
 from tb import batch
 from tb.build import SimulationFailed
 from tb.recorded import EVENTS, MESSAGES
@@ -23,7 +23,7 @@ class LockStep:
 
     checked: int
     mismatch: str | None
-    engine: Counter
+    statistics: Statistics
     observer: object
 
 
@@ -32,7 +32,7 @@ def _check(config, path, ended, observer, pipe):
     try:
         checker = Checker(config, observer=observer)
         checker.run(path, ended.is_set, lambda: None)
-        pipe.send(LockStep(checker.checked, checker.mismatch, checker.statistics.engine, observer))
+        pipe.send(LockStep(checker.checked, checker.mismatch, checker.statistics, observer))
     except Exception:
         pipe.send(traceback.format_exc())
 

@@ -1,4 +1,4 @@
-"""MXINT8 in the golden model: how much of a signal it keeps, of Gaussian values and of the workload's own K and V."""
+"""MXINT8 in the golden model: how much is left of a signal, of Gaussian values and of the workload's own K and V."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from sim.bench_row import Row
 from sim.steps import WorkloadError
 from sim.workload import load
 
-__all__ = ["codec"]
+__all__ = ["codec", "lines_of"]
 
 BENCH = "codec"
 GAUSSIAN_LINES = 20_000
@@ -21,7 +21,7 @@ def _quality_db(values):
     return sqnr_db(values, decompress_array(*compress_array(values)))
 
 
-def _lines_of(values):
+def lines_of(values):
     """Values [token, layer, KV head, value] as lines: 32 consecutive values of one head, token by token."""
     streams = np.moveaxis(values, 0, 2).reshape(values.shape[1] * values.shape[2], -1)
     whole = streams.shape[1] // VALUES * VALUES
@@ -41,7 +41,7 @@ def codec(folder, *, workload="attention-a"):
     for plane, name in enumerate("KV"):
         name = f"SQNR of {name} of {trace.name}, token by token"
         # The yardstick has one decimal.
-        quality = round(_quality_db(_lines_of(trace.kv[:, :, :, plane])), 1)
+        quality = round(_quality_db(lines_of(trace.kv[:, :, :, plane])), 1)
         yardstick = YARDSTICK_DB.get(trace.name.removesuffix(".npz"))
         required = () if yardstick is None else (">=", yardstick[plane])
         rows.append(Row(BENCH, name, quality, "dB", *required))

@@ -101,7 +101,7 @@ def progress(folder, *, clocks=CLOCKS, steps=STEPS, simulator="verilator", seed=
     outcome, lock_step = run_checked(
         batch_top(simulator, config), config, operations, given, folder, seed=seed, observer=Pressure(config)
     )
-    seen, engine = lock_step.observer, lock_step.engine
+    seen, engine = lock_step.observer, lock_step.statistics.engine
     return [
         Row(BENCH, "clocks of adversarial traffic, every port stalling", outcome["clocks"], "clocks", ">=", clocks),
         Row(BENCH, "messages without an answer", outcome["issued"] - outcome["answered"],

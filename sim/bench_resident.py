@@ -1,12 +1,15 @@
 """Resident reads with ideal memory: how many metadata slots a clock the endpoint sustains, and whether any is lost."""
 
 from golden.address import encode
-from golden.config import preset
+from golden.config import LINES_PER_BLOCK, preset
 from golden.csr import reset_regions
 from golden.events import Lane, unpack
 from golden.metadata import SlotKind
+from golden.mode import Mode
+from golden.policy import Policy
 from sim.bench_batch import run_checked
 from sim.bench_row import Row
+from sim.rtl_run import register_writes
 from tb.batch import SLOTS, BatchSettings
 from tb.recorded import EVENTS
 from tb.stimulus import fence_all, read, write
@@ -20,20 +23,30 @@ READS = 20_000
 #: heads and lines of a block that the spread reads go over; as many blocks as the sidecar cache holds
 HEADS = 4
 LINES = 16
+SPREAD, HAMMER, SEQUENTIAL = "spread over blocks and lines", "one line all the time", "one block after the other"
+PATTERNS = ((Mode.EXACT, SPREAD), (Mode.EXACT, HAMMER), (Mode.MXINT8, SEQUENTIAL))
 
 
-def _operations(config, hammer):
-    """Write every line that is read, wait, and read single lines: block after block, or one line all the time."""
+def _places(config, pattern):
+    """Line addresses that are read in turns."""
     region = reset_regions(config)[0]
+    if pattern == SEQUENTIAL:
+        # A block has two sidecar lines then.
+        blocks = range(min(config.sidecar_cache_lines // 2, config.blocks_per_head))
+        return [encode(config, region, 0, block, line) for block in blocks for line in range(LINES_PER_BLOCK)]
+    if pattern == HAMMER:
+        return [encode(config, region, 0, 0, 0)]
     blocks = min(config.sidecar_cache_lines, config.blocks) // HEADS
-    places = [
+    return [
         encode(config, region, head, block, line)
         for line in range(LINES)
         for head in range(HEADS)
         for block in range(min(blocks, config.blocks_per_head))
     ]
-    if hammer:
-        places = places[:1]
+
+
+def _operations(places):
+    """Write every line that is read, wait, and read single lines."""
     for number, place in enumerate(places):
         yield write(place, number + 1)
     yield fence_all()
@@ -65,18 +78,20 @@ def resident_reads(folder, *, presets=("small", "tiny"), simulator="verilator"):
     for name in presets:
         config = preset(name)
         built = batch_top(simulator, config)
-        for pattern in ("spread", "hammer"):
+        for number, (mode, pattern) in enumerate(PATTERNS):
             given = BatchSettings(
+                registers=register_writes(Policy(), config.pool_frames_max, {}, mode),
                 memory_latency=1,
                 max_reads=config.read_slots,
                 max_writes=config.write_slots,
                 record_data=False,
                 record_clocks=True,
             )
-            run_folder = folder / f"{name}-{pattern}"
-            _, lock_step = run_checked(built, config, _operations(config, pattern == "hammer"), given, run_folder)
+            run_folder = folder / f"{name}-{number}"
+            operations = _operations(_places(config, pattern))
+            _, lock_step = run_checked(built, config, operations, given, run_folder)
             rate, notes = slots_per_clock(config, run_folder)
-            what = f"{name}, {'one line all the time' if pattern == 'hammer' else 'spread over blocks and lines'}"
+            what = f"{name}, {mode.name.lower()}, {pattern}"
             mismatches = int(lock_step.mismatch is not None)
             rows += [
                 Row(BENCH, f"{what}: slots a clock", rate, "slots/clock", ">=", REQUIRED_SLOTS_PER_CLOCK),

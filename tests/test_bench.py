@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from itertools import islice
 
+import numpy as np
 import pytest
 
 from golden.address import Target, decode
@@ -12,12 +13,15 @@ from golden.csr import reset_regions
 from golden.events import EngineKind, Lane, pack
 from golden.hints import HeaderCheck, check_header
 from golden.metadata import SlotKind
+from golden.mxint8 import VALUES
 from sim import bench
 from sim.adversary import adversarial_operations, adversarial_registers, adversarial_rounds
 from sim.bench_batch import run_checked
+from sim.bench_codec import codec, lines_of
 from sim.bench_progress import Pressure, progress
 from sim.bench_resident import slots_per_clock
 from sim.bench_row import Row
+from sim.steps import WorkloadError
 from tb.batch import SLOTS, BatchSettings
 from tb.build import SimulationFailed
 from tb.recorded import EVENTS
@@ -146,6 +150,35 @@ def test_the_exit_code_says_whether_every_number_was_reached(tmp_path, monkeypat
         assert bench.main(["--only", "resident_reads", "--json", str(file)]) == code
         assert set(json.loads(file.read_text())) == {"rows", "broken"}
     assert "it hangs" in capsys.readouterr().out
+
+
+def test_quality_of_the_codec_on_gaussian_values_and_on_the_trace(tmp_path):
+    rows = codec(tmp_path)
+    assert [row.text() for row in rows if row.verdict != "ok"] == []
+    assert len(rows) == 5
+
+
+def test_lines_of_the_trace_are_consecutive_values_of_one_head():
+    tokens, layers, heads, values = 9, 2, 3, 8
+    numbered = np.arange(tokens * layers * heads * values).reshape(tokens, layers, heads, values)
+    lines = lines_of(numbered)
+    assert lines.shape == (2 * layers * heads, VALUES), "a token that fills no line is left out"
+    assert lines[2].tolist() == [value for token in range(4) for value in numbered[token, 0, 1]]
+
+
+def test_another_workload_reaches_the_benches_that_take_one(capsys):
+    assert bench.main(["--only", "codec", "--workload", "attention-a.npz"]) == 0
+    with pytest.raises(SystemExit) as refused:
+        bench.main(["--only", "codec", "--workload", "nowhere.npz"])
+    assert refused.value.code == 2
+    assert "'nowhere.npz'" in capsys.readouterr().err
+
+
+def test_the_codec_has_nothing_to_say_about_a_workload_without_values(tmp_path):
+    path = tmp_path / "trace.csv"
+    path.write_text("step,op,layer,kv_head,block,score\n0,append,0,0,0,\n")
+    with pytest.raises(WorkloadError, match="must be an attention trace"):
+        codec(tmp_path, workload=str(path))
 
 
 def test_unknown_bench_is_refused_in_one_line(capsys):

@@ -1,0 +1,95 @@
+"""Mode mxint8: what DDR5 moves for a byte of the host, of sequential and of random traffic, sidecar lines included."""
+
+import random
+from dataclasses import replace
+
+from golden.address import encode
+from golden.config import LINE_BYTES, LINES_PER_BLOCK, preset
+from golden.csr import reset_regions
+from golden.mode import FRAMES, Mode
+from golden.policy import Policy
+from sim.bench_batch import run_checked
+from sim.bench_row import Row
+from sim.data_check import check_messages
+from sim.rtl_run import register_writes
+from sim.timing import SCALED_TIMING
+from tb.batch import BatchSettings
+from tb.recorded import MESSAGES
+from tb.stimulus import Op, fence_all, read, write
+from tb.tops import batch_top
+
+__all__ = ["compression"]
+
+BENCH = "compression"
+#: heads and their blocks that are written and read: twice as many sidecar lines as the cache holds
+HEADS = 8
+BLOCKS = 32
+RANDOM = 8_000
+REQUIRED_READ = 0.55
+REQUIRED_WRITTEN = 0.60
+
+
+def _places(config, region):
+    """Every line of the bench's blocks, one block after the other."""
+    return [
+        encode(config, region, head, block, line)
+        for head in range(HEADS)
+        for block in range(BLOCKS)
+        for line in range(LINES_PER_BLOCK)
+    ]
+
+
+def _line(number):
+    """32 finite FP16 values, others for each line."""
+    bits = random.Random(number).getrandbits(8 * LINE_BYTES)
+    # The highest exponent bit of each value is 0: no infinity, no NaN.
+    return bits & int("bfff" * 32, 16)
+
+
+def _phases(config, region):
+    """(name, operations) in the order in which they are played."""
+    places, rng = _places(config, region), random.Random(1)
+    some = [rng.choice(places) for _ in range(2 * RANDOM)]
+    return (
+        ("sequential writes", [write(place, _line(place)) for place in places]),
+        ("sequential reads", [read(place) for place in places]),
+        ("random reads of single lines", [read(place) for place in some[:RANDOM]]),
+        ("random writes of single lines", [write(place, _line(~place)) for place in some[RANDOM:]]),
+    )
+
+
+def compression(folder, *, simulator="verilator"):
+    """Writes, then reads, of resident blocks in mode mxint8 at `small`: rows of DDR5 bytes a byte of the host."""
+    config = preset("small")
+    region = replace(reset_regions(config)[0], mode=Mode.MXINT8)
+    given = BatchSettings(
+        registers=register_writes(Policy(), config.pool_frames_max, {}, Mode.MXINT8),
+        memory_latency=SCALED_TIMING.ddr_clocks,
+        max_reads=config.read_slots,
+        max_writes=config.write_slots,
+    )
+    built = batch_top(simulator, config)
+    rows, operations, moved_before = [], [], 0
+    # Each run plays one phase more; what it moves more is that phase's.
+    for number, (name, phase) in enumerate(_phases(config, region)):
+        operations += [*phase, fence_all()]
+        run_folder = folder / str(number)
+        outcome, lock_step = run_checked(built, config, operations, given, run_folder)
+        moved = outcome["lines_read"] + outcome["lines_written"]
+        # Written lines whose sidecar lines are still in the cache are not fully written yet: all of it counts.
+        cached = config.sidecar_cache_lines if phase[0].op == Op.WRITE else 0
+        share = (moved - moved_before + cached) / len(phase)
+        moved_before = moved
+        required = {"sequential reads": ("<=", REQUIRED_READ), "sequential writes": ("<=", REQUIRED_WRITTEN)}
+        what = f"small, mxint8, {name}: DDR5 bytes a byte of the host"
+        rows.append(Row(BENCH, what, share, "bytes", *required.get(name, ())))
+    compared, _, difference = check_messages(run_folder / MESSAGES, lambda: operations, config, region)
+    return [
+        *rows,
+        Row(BENCH, "mxint8: blocks in the space of an uncompressed one", LINES_PER_BLOCK / FRAMES[Mode.MXINT8].lines,
+            "blocks"),
+        Row(BENCH, lock_step.mismatch or "mismatches in lock-step", int(lock_step.mismatch is not None), "records",
+            "=", 0),
+        Row(BENCH, difference or "reads with wrong data, of all that were compared", int(difference is not None),
+            f"of {compared:,}", "=", 0),
+    ]  # fmt: skip

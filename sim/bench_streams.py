@@ -1,0 +1,85 @@
+"""Streams: a prefix that has gone cold is read again, head by head, with a descriptor for each head."""
+
+from golden.address import encode, hint_address
+from golden.config import LINES_PER_BLOCK, preset
+from golden.csr import reset_regions
+from golden.events import PrefetchSource
+from golden.hints import ENTRIES_MAX, SCORE_ONE, pack_hint
+from golden.policy import Policy
+from sim.bench_batch import run_checked
+from sim.bench_row import Row
+from sim.rtl_run import register_writes
+from sim.steps import Replay
+from sim.timing import SCALED_TIMING
+from sim.traffic import streams
+from tb.batch import BatchSettings
+from tb.stimulus import fence_all, fence_writes, read, write
+from tb.tops import batch_top
+
+__all__ = ["prefix_replay"]
+
+BENCH = "prefix_replay"
+PREFIX_BLOCKS = 24
+#: heads with as many blocks that are written after the prefix and push it out
+OTHER_HEADS = 8
+POOL_FRAMES = 96
+REQUIRED_USEFUL = 0.95
+#: of the prefix's blocks; demand is faster than a stream where the replay begins
+REQUIRED_ISSUED = 80
+
+
+def _hints(config, region, head, blocks, step):
+    for first in range(0, len(blocks), ENTRIES_MAX):
+        entries = [(block, SCORE_ONE) for block in blocks[first : first + ENTRIES_MAX]]
+        yield write(hint_address(config, region, head), pack_hint(step, entries))
+
+
+def _operations(config, region):
+    """Write the prefix, then so much else that it goes cold; describe it, announce it, read it."""
+    blocks = range(PREFIX_BLOCKS)
+    prefix = range(config.streams)
+    for step, heads in enumerate((prefix, range(len(prefix), len(prefix) + OTHER_HEADS)), 1):
+        for head in heads:
+            yield from _hints(config, region, head, blocks, step)
+            yield fence_writes()
+            for block in blocks:
+                yield write(encode(config, region, head, block, 0), block + 1)
+    yield fence_all()
+    for head in prefix:
+        yield from _hints(config, region, head, blocks, step + 1)
+    yield fence_writes()
+    yield from streams(config, [Replay(head, PREFIX_BLOCKS) for head in prefix])
+    for head in prefix:
+        for block in blocks:
+            for line in range(LINES_PER_BLOCK):
+                yield read(encode(config, region, head, block, line))
+
+
+def prefix_replay(folder, *, simulator="verilator"):
+    """A cold prefix of as many heads as there are descriptors, read again at `small`: rows of what prefetch did."""
+    config = preset("small")
+    region = reset_regions(config)[0]
+    policy = Policy(prefetch_streams=True)
+    given = BatchSettings(
+        registers=register_writes(policy, POOL_FRAMES, {}),
+        memory_latency=SCALED_TIMING.ddr_clocks,
+        flash_read_clocks=SCALED_TIMING.flash_read_clocks,
+        flash_program_clocks=SCALED_TIMING.flash_program_clocks,
+        max_reads=config.read_slots,
+        max_writes=config.write_slots,
+        record_data=False,
+    )
+    operations = _operations(config, region)
+    _, lock_step = run_checked(batch_top(simulator, config), config, operations, given, folder)
+    statistics = lock_step.statistics
+    fate = statistics.prefetches.fates[PrefetchSource.STREAM]
+    blocks = config.streams * PREFIX_BLOCKS
+    ends = ", ".join(f"{end} {getattr(fate, end)}" for end in ("useful", "late", "met", "unused", "unread"))
+    return [
+        Row(BENCH, f"small, prefix of {blocks} cold blocks: useful part of the stream prefetches ({ends})",
+            fate.useful / fate.issued if fate.issued else 0.0, "", ">=", REQUIRED_USEFUL),
+        Row(BENCH, "small: blocks of the prefix that a stream fetched", fate.issued, f"of {blocks}", ">=",
+            REQUIRED_ISSUED),
+        Row(BENCH, lock_step.mismatch or "mismatches in lock-step", int(lock_step.mismatch is not None), "records",
+            "=", 0),
+    ]  # fmt: skip
