@@ -4,7 +4,7 @@ Works like a texture cache: operations are looked up well before their turn, in 
 without holding up the look-ups behind it; the datapath waits for `present` only when an operation's turn has come.
 """
 
-from amaranth import Array, Cat, Const, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
@@ -16,6 +16,7 @@ from golden.sidecar import CLEAR, POISON
 from hw import layouts
 from hw.layouts import LINE_BITS
 from hw.lines_in_flight import row_number
+from hw.rows_in_flight import RowsInFlight
 from hw.sidecar_rows import SidecarRows, cached_row, sidecar_update
 from hw.transactions import numbered
 
@@ -203,28 +204,24 @@ class SidecarCache(wiring.Component):
             changed.eq((changed | rows.updated | Mux(fill_changed, filled, 0)) & ~Mux(install, here, 0)),
         ]
 
-        # Reads of memory under way. Numbers are used in turn, so that an offered one never changes.
-        fetching = Signal(self._fetches)
-        fetch_number = Signal(range(self._fetches))
-        fetch_rows = Array(Signal(config.row_bits, name=f"fetch_row_{n}") for n in range(self._fetches))
-        fetch_started, fetch_ended, fetch_failed, own_fill = (Signal() for _ in range(4))
-        fetched_row = Signal(config.row_bits)
+        # Reads of memory.
+        m.submodules.fetches = fetches = RowsInFlight(config=config, count=self._fetches)
+        fetch_ended, fetch_failed, own_fill = (Signal() for _ in range(3))
+        fetched_row = fetches.ended_row
         m.d.comb += [
-            self.fetch.payload.id.eq(fetch_number),
+            self.fetch.payload.id.eq(fetches.number),
             self.fetch.payload.row_number.eq(row),
-            fetch_started.eq(self.fetch.valid & self.fetch.ready),
+            fetches.row.eq(row),
+            fetches.start.eq(self.fetch.valid & self.fetch.ready),
             self.fetched.ready.eq((~fill | fill_now) & ~own_fill),
-            fetched_row.eq(fetch_rows[self.fetched.payload.id]),
             self.fetched_frame.eq(self._frame(fetched_row)),
             fetch_ended.eq(self.fetched.valid & self.fetched.ready),
+            fetches.end.valid.eq(fetch_ended),
+            fetches.end.id.eq(self.fetched.payload.id),
             fetch_failed.eq(fetch_ended & self.fetched.payload.failed),
             lost.w_en.eq(fetch_failed & fetched_row[-1]),
             lost.w_data.eq(fetched_row ^ 1),
         ]
-        m.d.sync += fetching.eq((fetching | fetch_started << fetch_number) & ~(fetch_ended << self.fetched.payload.id))
-        with m.If(fetch_started):
-            m.d.sync += [fetch_number.eq(fetch_number + 1), fetch_rows[fetch_number].eq(row)]
-
         with m.If(fill_now):
             m.d.sync += fill.eq(0)
         with m.If(own_fill):
@@ -242,31 +239,25 @@ class SidecarCache(wiring.Component):
                 fill_changed.eq(fetch_failed),
             ]
 
-        # Writes to memory under way.
-        leaving = Signal(self._write_backs)
-        leaving_number = Signal(range(self._write_backs))
-        leaving_rows = Array(Signal(config.row_bits, name=f"leaving_row_{n}") for n in range(self._write_backs))
+        # Writes to memory.
+        m.submodules.leaving = leaving = RowsInFlight(config=config, count=self._write_backs)
         leaving_data = Signal(LINE_BITS)
         flushed = Signal(config.row_bits)
-        write_back_started, row_leaves, flushed_leaves = (Signal() for _ in range(3))
+        row_leaves, flushed_leaves = Signal(), Signal()
         m.d.comb += [
-            self.write_back.payload.id.eq(leaving_number),
+            self.write_back.payload.id.eq(leaving.number),
             self.write_back.payload.row_number.eq(Cat(set_, tag_read.data)),
             self.write_back.payload.row.eq(leaving_data),
-            write_back_started.eq(self.write_back.valid & self.write_back.ready),
-            self.written_back_frame.eq(self._frame(leaving_rows[self.written_back.id])),
-            row_leaves.eq((leaving & Cat(other == row for other in leaving_rows)).any()),
+            leaving.row.eq(self.write_back.payload.row_number),
+            leaving.start.eq(self.write_back.valid & self.write_back.ready),
+            leaving.end.eq(self.written_back),
+            self.written_back_frame.eq(self._frame(leaving.ended_row)),
+            row_leaves.eq((leaving.under_way & Cat(other == row for other in leaving.rows)).any()),
             # The last row of the frame, or the other one.
-            flushed_leaves.eq((leaving & Cat(other | flushed[-1] == flushed for other in leaving_rows)).any()),
+            flushed_leaves.eq(
+                (leaving.under_way & Cat(other | flushed[-1] == flushed for other in leaving.rows)).any()
+            ),
         ]
-        m.d.sync += leaving.eq(
-            (leaving | write_back_started << leaving_number) & ~(self.written_back.valid << self.written_back.id)
-        )
-        with m.If(write_back_started):
-            m.d.sync += [
-                leaving_number.eq(leaving_number + 1),
-                leaving_rows[leaving_number].eq(self.write_back.payload.row_number),
-            ]
 
         flush = Signal()
         m.d.comb += flush.eq(engine & (kind == kinds.FLUSH))
@@ -301,8 +292,8 @@ class SidecarCache(wiring.Component):
                 m.d.sync += leaving_data.eq(rows.copy)
                 m.next = "WRITE-BACK"
             with m.State("WRITE-BACK"):
-                m.d.comb += self.write_back.valid.eq(~leaving.bit_select(leaving_number, 1))
-                with m.If(write_back_started):
+                m.d.comb += self.write_back.valid.eq(leaving.free)
+                with m.If(leaving.start):
                     with m.If(flush):
                         m.d.comb += [drop.eq(1), finish.eq(1)]
                         m.next = "LOOK"
@@ -314,8 +305,8 @@ class SidecarCache(wiring.Component):
                         m.d.comb += [own_fill.eq(1), install.eq(1)]
                         m.next = "FILL"
                 with m.Else():
-                    m.d.comb += self.fetch.valid.eq(~fetching.bit_select(fetch_number, 1))
-                    with m.If(fetch_started):
+                    m.d.comb += self.fetch.valid.eq(fetches.free)
+                    with m.If(fetches.start):
                         m.d.comb += install.eq(1)
                         m.next = "PASS"
             with m.State("FILL"):
