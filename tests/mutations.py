@@ -765,8 +765,8 @@ MUTATIONS = (
     Mutation(
         name="burst-counted-across-steps",
         file="hw/phase.py",
-        old=" & ~new_step.replicate(BURST_BLOCKS)",
-        new="",
+        old="present.eq(is_new << oldest)",
+        new="present.eq(present | is_new << oldest)",
         tests=("tests/test_phase.py::test_the_rtl_tells_the_phases_of_requests_apart",),
         why="a block that decode fills token by token is no burst",
     ),
