@@ -63,6 +63,13 @@ class BatchSettings:
     pause_seed: int = 0
     #: besides, with a seed: one port or none, chosen at random for so many clocks, pauses; 0: none does
     burst_clocks: int = 0
+    #: 0: nothing fails; else so many accesses of 65,536 do, chosen by this seed: reads and writes of a line of DDR5,
+    #: reads and programs of a page
+    error_seed: int = 0
+    read_errors: int = 0
+    write_errors: int = 0
+    page_read_errors: int = 0
+    page_write_errors: int = 0
     #: lists of register writes as in `registers`, one list at each look at the counters, in turns; a refused write
     #: changes nothing
     rounds: list = field(default_factory=list)
@@ -183,7 +190,7 @@ async def play(dut):
     for name in (
         "max_reads", "max_writes", "throttle", "memory_latency", "flash_read_clocks", "flash_program_clocks",
         "pause_seed", "burst_clocks", "record_data", "record_clocks", "play_clocks", "quiet_clocks", "watchdog_clocks",
-        "message_clocks",
+        "message_clocks", "error_seed", "read_errors", "write_errors", "page_read_errors", "page_write_errors",
     ):  # fmt: skip
         getattr(dut, name).value = int(getattr(given, name))
     dut.rst.value = 1

@@ -6,6 +6,7 @@ from golden import events, messages
 from golden.config import LINE_BYTES, LINES_PER_BLOCK
 from golden.mode import FRAMES, Mode
 from hw import layouts
+from hw.axi import RESP_OKAY, RESP_SLVERR
 from tb.memory import POISON_LINE
 from tb.payload import fields_of, pack
 from tb.stimulus import LOOKAHEAD, MESSAGES, Op
@@ -45,6 +46,8 @@ def _macros(config, widths):
     yield "lookahead", LOOKAHEAD
     for load in messages.DevLoad:
         yield f"load_{load.name}", load.value
+    yield "resp_okay", RESP_OKAY
+    yield "resp_slverr", RESP_SLVERR
     yield "rate_one", RATE_ONE
     yield "rate_min", RATE_MIN
     yield "rate_interval", INTERVAL

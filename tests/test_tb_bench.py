@@ -16,7 +16,7 @@ from tb.build import SIMULATORS, SimulationFailed, build, run
 from tb.layout import HEADER_NAME, bench_sources, verilog_header
 from tb.random_traffic import random_operations
 from tb.recorded import EVENTS, MESSAGES, Answer, Offer, check_data, read_events, read_messages
-from tb.stimulus import read, wait, write
+from tb.stimulus import read, register_write, wait, write
 
 #: with room for two frames a block
 CONFIG = preset("tiny", step_bits=28, spare_frames=72)
@@ -149,6 +149,19 @@ def test_a_wait_holds_back_everything_after_it_for_its_clocks(tmp_path):
     assert apart[1][0] == 1
     assert apart[3][0] == 3
     assert apart[1000] == [1000, 1000]
+
+
+def test_register_writes_of_a_stimulus_come_between_its_messages(tmp_path):
+    stimulus = [read(number) for number in range(30)]
+    stimulus += [register_write("ALPHA", VALUE=5), write(1, 1), register_write("LAMBDA", VALUE=7)]
+    outcome = run_batch(batch_build("verilator"), stimulus, replace(BATCH, read_back=["ALPHA", "LAMBDA"]), tmp_path)
+    assert outcome["registers"] == {"ALPHA": 5, "LAMBDA": 7}
+    messages = list(read_messages(tmp_path / MESSAGES))
+    *answers, _ = (message.clock for message in messages if isinstance(message, Answer))
+    offer = max(message.clock for message in messages if isinstance(message, Offer))
+    assert max(answers) < offer
+    with pytest.raises(SimulationFailed, match="write of 0x1 to ID was refused"):
+        run_batch(batch_build("verilator"), [read(1), register_write("ID", 1)], BATCH, tmp_path)
 
 
 def test_data_check_of_recorded_files_can_fail(tmp_path):

@@ -7,13 +7,14 @@ import pytest
 
 from golden.address import encode
 from golden.config import preset
-from golden.csr import pack, reset_regions
+from golden.csr import pack, reset_regions, unpack
 from golden.messages import DevLoad
 from golden.policy import Priority, ScoreSource
 from tb.batch import BatchSettings
 from tb.batch import run as run_batch
 from tb.build import SIMULATORS, SimulationFailed, run
 from tb.golden import golden_endpoint
+from tb.image import DataMismatch
 from tb.random_traffic import random_operations
 from tb.recorded import EVENTS, MESSAGES, Answer, Offer, check_data, read_events, read_messages
 from tb.stimulus import fence_all, read, write
@@ -119,6 +120,24 @@ def test_batch_form_with_pauses_keeps_lock_step_and_data(simulator, tmp_path):
         golden.check(lane, fields)
     golden.finish()
     assert check_data(CONFIG, [REGION], operations(), read_messages(tmp_path / MESSAGES)) > 50
+
+
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_errors_of_media_in_the_batch_form_become_poison_and_are_reported(simulator, tmp_path):
+    """A share of all accesses to DDR5, sidecar lines included, and of all pages fails."""
+    errors = {"error_seed": 5, "read_errors": 1 << 11, "write_errors": 1 << 11}
+    errors |= {"page_read_errors": 1 << 13, "page_write_errors": 1 << 13}
+    outcome = batch(simulator, tmp_path, read_back=["ERROR"], **errors)
+    reported = unpack("ERROR", outcome["registers"]["ERROR"])
+    assert all(reported[kind] for kind in ("AXI_READ", "AXI_WRITE", "PAGE_READ", "PAGE_WRITE")), reported
+    golden = golden_endpoint(CONFIG)
+    for lane, fields in read_events(tmp_path / EVENTS, CONFIG):
+        golden.check(lane, fields)
+    golden.finish()
+    assert any(fields.get("poison") for _, _, fields in recorded(tmp_path)["responses"])
+    check_data(CONFIG, [REGION], operations(), read_messages(tmp_path / MESSAGES), poison_allowed=True)
+    with pytest.raises(DataMismatch, match="seen poison"):
+        check_data(CONFIG, [REGION], operations(), read_messages(tmp_path / MESSAGES))
 
 
 @pytest.mark.parametrize("throttle", [False, True])

@@ -19,6 +19,12 @@ module bench (
     input [31:0] pause_seed,
     // besides, with a seed: one port or none, chosen at random for so many clocks, pauses; 0: none does
     input [15:0] burst_clocks,
+    // 0: no errors; else so many accesses of 65,536 fail (tb/hdl/media.v)
+    input [31:0] error_seed,
+    input [16:0] read_errors,
+    input [16:0] write_errors,
+    input [16:0] page_read_errors,
+    input [16:0] page_write_errors,
     input record_data,
     input record_clocks,
     // 0, or the stimulus is played again and again, and for so many clocks only
@@ -91,6 +97,7 @@ module bench (
     wire [7:0] awlen, arlen;
     wire [2:0] awsize, arsize;
     wire [511:0] wdata, rdata;
+    wire [1:0] rresp, bresp;
     wire [63:0] wstrb;
     wire wlast, awvalid, awready, arvalid, arready, wvalid, wready, bvalid, bready, rvalid, rready;
 
@@ -178,11 +185,13 @@ module bench (
     media media (
         .clk(clk), .rst(rst), .clock(clock), .latency(memory_latency),
         .read_clocks(flash_read_clocks), .program_clocks(flash_program_clocks), .pause(pause[12:6]),
+        .error_seed(error_seed), .read_errors(read_errors), .write_errors(write_errors),
+        .page_read_errors(page_read_errors), .page_write_errors(page_write_errors),
         .araddr(araddr), .arid(arid), .arlen(arlen), .arsize(arsize), .arvalid(arvalid), .arready(arready),
         .awaddr(awaddr), .awid(awid), .awlen(awlen), .awsize(awsize), .awvalid(awvalid), .awready(awready),
         .wdata(wdata), .wstrb(wstrb), .wlast(wlast), .wvalid(wvalid), .wready(wready),
-        .rid(rid), .rdata(rdata), .rvalid(rvalid), .rready(rready),
-        .bid(bid), .bvalid(bvalid), .bready(bready),
+        .rid(rid), .rdata(rdata), .rresp(rresp), .rvalid(rvalid), .rready(rready),
+        .bid(bid), .bresp(bresp), .bvalid(bvalid), .bready(bready),
         .command_payload(command_payload), .command_valid(command_valid), .command_ready(command_ready),
         .done_payload(page_done_payload), .done_valid(page_done_valid), .done_ready(page_done_ready),
         .busy(busy), .error(media_error)
@@ -215,8 +224,8 @@ module bench (
         .mem__arid(arid), .mem__araddr(araddr), .mem__arlen(arlen), .mem__arsize(arsize), .mem__arburst(),
         .mem__arvalid(arvalid), .mem__arready(arready),
         .mem__wdata(wdata), .mem__wstrb(wstrb), .mem__wlast(wlast), .mem__wvalid(wvalid), .mem__wready(wready),
-        .mem__bid(bid), .mem__bresp(2'd0), .mem__bvalid(bvalid), .mem__bready(bready),
-        .mem__rid(rid), .mem__rdata(rdata), .mem__rresp(2'd0), .mem__rlast(1'b1), .mem__rvalid(rvalid),
+        .mem__bid(bid), .mem__bresp(bresp), .mem__bvalid(bvalid), .mem__bready(bready),
+        .mem__rid(rid), .mem__rdata(rdata), .mem__rresp(rresp), .mem__rlast(1'b1), .mem__rvalid(rvalid),
         .mem__rready(rready),
         .csr__awaddr(csr__awaddr), .csr__awprot(csr__awprot), .csr__awvalid(csr__awvalid), .csr__awready(csr__awready),
         .csr__wdata(csr__wdata), .csr__wstrb(csr__wstrb), .csr__wvalid(csr__wvalid), .csr__wready(csr__wready),

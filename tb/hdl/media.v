@@ -4,6 +4,8 @@
 // What is accepted in clock n is answered in clock n + latency (read_clocks, program_clocks) at the earliest. A read
 // sees memory in the clock of its acceptance, a write changes it when its answer is offered; a page read fills its frame
 // when its completion is offered, a program captures the frame in the clock of its acceptance.
+// With `error_seed` some accesses fail, at random: a line or a page that should have been read or written then holds
+// garbage. tb/memory.py and tb/flash.py do the same, by the choice of their test.
 // State that only this block sees is assigned at once (`=`), outputs are registers (`<=`).
 `include "layout.vh"
 
@@ -16,6 +18,12 @@ module media (
     input [31:0] program_clocks,
     // a channel accepts nothing, or offers nothing new, while its bit is set: ar, aw, w, r, b, command, done
     input [6:0] pause,
+    // 0: no errors; else so many accesses of 65,536 fail: reads and writes of a line, reads and programs of a page
+    input [31:0] error_seed,
+    input [16:0] read_errors,
+    input [16:0] write_errors,
+    input [16:0] page_read_errors,
+    input [16:0] page_write_errors,
     input [`MEM_ADDRESS_BITS-1:0] araddr,
     input [`MEM_ID_BITS-1:0] arid,
     input [7:0] arlen,
@@ -35,9 +43,11 @@ module media (
     output reg wready,
     output reg [`MEM_ID_BITS-1:0] rid,
     output reg [511:0] rdata,
+    output reg [1:0] rresp,
     output reg rvalid,
     input rready,
     output reg [`MEM_ID_BITS-1:0] bid,
+    output reg [1:0] bresp,
     output reg bvalid,
     input bready,
     input [`PAGE_COMMAND_BITS-1:0] command_payload,
@@ -85,10 +95,21 @@ module media (
     integer place, i, page, frame, chosen;
     reg [TAG_BITS-1:0] tag;
     reg [511:0] word;
-    reg paired;
+    reg paired, failed;
+    reg [31:0] random;
 
     task fail(input [3:0] code);
         if (error == 0) error <= code;
+    endtask
+
+    // Whether the next access fails, by a xorshift generator.
+    task draw(input [16:0] share);
+        begin
+            random = random ^ (random << 13);
+            random = random ^ (random >> 17);
+            random = random ^ (random << 5);
+            failed = random[31:16] < share;
+        end
     endtask
 
     // DDR5 line of line `i` of a frame's page: data lines, then sidecar lines (golden/config.py, `frame_lines`).
@@ -115,6 +136,7 @@ module media (
             addresses = 0;
             beats = 0;
             pages_open = 0;
+            random = error_seed;
             for (i = 0; i < TAGS; i = i + 1) tag_busy[i] = 0;
             arready <= 0;
             awready <= 0;
@@ -124,6 +146,8 @@ module media (
             bvalid <= 0;
             done_valid <= 0;
             busy <= 0;
+            rresp <= `RESP_OKAY;
+            bresp <= `RESP_OKAY;
             error <= 0;
         end else begin
             // What was accepted in this clock.
@@ -178,8 +202,10 @@ module media (
             if (!rvalid || rready) begin
                 rvalid <= 0;
                 if (r_count != 0 && r_due[r_first] <= clock + 1 && !pause[3]) begin
+                    draw(read_errors);
                     rid <= r_id[r_first];
-                    rdata <= r_data[r_first];
+                    rdata <= failed ? `POISON_LINE : r_data[r_first];
+                    rresp <= failed ? `RESP_SLVERR : `RESP_OKAY;
                     rvalid <= 1;
                     r_first = (r_first + 1) % DEPTH;
                     r_count = r_count - 1;
@@ -191,7 +217,9 @@ module media (
                     word = ddr[w_line[w_first]];
                     for (i = 0; i < 64; i = i + 1)
                         if (w_strobe[w_first][i]) word[8*i +: 8] = w_data[w_first][8*i +: 8];
-                    ddr[w_line[w_first]] = word;
+                    draw(write_errors);
+                    ddr[w_line[w_first]] = failed ? `POISON_LINE : word;
+                    bresp <= failed ? `RESP_SLVERR : `RESP_OKAY;
                     bid <= w_id[w_first];
                     bvalid <= 1;
                     w_first = (w_first + 1) % DEPTH;
@@ -208,14 +236,19 @@ module media (
                             if (chosen < 0 || tag_due[i] < tag_due[chosen]) chosen = i;
                     if (chosen >= 0) begin
                         page = tag_page[chosen];
-                        if (!tag_write[chosen])
-                            for (i = 0; i < page_lines(tag_mode[chosen]); i = i + 1)
+                        draw(tag_write[chosen] ? page_write_errors : page_read_errors);
+                        for (i = 0; i < page_lines(tag_mode[chosen]); i = i + 1) begin
+                            place = page * `PAGE_LINES_MAX + i;
+                            if (failed && tag_write[chosen]) flash[place] = `POISON_LINE;
+                            if (!tag_write[chosen])
                                 ddr[frame_line(tag_mode[chosen], tag_frame[chosen], i)]
-                                    = flash[page * `PAGE_LINES_MAX + i];
+                                    = failed ? `POISON_LINE : flash[place];
+                        end
                         tag_busy[chosen] = 0;
                         pages_open = pages_open - 1;
                         done_payload <= 0;
                         done_payload[`PAGE_DONE_TAG] <= chosen;
+                        done_payload[`PAGE_DONE_FAILED] <= failed;
                         done_valid <= 1;
                     end
                 end
