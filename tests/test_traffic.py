@@ -11,7 +11,9 @@ from golden.registers import Registers
 from sim.settings import Settings
 from sim.traffic import FIRST_STEP, lines_of_read, lines_of_row, traffic
 from sim.workload import load
-from tb.stimulus import Op
+from tb import stimulus
+from tb.player import Player
+from tb.stimulus import Op, register_write
 
 LEAP_CAP = 256
 
@@ -185,6 +187,17 @@ def test_a_head_is_a_stream_from_before_its_replay_until_it_is_over(descriptors)
     chunks = [(head, block, 1) for blocks in (1, 2, 3) for head in range(20) for block in range(blocks)]
     assert replayed[: len(chunks)] == chunks
     assert len(replayed) > len(chunks), "then it decodes"
+
+
+def test_a_register_write_of_the_stimulus_is_its_address_and_word():
+    assert stimulus.line(register_write("POOL_FRAMES", 20)) == "8 80 14"
+    assert stimulus.line(register_write("STREAM[1].CTRL", ENABLED=1)) == "8 330 1"
+    assert register_write("POOL_FRAMES", 20).channel is None, "it is no message"
+
+
+def test_register_writes_are_of_the_batch_form_alone():
+    with pytest.raises(ValueError, match="in the batch form only"):
+        Player(None, [register_write("POOL_FRAMES", 20)], max_reads=1, max_writes=1)._take()
 
 
 def test_without_announcements_a_step_has_one_empty_hint(small):
