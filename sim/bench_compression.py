@@ -33,8 +33,8 @@ def _places(config, region):
     """Every line of the bench's blocks, one block after the other."""
     return [
         encode(config, region, head, block, line)
-        for head in range(HEADS)
-        for block in range(BLOCKS)
+        for head in range(min(HEADS, config.heads))
+        for block in range(min(BLOCKS, config.blocks_per_head))
         for line in range(LINES_PER_BLOCK)
     ]
 
@@ -58,9 +58,9 @@ def _phases(config, region):
     )
 
 
-def compression(folder, *, simulator="verilator"):
-    """Writes, then reads, of resident blocks in mode mxint8 at `small`: rows of DDR5 bytes a byte of the host."""
-    config = preset("small")
+def compression(folder, *, preset_name="small", simulator="verilator"):
+    """Writes, then reads, of resident blocks in mode mxint8: rows of DDR5 bytes a byte of the host."""
+    config = preset(preset_name)
     region = replace(reset_regions(config)[0], mode=Mode.MXINT8)
     given = BatchSettings(
         registers=register_writes(Policy(), config.pool_frames_max, {}, Mode.MXINT8),
@@ -81,7 +81,7 @@ def compression(folder, *, simulator="verilator"):
         share = (moved - moved_before + cached) / len(phase)
         moved_before = moved
         required = {"sequential reads": ("<=", REQUIRED_READ), "sequential writes": ("<=", REQUIRED_WRITTEN)}
-        what = f"small, mxint8, {name}: DDR5 bytes a byte of the host"
+        what = f"{preset_name}, mxint8, {name}: DDR5 bytes a byte of the host"
         rows.append(Row(BENCH, what, share, "bytes", *required.get(name, ())))
     compared, _, difference = check_messages(run_folder / MESSAGES, lambda: operations, config, region)
     return [

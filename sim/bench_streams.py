@@ -19,13 +19,17 @@ from tb.tops import batch_top
 __all__ = ["prefix_replay"]
 
 BENCH = "prefix_replay"
+#: blocks of the prefix, in as many heads as there are stream descriptors; the pool has so many frames
 PREFIX_BLOCKS = 24
-#: heads with as many blocks that are written after the prefix and push it out
+#: most heads with as many blocks that are written after the prefix and push it out
 OTHER_HEADS = 8
-POOL_FRAMES = 96
 REQUIRED_USEFUL = 0.95
-#: of the prefix's blocks; demand is faster than a stream where the replay begins
-REQUIRED_ISSUED = 80
+#: part of the prefix's blocks; demand is faster than a stream where the replay begins
+REQUIRED_ISSUED = 0.8
+
+
+def _prefix_blocks(config):
+    return min(PREFIX_BLOCKS, config.blocks_per_head)
 
 
 def _hints(config, region, head, blocks, step):
@@ -36,9 +40,10 @@ def _hints(config, region, head, blocks, step):
 
 def _operations(config, region):
     """Write the prefix, then so much else that it goes cold; describe it, announce it, read it."""
-    blocks = range(PREFIX_BLOCKS)
+    blocks = range(_prefix_blocks(config))
     prefix = range(config.streams)
-    for step, heads in enumerate((prefix, range(len(prefix), len(prefix) + OTHER_HEADS)), 1):
+    others = range(len(prefix), min(len(prefix) + OTHER_HEADS, config.heads))
+    for step, heads in enumerate((prefix, others), 1):
         for head in heads:
             yield from _hints(config, region, head, blocks, step)
             yield fence_writes()
@@ -48,20 +53,21 @@ def _operations(config, region):
     for head in prefix:
         yield from _hints(config, region, head, blocks, step + 1)
     yield fence_writes()
-    yield from streams(config, [Replay(head, PREFIX_BLOCKS) for head in prefix])
+    yield from streams(config, [Replay(head, len(blocks)) for head in prefix])
     for head in prefix:
         for block in blocks:
             for line in range(LINES_PER_BLOCK):
                 yield read(encode(config, region, head, block, line))
 
 
-def prefix_replay(folder, *, simulator="verilator"):
-    """A cold prefix of as many heads as there are descriptors, read again at `small`: rows of what prefetch did."""
-    config = preset("small")
+def prefix_replay(folder, *, preset_name="small", simulator="verilator"):
+    """A cold prefix of as many heads as there are descriptors, read again: rows of what prefetch did."""
+    config = preset(preset_name)
     region = reset_regions(config)[0]
     policy = Policy(prefetch_streams=True)
+    blocks = config.streams * _prefix_blocks(config)
     given = BatchSettings(
-        registers=register_writes(policy, POOL_FRAMES, {}),
+        registers=register_writes(policy, blocks, {}),
         memory_latency=SCALED_TIMING.ddr_clocks,
         flash_read_clocks=SCALED_TIMING.flash_read_clocks,
         flash_program_clocks=SCALED_TIMING.flash_program_clocks,
@@ -73,13 +79,12 @@ def prefix_replay(folder, *, simulator="verilator"):
     _, lock_step = run_checked(batch_top(simulator, config), config, operations, given, folder)
     statistics = lock_step.statistics
     fate = statistics.prefetches.fates[PrefetchSource.STREAM]
-    blocks = config.streams * PREFIX_BLOCKS
+    useful, issued = fate.useful / fate.issued if fate.issued else 0.0, fate.issued / blocks
     ends = ", ".join(f"{end} {getattr(fate, end)}" for end in ("useful", "late", "met", "unused", "unread"))
     return [
-        Row(BENCH, f"small, prefix of {blocks} cold blocks: useful part of the stream prefetches ({ends})",
-            fate.useful / fate.issued if fate.issued else 0.0, "", ">=", REQUIRED_USEFUL),
-        Row(BENCH, "small: blocks of the prefix that a stream fetched", fate.issued, f"of {blocks}", ">=",
-            REQUIRED_ISSUED),
+        Row(BENCH, f"{preset_name}, prefix of {blocks} cold blocks: useful part of the stream prefetches ({ends})",
+            useful, "", ">=", REQUIRED_USEFUL),
+        Row(BENCH, f"{preset_name}: part of the prefix that a stream fetched", issued, "", ">=", REQUIRED_ISSUED),
         Row(BENCH, lock_step.mismatch or "mismatches in lock-step", int(lock_step.mismatch is not None), "records",
             "=", 0),
     ]  # fmt: skip
