@@ -1,20 +1,24 @@
-"""The datapath of exact mode: reads and writes of lines in frames, and every response.
+"""The datapath: reads and writes of lines in frames, and every response.
 
-What is written is what is read (`golden.datapath`). Data operations come in commit order and are issued in that order;
-their responses come as memory answers.
+What a line reads as after what was written to it: `golden.datapath`. Data operations come in commit order and are
+issued in that order; their responses come as memory answers.
 """
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from golden.config import LINE_BYTES, LINES_PER_BLOCK
 from golden.metadata import DataKind
+from golden.mxint8 import NOT_FINITE, POISONED
 from hw import layouts
 from hw.drain import Drain
+from hw.halves import SCALE_BITS
+from hw.line_memory import LineMemory
 from hw.lines_in_flight import LinesInFlight, row_number
-from hw.memory_port import MemoryPort, memory_axi
+from hw.memory_port import memory_axi
+from hw.mxint8_lines import is_number
 from hw.responder import Responder, datapath_errors, direct_op
 from hw.sidecar import SidecarCache, tracked_op
 from hw.transactions import identity, numbered, write_data
@@ -78,7 +82,7 @@ class Datapath(wiring.Component):
         m.submodules.sidecar = sidecar = SidecarCache(config=config)
         m.submodules.reads = reads = LinesInFlight(config=config, count=config.read_slots, until_issued=True)
         m.submodules.writes = writes = LinesInFlight(config=config, count=config.write_slots, until_issued=False)
-        m.submodules.memory = memory = MemoryPort(config=config)
+        m.submodules.memory = memory = LineMemory(config=config)
         m.submodules.responder = responder = Responder(config=config)
         m.submodules.drain_epochs = drain = Drain(capacity=config.read_slots + config.write_slots)
         tables = ((reads, 0), (writes, 1))
@@ -136,8 +140,8 @@ class Datapath(wiring.Component):
                 table.issue.id.eq(head.op.id),
             ]
 
-        # Its sidecar bits, and the data of a write.
-        written, poisoned = Signal(), Signal()
+        # What its sidecar row says of its line, in either mode, and the data of a write.
+        written, poisoned, scale = Signal(), Signal(), Signal(SCALE_BITS)
         m.d.comb += [
             look_done.eq(looked.valid & (~turn.valid | turn_done)),
             self.write_read.enable.eq(look_done),
@@ -151,47 +155,60 @@ class Datapath(wiring.Component):
                 turn.op.eq(looked.op),
                 written.eq(sidecar.row[:LINES_PER_BLOCK].bit_select(looked.op.line, 1)),
                 poisoned.eq(sidecar.row[LINES_PER_BLOCK:].bit_select(looked.op.line, 1)),
+                scale.eq(sidecar.row.word_select(looked.op.line[: (LINE_BYTES - 1).bit_length()], SCALE_BITS)),
             ]
 
         # Dispatch: to memory, or straight to its response.
         m.submodules.direct_fifo = direct_fifo = SyncFIFO(width=direct_op(config).size, depth=DIRECT_FIFO_DEPTH)
         direct = Signal(direct_op(config))
-        unwritten = Signal()
+        mode = turn.op.mode
+        reads_memory, without_data = Signal(), Signal()
         contents = self.write_contents
-        enabled = Cat(contents.be[byte].replicate(8) for byte in range(LINE_BYTES))
         m.d.comb += [
-            unwritten.eq((turn.op.kind == DataKind.READ) & ~written),
-            memory.read.valid.eq(turn.valid & (turn.op.kind == DataKind.READ) & written),
-            memory.write.valid.eq(turn.valid & (turn.op.kind == DataKind.WRITE)),
-            direct_fifo.w_en.eq(turn.valid & (~self._uses_line(turn.op) | unwritten)),
+            reads_memory.eq(Mux(mode, is_number(scale), written)),
+            without_data.eq((turn.op.kind == DataKind.READ) & ~reads_memory),
+            memory.reads.valid.eq(turn.valid & (turn.op.kind == DataKind.READ) & reads_memory),
+            memory.writes.valid.eq(turn.valid & (turn.op.kind == DataKind.WRITE)),
+            direct_fifo.w_en.eq(turn.valid & (~self._uses_line(turn.op) | without_data)),
             turn_done.eq(
-                memory.read.valid & memory.read.ready
-                | memory.write.valid & memory.write.ready
+                memory.reads.valid & memory.reads.ready
+                | memory.writes.valid & memory.writes.ready
                 | direct_fifo.w_en & direct_fifo.w_rdy
             ),
-            # The first write of a line leaves nothing of what lay there.
-            memory.write.payload.data.eq(contents.data & (enabled | written.replicate(layouts.LINE_BITS))),
-            memory.write.payload.strb.eq(contents.be | (~written).replicate(LINE_BYTES)),
-            responder.read_issued.valid.eq(memory.read.valid & memory.read.ready),
-            responder.read_issued.poisoned.eq(poisoned),
-            responder.write_issued.valid.eq(memory.write.valid & memory.write.ready),
+            memory.writes.payload.written.eq(written),
+            *(memory.writes.payload[name].eq(contents[name]) for name in ("data", "be", "poison")),
+            responder.read_issued.valid.eq(memory.reads.valid & memory.reads.ready),
+            responder.read_issued.poisoned.eq(poisoned & ~mode),
+            responder.write_issued.valid.eq(memory.writes.valid & memory.writes.ready),
             # A full write decides alone, a partial one adds its poison.
             responder.write_issued.poisoned.eq(contents.poison | poisoned & ~contents.be.all()),
-            direct.kind.eq(Mux(unwritten, DataKind.ZEROS, turn.op.kind)),
-            direct.poisoned.eq(unwritten & poisoned),
+            direct.kind.eq(Mux(without_data, DataKind.ZEROS, turn.op.kind)),
+            direct.poisoned.eq(without_data & Mux(mode, scale == POISONED, poisoned)),
+            direct.nan.eq(without_data & mode & (scale == NOT_FINITE)),
             *(direct[name].eq(turn.op[name]) for name in ("rwd", "id", "epoch")),
             direct_fifo.w_data.eq(direct),
             responder.direct.valid.eq(direct_fifo.r_rdy),
             responder.direct.payload.eq(direct_fifo.r_data),
             direct_fifo.r_en.eq(responder.direct.ready),
         ]
-        for request in (memory.read.payload, memory.write.payload, responder.read_issued, responder.write_issued):
+        for request in (memory.reads.payload, memory.writes.payload, responder.read_issued, responder.write_issued):
             m.d.comb += [
                 request.id.eq(turn.op.id),
                 *(request.place[name].eq(turn.op[name]) for name in ("line", "frame", "mode")),
             ]
+        for request in (memory.reads.payload, memory.writes.payload):
+            m.d.comb += request.scale.eq(scale)
         for issued in (responder.read_issued, responder.write_issued):
             m.d.comb += [issued.epoch.eq(turn.op.epoch), issued.written.eq(written)]
+
+        # What halves of DDR5 lines have to know of others.
+        m.d.comb += [
+            memory.written.valid.eq(responder.update.valid & responder.update.place.mode),
+            memory.written.place.eq(responder.update.place),
+            memory.urgent.valid.eq(head.valid & self._uses_line(head.op) & conflict),
+            *(memory.urgent.place[name].eq(head.op[name]) for name in ("line", "frame", "mode")),
+            memory.flush.eq(self.drain.request & ~self.drain.granted),
+        ]
 
         # Memory: requests and answers of the sidecar cache go beside the data's.
         wiring.connect(m, sidecar.fetch, memory.fetch)

@@ -1,6 +1,6 @@
-"""The way to DDR5: brings data lines and sidecar lines together on one AXI4 port."""
+"""The way to DDR5: brings data lines of both modes and sidecar lines together on one AXI4 port."""
 
-from amaranth import Cat, Const, Module, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from golden.config import LINE_BYTES
 from hw import layouts
 from hw.axi import AXI4, RESP_OKAY
+from hw.halves import confirmed_write, ddr5_line, line_answer, line_to_read, line_to_write
 from hw.lines_in_flight import place
 from hw.sidecar import sidecar_fetch, sidecar_write_back
 
@@ -21,24 +22,27 @@ AXI_BURST_INCR = 1
 
 
 def memory_axi(config):
-    """The port; an ID is {sidecar, number of the read or write slot, or of the sidecar fetch or write-back}."""
+    """The port; an ID is {mxint8, sidecar, number of the read or write slot, or of the sidecar fetch or write-back}.
+
+    In mode mxint8 the second bit belongs to the reader's number (`hw.halves`).
+    """
     return AXI4(
-        address_bits=config.memory_address_bits, data_bits=layouts.LINE_BITS, id_bits=layouts.id_bits(config) + 1
+        address_bits=config.memory_address_bits, data_bits=layouts.LINE_BITS, id_bits=layouts.id_bits(config) + 2
     )
 
 
 def line_read(config):
-    """A data line to read for read slot `id`."""
+    """A data line of mode exact to read for read slot `id`."""
     return layouts.layout((("id", layouts.id_bits(config)), ("place", place(config))))
 
 
 def line_write(config):
-    """A data line to write for write slot `id`; `strb` enables bytes."""
+    """A data line of mode exact to write for write slot `id`; `strb` enables bytes."""
     return layouts.layout((*line_read(config).members.items(), ("data", layouts.LINE_BITS), ("strb", LINE_BYTES)))
 
 
 def line_confirmed(config):
-    """Memory has done, or failed to do, a write: of a data line or, with `sidecar`, of a sidecar line."""
+    """Memory has done, or failed to do, a write: of a data line of mode exact or, with `sidecar`, of a sidecar line."""
     return layouts.layout((("id", layouts.id_bits(config)), ("sidecar", 1), ("failed", 1)))
 
 
@@ -50,11 +54,13 @@ def line_returned(config):
 class MemoryPort(wiring.Component):
     """Single-beat bursts of one line; one read and one write a clock; 1 clock from a request to its AXI channel.
 
-    Line n of frame f lies at line f x 128 + n of memory, sidecar row r at line `config.sidecar_base` + r.
-    Sidecar lines go first: data operations wait for them, they for no data operation that is not under way.
+    Where lines lie: `Config.data_line`, and sidecar row r at line `config.sidecar_base` + r. Sidecar lines go first:
+    data operations wait for them, they for no data operation that is not under way. Lines of mode mxint8 go next: their
+    writes have waited already, and operations for them.
 
-    Members: `read`, `write`, `fetch`, `write_back` (streams of requests), `returned`, `confirmed` (streams of answers,
-    valid and ready in the clock of the AXI transfer), `mem` (`memory_axi`).
+    Members: `read`, `write` (mode exact), `half_read`, `half_write` (mode mxint8), `fetch`, `write_back`: streams of
+    requests; `returned`, `confirmed`, `half_returned`, `half_confirmed`: streams of answers, valid and ready in the
+    clock of the AXI transfer; `mem` (`memory_axi`).
     """
 
     def __init__(self, *, config):
@@ -62,10 +68,14 @@ class MemoryPort(wiring.Component):
         super().__init__({
             "read": In(stream.Signature(line_read(config))),
             "write": In(stream.Signature(line_write(config))),
+            "half_read": In(stream.Signature(line_to_read(config))),
+            "half_write": In(stream.Signature(line_to_write(config))),
             "fetch": In(stream.Signature(sidecar_fetch(config))),
             "write_back": In(stream.Signature(sidecar_write_back(config))),
             "returned": Out(stream.Signature(line_returned(config))),
             "confirmed": Out(stream.Signature(line_confirmed(config))),
+            "half_returned": Out(stream.Signature(line_answer(config))),
+            "half_confirmed": Out(stream.Signature(confirmed_write(config))),
             "mem": Out(memory_axi(config)),
         })  # fmt: skip
 
@@ -80,37 +90,50 @@ class MemoryPort(wiring.Component):
         m.submodules.aw_fifo = aw_fifo = SyncFIFO(width=address.size, depth=FIFO_DEPTH)
         m.submodules.w_fifo = w_fifo = SyncFIFO(width=word.size, depth=FIFO_DEPTH)
 
+        config = self._config
         ar, aw, w = Signal(address), Signal(address), Signal(word)
         write_room = Signal()
         m.d.comb += [
-            self.fetch.ready.eq(ar_fifo.w_rdy),
-            self.read.ready.eq(ar_fifo.w_rdy & ~self.fetch.valid),
-            ar_fifo.w_en.eq(self.fetch.valid | self.read.valid),
-            ar_fifo.w_data.eq(ar),
             write_room.eq(aw_fifo.w_rdy & w_fifo.w_rdy),
-            self.write_back.ready.eq(write_room),
-            self.write.ready.eq(write_room & ~self.write_back.valid),
-            aw_fifo.w_en.eq((self.write_back.valid | self.write.valid) & write_room),
-            w_fifo.w_en.eq(aw_fifo.w_en),
+            ar_fifo.w_data.eq(ar),
             aw_fifo.w_data.eq(aw),
             w_fifo.w_data.eq(w),
+            w_fifo.w_en.eq(aw_fifo.w_en),
         ]
-        for out, data_line, sidecar_line in (
-            (ar, self.read, self.fetch),
-            (aw, self.write, self.write_back),
+        for fifo, room, out, sidecar_line, half, number, line in (
+            (ar_fifo, ar_fifo.w_rdy, ar, self.fetch, self.half_read, self.half_read.payload.number, self.read),
+            (aw_fifo, write_room, aw, self.write_back, self.half_write, self.half_write.payload.id, self.write),
         ):
+            # One adder for all three.
+            base, offset = Signal(line_bits), Signal(line_bits)
             with m.If(sidecar_line.valid):
                 m.d.comb += [
                     out.id.eq(Cat(sidecar_line.payload.id, Const(1, 1))),
-                    out.line.eq(self._config.sidecar_base + sidecar_line.payload.row_number),
+                    base.eq(config.sidecar_base),
+                    offset.eq(sidecar_line.payload.row_number),
+                ]
+            with m.Elif(half.valid):
+                m.d.comb += [
+                    out.id.eq(number | 1 << len(out.id) - 1),
+                    base.eq(config.mxint8_base),
+                    offset.eq(ddr5_line(half.payload.place)),
                 ]
             with m.Else():
                 m.d.comb += [
-                    out.id.eq(data_line.payload.id),
-                    out.line.eq(Cat(data_line.payload.place.line, data_line.payload.place.frame)),
+                    out.id.eq(line.payload.id),
+                    offset.eq(Cat(line.payload.place.line, line.payload.place.frame)),
                 ]
+            m.d.comb += [
+                out.line.eq(base + offset),
+                sidecar_line.ready.eq(room),
+                half.ready.eq(room & ~sidecar_line.valid),
+                line.ready.eq(room & ~sidecar_line.valid & ~half.valid),
+                fifo.w_en.eq(room & (sidecar_line.valid | half.valid | line.valid)),
+            ]
         with m.If(self.write_back.valid):
             m.d.comb += [w.data.eq(self.write_back.payload.row), w.strb.eq(~0)]
+        with m.Elif(self.half_write.valid):
+            m.d.comb += [w.data.eq(self.half_write.payload.data), w.strb.eq(self.half_write.payload.strb)]
         with m.Else():
             m.d.comb += [w.data.eq(self.write.payload.data), w.strb.eq(self.write.payload.strb)]
 
@@ -133,14 +156,21 @@ class MemoryPort(wiring.Component):
             mem.wlast.eq(1),
         ]
 
-        for channel, answer in (("r", self.returned), ("b", self.confirmed)):
-            id_ = getattr(mem, f"{channel}id")
+        for channel, answer, half, number in (
+            ("r", self.returned, self.half_returned, self.half_returned.payload.number),
+            ("b", self.confirmed, self.half_confirmed, self.half_confirmed.payload.id),
+        ):
+            valid, id_ = getattr(mem, f"{channel}valid"), getattr(mem, f"{channel}id")
+            failed = getattr(mem, f"{channel}resp") != RESP_OKAY
             m.d.comb += [
-                answer.valid.eq(getattr(mem, f"{channel}valid")),
-                getattr(mem, f"{channel}ready").eq(answer.ready),
-                answer.payload.id.eq(id_[:-1]),
-                answer.payload.sidecar.eq(id_[-1]),
-                answer.payload.failed.eq(getattr(mem, f"{channel}resp") != RESP_OKAY),
+                answer.valid.eq(valid & ~id_[-1]),
+                half.valid.eq(valid & id_[-1]),
+                getattr(mem, f"{channel}ready").eq(Mux(id_[-1], half.ready, answer.ready)),
+                answer.payload.id.eq(id_),
+                answer.payload.sidecar.eq(id_[-2]),
+                answer.payload.failed.eq(failed),
+                number.eq(id_),
+                half.payload.failed.eq(failed),
             ]
-        m.d.comb += self.returned.payload.data.eq(mem.rdata)
+        m.d.comb += [self.returned.payload.data.eq(mem.rdata), self.half_returned.payload.data.eq(mem.rdata)]
         return m

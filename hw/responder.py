@@ -8,9 +8,12 @@ from amaranth.lib.wiring import In, Out
 
 from golden.messages import DRSOpcode, MetaField, NDROpcode
 from golden.metadata import DataKind
+from golden.mxint8 import POISONED
 from hw import layouts
+from hw.halves import SCALE_BITS
+from hw.line_memory import read_end, write_end
 from hw.lines_in_flight import place
-from hw.memory_port import line_confirmed, line_returned
+from hw.mxint8_lines import NAN_LINE
 from hw.sidecar import sidecar_update
 from hw.transactions import identity, numbered
 
@@ -21,19 +24,21 @@ FIFO_DEPTH = 8
 
 
 def datapath_errors(config):
-    """One-clock notes of AXI errors: at most one a clock. `line` is 0 for an error in a sidecar line."""
+    """One-clock notes of AXI errors: at most one of each kind a clock. `line` is 0 for an error in a sidecar line."""
     return layouts.layout((("axi_read", 1), ("axi_write", 1), ("frame", config.frame_bits), ("line", config.line_bits)))
 
 
 def direct_op(config):
-    """An operation that needs no memory; `poisoned` counts for ZEROS."""
-    return layouts.layout((("kind", 3), ("rwd", 1), ("id", layouts.id_bits(config)), ("epoch", 1), ("poisoned", 1)))
+    """An operation that needs no memory; `poisoned` counts for ZEROS, and so does `nan`: NaNs instead of zeros."""
+    return layouts.layout((
+        ("kind", 3), ("rwd", 1), ("id", layouts.id_bits(config)), ("epoch", 1), ("poisoned", 1), ("nan", 1),
+    ))  # fmt: skip
 
 
 def issued_op(config):
     """A read or write that goes to memory in a clock with `valid`.
 
-    `written`: the line was before. `poisoned`: for a read, the line is; for a write, it will be.
+    Mode exact: `written`: the line was before. `poisoned`: for a read, the line is; for a write, it will be.
     """
     return layouts.layout((
         ("valid", 1), ("id", layouts.id_bits(config)), ("place", place(config)), ("epoch", 1), ("written", 1),
@@ -69,8 +74,8 @@ class Responder(wiring.Component):
         super().__init__({
             "read_issued": In(issued_op(config)),
             "write_issued": In(issued_op(config)),
-            "returned": In(stream.Signature(line_returned(config))),
-            "confirmed": In(stream.Signature(line_confirmed(config))),
+            "returned": In(stream.Signature(read_end(config))),
+            "confirmed": In(stream.Signature(write_end(config))),
             "direct": In(stream.Signature(direct_op(config))),
             "sidecar_ready": In(1),
             "fetched_frame": In(config.frame_bits),
@@ -93,6 +98,7 @@ class Responder(wiring.Component):
         answer_shape = data.StructLayout({
             "valid": 1, "ndr": 1, "drs": 1, "sidecar": 1, "read": 1, "write": 1, "failed": 1, "rwd": 1,
             "id": layouts.id_bits(config), "kind": 3, "poisoned": 1, "epoch": 1, "frame": config.frame_bits,
+            "nan": 1, "joined": 1, "read_failed": 1, "scale": SCALE_BITS,
         })  # fmt: skip
         m.submodules.ndr_fifo = ndr_fifo = SyncFIFO(width=layouts.message("ndr").size, depth=FIFO_DEPTH)
         m.submodules.drs_fifo = drs_fifo = SyncFIFO(width=layouts.message("drs").size, depth=FIFO_DEPTH)
@@ -119,7 +125,10 @@ class Responder(wiring.Component):
                 taken.rwd.eq(1),
                 taken.ndr.eq(~confirmed.sidecar),
                 taken.frame.eq(self.written_back_frame),
-                *(taken[name].eq(confirmed[name]) for name in ("id", "sidecar", "failed")),
+                *(
+                    taken[name].eq(confirmed[name])
+                    for name in ("id", "sidecar", "failed", "joined", "read_failed", "scale")
+                ),
             ]
             m.d.sync += read_next.eq(1)
         with m.Elif(read_ok):
@@ -131,7 +140,7 @@ class Responder(wiring.Component):
                 taken.ndr.eq(~returned.sidecar),
                 taken.drs.eq(~returned.sidecar),
                 taken.frame.eq(self.fetched_frame),
-                *(taken[name].eq(returned[name]) for name in ("id", "sidecar", "failed")),
+                *(taken[name].eq(returned[name]) for name in ("id", "sidecar", "failed", "joined")),
             ]
             m.d.sync += read_next.eq(0)
         with m.Elif(direct_ok):
@@ -140,7 +149,7 @@ class Responder(wiring.Component):
                 taken.valid.eq(1),
                 taken.ndr.eq(direct_ndr),
                 taken.drs.eq(direct_drs),
-                *(taken[name].eq(direct[name]) for name in ("kind", "rwd", "id", "epoch", "poisoned")),
+                *(taken[name].eq(direct[name]) for name in ("kind", "rwd", "id", "epoch", "poisoned", "nan")),
             ]
         line = Signal(layouts.LINE_BITS)
         m.d.sync += [answer.eq(taken), line.eq(returned.data)]
@@ -173,10 +182,11 @@ class Responder(wiring.Component):
             ndr.opcode.eq(Mux(answer.kind == DataKind.ACK, NDROpcode.BI_CONFLICT_ACK, NDROpcode.CMP)),
             drs.opcode.eq(Mux(answer.kind == DataKind.NXM, DRSOpcode.MEM_DATA_NXM, DRSOpcode.MEM_DATA)),
             drs.poison.eq(Mux(answer.read, issued.poisoned | answer.failed, answer.poisoned)),
-            # All ones for NXM, zeros for ZEROS.
+            # All ones for NXM, zeros or NaNs for ZEROS.
             drs.data.eq(
                 line & answer.read.replicate(layouts.LINE_BITS)
                 | (answer.kind == DataKind.NXM).replicate(layouts.LINE_BITS)
+                | Mux(answer.nan, NAN_LINE, 0)
             ),
             ndr_fifo.w_en.eq(answer.valid & answer.ndr),
             drs_fifo.w_en.eq(answer.valid & answer.drs),
@@ -185,6 +195,7 @@ class Responder(wiring.Component):
             # A failed first write leaves the line unwritten: memory may still hold what another owner wrote.
             self.update.written.eq(issued.written | ~answer.failed),
             self.update.poisoned.eq(issued.poisoned | answer.failed),
+            self.update.scale.eq(Mux(answer.failed, POISONED, answer.scale)),
         ]
         for response, fifo, port in ((ndr, ndr_fifo, self.ndr), (drs, drs_fifo, self.drs)):
             m.d.comb += [
@@ -204,8 +215,11 @@ class Responder(wiring.Component):
             self.finished.rwd.eq(answer.rwd),
             self.finished.id.eq(answer.id),
             self.finished.epoch.eq(Mux(answer.read | answer.write, issued.epoch, answer.epoch)),
-            self.errors.axi_read.eq(answer.valid & answer.failed & answer.read),
-            self.errors.axi_write.eq(answer.valid & answer.failed & answer.write),
+            # Once an access.
+            self.errors.axi_read.eq(
+                answer.valid & (answer.read & answer.failed & ~answer.joined | answer.write & answer.read_failed)
+            ),
+            self.errors.axi_write.eq(answer.valid & answer.write & answer.failed & ~answer.joined),
             self.errors.frame.eq(Mux(answer.sidecar, answer.frame, issued.place.frame)),
             self.errors.line.eq(Mux(answer.sidecar, 0, issued.place.line)),
         ]

@@ -14,13 +14,16 @@ class AXIMemory:
 
     `latency` is (least, most) clocks from request to response, `stall` the probability that a channel pauses for a
     clock. `lines` maps a line number to its value; others hold `background(line)`. `failing_reads`, `failing_writes`
-    are line numbers that answer SLVERR; a failing write leaves garbage, a failing read shows it.
+    are line numbers that answer SLVERR; a failing write leaves garbage in the bytes it enables, a failing read shows
+    garbage.
     """
 
     def __init__(self, port, rng, *, latency=(1, 1), stall=0.0, background=lambda line: 0):
         self.port, self.rng, self.latency, self.stall, self.background = port, rng, latency, stall, background
         self.lines, self.failing_reads, self.failing_writes = {}, set(), set()
         self.reads = self.writes = 0
+        #: requests answered with an error
+        self.failures = {"r": 0, "b": 0}
         #: line numbers in the order in which reads and writes were accepted
         self.log = []
         self.forget()
@@ -69,6 +72,7 @@ class AXIMemory:
         else:
             failing, word = value
         ctx.set(getattr(port, f"{channel}resp"), RESP_SLVERR if failing else RESP_OKAY)
+        self.failures[channel] += failing
         if channel == "r":
             value = self.value(line) if value is None else value
             ctx.set(port.rdata, self.rng.getrandbits(512) if failing else value)
@@ -78,8 +82,7 @@ class AXIMemory:
 
     def _store(self, line, data, strobe, failing):
         if failing:
-            self.lines[line] = self.rng.getrandbits(512)
-            return
+            data = self.rng.getrandbits(512)
         mask = sum(0xFF << 8 * byte for byte in range(LINE_BYTES) if strobe >> byte & 1)
         self.lines[line] = self.value(line) & ~mask | data & mask
 
