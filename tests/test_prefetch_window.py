@@ -121,9 +121,7 @@ class Traffic:
         return (slot.head, slot.block, window) if window else None
 
 
-@pytest.mark.parametrize(
-    ("useful", "expected"), [(0.9, {4}), (0.15, {1, 2}), (0.0, {0})], ids=["high", "mid", "low"]
-)
+@pytest.mark.parametrize(("useful", "expected"), [(0.9, {4}), (0.15, {1, 2}), (0.0, {0})], ids=["high", "mid", "low"])
 @pytest.mark.parametrize("heads", [[1], [0, 1, 2]], ids=["one_head", "all_heads"])
 def test_windows_and_requests_follow_the_golden_ones_in_every_clock(heads, useful, expected):
     seed = 21
