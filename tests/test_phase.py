@@ -8,7 +8,7 @@ from amaranth.hdl import ResetInserter, Signal
 
 from golden.address import Region, encode, hint_address
 from golden.config import preset
-from golden.csr import pack
+from golden.csr import address, pack
 from golden.endpoint import Endpoint
 from golden.events import EngineKind, Lane, Phase
 from golden.hints import pack_hint
@@ -528,10 +528,26 @@ def test_a_reset_forgets_phases_signs_and_counts():
 # Endpoint -------------------------------------------------------------------------------------------------------------
 
 
+class Shown(Lockstep):
+    """Reads REGION[0].PHASE all the time; `shown` has the values that it took, one after the other."""
+
+    def _begin(self):
+        super()._begin()
+        self.shown = []
+
+    async def _tick(self, ctx):
+        bus = self.dut.csr
+        for port, value in ((bus.araddr, address("REGION[0].PHASE")), (bus.arvalid, 1), (bus.rready, 1)):
+            self._set(ctx, port, value)
+        if ctx.get(bus.rvalid) and self.shown[-1:] != [ctx.get(bus.rdata)]:
+            self.shown.append(ctx.get(bus.rdata))
+        await super()._tick(ctx)
+
+
 def test_an_endpoint_notes_the_phases_of_its_host_and_shows_them():
     """Chunks of prefill and steps of decode, every record in lock-step; ports stall, so notes wait."""
     registers = [("PHASE", pack("PHASE", RATIO=10, WINDOW=4, BURST=1, BURST_LINES=32))]
-    bench = Lockstep(CONFIG, seed=8, registers=registers, stall=0.3)
+    bench = Shown(CONFIG, seed=8, registers=registers, stall=0.3)
     operations, step = [], 0
     for run in serve([Request(16, 2), Request(8, 2)], chunk=8, heads=1):
         if run.step != step:
@@ -542,3 +558,4 @@ def test_an_endpoint_notes_the_phases_of_its_host_and_shows_them():
         operations += [write(line, step) for line in lines] if run.write else map(read, lines)
     bench.run(operations, limit=20_000)
     assert [note["aux"] for note in bench.kinds(EngineKind.PHASE)] == [PREFILL, DECODE, PREFILL, DECODE]
+    assert bench.shown == [DECODE, PREFILL, DECODE, PREFILL, DECODE]
