@@ -580,7 +580,8 @@ MUTATIONS = (
         "        m.d.comb += [\n"
         "            posted.w_en.eq(aw_fifo.w_en), posted.w_data.eq(aw), self.mem.bready.eq(1),\n"
         "            mem.bvalid.eq(posted.r_rdy), posted.r_en.eq(mem.bready), mem.bid.eq(early.id),\n"
-        "            *(getattr(mem, name).eq(getattr(self.mem, name)) for name in ('rvalid', 'rid', 'rresp', 'rdata')),\n"
+        "            *(getattr(mem, name).eq(getattr(self.mem, name))"
+        " for name in ('rvalid', 'rid', 'rresp', 'rdata')),\n"
         "            self.mem.rready.eq(mem.rready),\n"
         "        ]\n"
         "        for channel, answer, half, number in (\n",
