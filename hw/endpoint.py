@@ -1,6 +1,6 @@
 """The top: the control-and-policy block of a CXL memory endpoint. `hw/README.md` shows how its blocks meet."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Mux
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -18,6 +18,7 @@ from hw.frontend import FrontEnd
 from hw.memory_port import memory_axi
 from hw.metadata import MetadataPipeline
 from hw.phase import PhaseDetector
+from hw.prefetch import PrefetchUnit
 from hw.quiesce import Quiesce
 from hw.residency import Residency
 from hw.streams import Arbiter
@@ -84,11 +85,13 @@ class Endpoint(wiring.Component):
         m.submodules.victim = victim = VictimEngine(config=config)
         m.submodules.tracker = tracker = Tracker(config=config)
         m.submodules.phase = phase = PhaseDetector(config=config)
+        # One clock behind the commits, as the phase is.
+        m.submodules.prefetch = prefetch = PrefetchUnit(config=config, pipeline_depth=metadata.commit_stage + 1)
         m.submodules.csr = csr = Csr(config=config)
         m.submodules.quiesce = quiesce = Quiesce(count=3, engine=_HOLD_RESIDENCY)
         m.submodules.error_notes = error_notes = ErrorNotes(config=config)
         m.submodules.event_port = event_port = EventPort(config=config, pipeline_depth=metadata.commit_stage)
-        note_sources = (frontend, csr, residency, error_notes, phase)
+        note_sources = (frontend, csr, residency, error_notes, prefetch, phase)
         m.submodules.notes = notes = Arbiter(layouts.engine_note(config), count=len(note_sources))
 
         # Requests
@@ -138,6 +141,22 @@ class Endpoint(wiring.Component):
             csr.commit.eq(metadata.commit),
         ]
 
+        # Prefetch
+        m.d.sync += prefetch.commit.eq(metadata.commit)
+        connect(m, residency.prefetch_lock, prefetch.lock)
+        m.d.comb += [
+            prefetch.now.eq(frontend.now),
+            prefetch.policy.eq(csr.policy),
+            prefetch.decode.eq(phase.decode),
+            prefetch.streams.eq(csr.streams),
+            prefetch.take.eq(residency.prefetch_take),
+            prefetch.inspect_head.eq(csr.inspect_head),
+            metadata.host_room.eq(prefetch.room),
+            residency.prefetch_first.eq(prefetch.first),
+            csr.inspect_window.eq(prefetch.inspect_window),
+            csr.stream_positions.eq(prefetch.positions),
+        ]
+
         # Data
         connect(m, metadata.data_ops, datapath.ops)
         connect(m, datapath.mem, outside.mem)
@@ -168,10 +187,15 @@ class Endpoint(wiring.Component):
         # Residency
         connect(m, residency.victim_request, victim.request)
         connect(m, victim.answer, residency.victim_answer)
-        connect(m, victim.table, metadata.sweep)
         connect(m, residency.page_commands, outside.page_command)
         connect(m, outside.page_done, residency.page_done)
         m.d.comb += [
+            # The victim engine reads the table first.
+            metadata.sweep.enable.eq(victim.table.enable | prefetch.table.enable),
+            metadata.sweep.index.eq(Mux(victim.table.enable, victim.table.index, prefetch.table.index)),
+            victim.table.entry.eq(metadata.sweep.entry),
+            prefetch.table.entry.eq(metadata.sweep.entry),
+            prefetch.table_free.eq(~victim.table.enable),
             victim.above_min.eq(residency.above_min),
             residency.migrating_index.eq(victim.migrating_index),
             victim.migrating.eq(residency.migrating),
@@ -202,9 +226,12 @@ class Endpoint(wiring.Component):
         connect(m, event_port.slot_record, outside.slot_record)
         connect(m, event_port.engine_record, outside.engine_record)
         noted = event_port.notes.payload
-        with m.If(event_port.notes.valid & event_port.notes.ready & (noted.kind == EngineKind.ERROR)):
-            for kind in ErrorKind:
-                m.d.comb += csr.errors[kind].eq(noted.key == kind)
+        with m.If(event_port.notes.valid & event_port.notes.ready):
+            m.d.comb += [
+                csr.prefetches.queued.eq(noted.kind == EngineKind.PREFETCH_QUEUED),
+                csr.prefetches.dropped.eq(noted.kind == EngineKind.PREFETCH_DROPPED),
+                *(csr.errors[kind].eq((noted.kind == EngineKind.ERROR) & (noted.key == kind)) for kind in ErrorKind),
+            ]
         m.d.comb += [
             event_port.slot_valid.eq(metadata.record_valid),
             event_port.slot.eq(metadata.record),

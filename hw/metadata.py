@@ -51,6 +51,8 @@ class MetadataPipeline(wiring.Component):
         Each slot in the clock in which it commits.
     record_valid, record, record_room
         To the event port.
+    host_room : In(1)
+        Slots of the host may issue: the prefetch unit has room for what they ask for.
     data_ops : Out(stream)
         To the datapath, in commit order.
     data_level : Out
@@ -79,6 +81,7 @@ class MetadataPipeline(wiring.Component):
                 "record_valid": Out(1),
                 "record": Out(layouts.record(config, Lane.SLOT)),
                 "record_room": In(1),
+                "host_room": In(1, init=1),
                 "data_ops": Out(stream.Signature(layouts.data_op(config))),
                 "data_level": Out(range(self.data_depth + 1)),
                 "sweep": In(layouts.TableRead(config)),
@@ -126,7 +129,7 @@ class MetadataPipeline(wiring.Component):
         do_engine = Signal()
         m.d.comb += [
             may_issue.eq(self.ready & self.record_room & (data_fifo.level < _DATA_SLACK)),
-            host_valid.eq((self.rwd_slots.valid | self.req_slots.valid) & ~self.hold_external),
+            host_valid.eq((self.rwd_slots.valid | self.req_slots.valid) & ~self.hold_external & self.host_room),
             engine_valid.eq(self.engine_slots.valid & ~self.hold_engine),
             do_host.eq(may_issue & host_valid & (host_turn | ~engine_valid)),
             do_engine.eq(may_issue & engine_valid & ~(host_turn & host_valid)),

@@ -242,7 +242,8 @@ class Lockstep:
                 self._offered[name] = None
 
     def _busy(self):
-        return self._open or self._pages or any(number is not None for number in self._offered.values())
+        under_way = self.golden.misses.open or self.golden.migration.demotions
+        return self._open or self._pages or under_way or any(number is not None for number in self._offered.values())
 
     # Host -------------------------------------------------------------------------------------------------------------
 
