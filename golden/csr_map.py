@@ -296,6 +296,18 @@ REGISTERS = {
             "VALUE": (0, 32, 0),
         },
     ),
+    "POOL_HELD": (
+        0x0E0,
+        {
+            "VALUE": (0, 32, 0),
+        },
+    ),
+    "POOL_HELD_MX": (
+        0x0E4,
+        {
+            "VALUE": (0, 32, 0),
+        },
+    ),
     "HITS": (
         0x100,
         {

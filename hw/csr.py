@@ -2,19 +2,26 @@
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.data import ArrayLayout
+from amaranth.lib.data import ArrayLayout, StructLayout
 from amaranth.lib.wiring import In, Out
 
-from golden.events import EngineKind, ErrorKind
+from golden.events import EngineKind, ErrorKind, RefusalKind
+from golden.mode import Mode
 from hw import layouts
 from hw.axi import AXI4Lite
 from hw.csr_bus import CsrBus
 from hw.csr_counters import EndpointCounters
 from hw.csr_map import ADDRESS_BITS, Kind, registers
+from hw.csr_modes import HeadModes
 from hw.csr_regions import RegionRules
+from hw.csr_streams import StreamRules
+from hw.frame_pool import count_bits
 from hw.tracker import head_counters
 
 __all__ = ["Csr"]
+
+#: asking whether a write may enable what it enables: `number` is that of the region or stream
+_JUDGE = StructLayout({"wanted": 1, "number": 3, "start": 1, "done": 1, "refused": 1, "reason": 4})
 
 
 class Csr(wiring.Component):
@@ -25,18 +32,21 @@ class Csr(wiring.Component):
 
     - a plain register changes at once;
     - a `held` register asks for the pipeline (`hold`), offers a CSR_WRITE note, and changes in the clock in which the
-      note is accepted; the pipeline is released a clock later;
+      note is accepted; the pipeline is released a clock later. One that enables a region or a stream is judged first,
+      in the held pipeline (`HeadModes`, `StreamRules`); if it is refused, a REFUSAL and an ERROR note follow instead;
     - a `command` goes to the allocator (`commands`) and waits for the answer (`command_answers`);
 
     and BRESP follows. SLVERR: no such register, none of its fields writable, strobes not all set, a bit set outside
-    the fields, a value that its encoding or `regions`' rules exclude, a command refused. Nothing changes then, but for
-    the refusal in COMMAND_STATUS and ERROR.
+    the fields, a value that its encoding or its register's rules exclude, a refusal. Nothing changes then, but for the
+    refusal in COMMAND_STATUS and ERROR.
 
     Members
     -------
     bus : In(AXI4Lite)
     policy, regions, streams : Out
         The values in force; they change only while the pipeline is held.
+    modes : Out(heads)
+        The mode of each head, likewise.
     dev_load : Out
         Thresholds of `DevLoad`.
     phases : In(regions), stream_positions : In(array), inspect_window : In(8)
@@ -50,6 +60,10 @@ class Csr(wiring.Component):
     hold : Out(Hold), notes : Out(stream)
     commit : In(layouts.commit), stalled : In(1)
         What the counters count (`EndpointCounters`).
+    has_minimum : In(heads)
+        Heads with a minimum quota.
+    pool_held : In(array by mode)
+        Shown in POOL_HELD, POOL_HELD_MX.
     now : In(step_bits), table_ready, flash_unwritable : In(1)
         Shown in STEP, STATUS.
     errors : In(7)
@@ -68,6 +82,7 @@ class Csr(wiring.Component):
                 "policy": Out(layouts.policy_layout()),
                 "regions": Out(ArrayLayout(layouts.region_layout(config), config.regions)),
                 "streams": Out(ArrayLayout(layouts.stream_layout(config), config.streams)),
+                "modes": Out(config.heads),
                 "dev_load": Out(layouts.dev_load_thresholds()),
                 "phases": In(config.regions),
                 "stream_positions": In(ArrayLayout(32, config.streams)),
@@ -80,6 +95,8 @@ class Csr(wiring.Component):
                 "notes": Out(stream.Signature(layouts.engine_note(config))),
                 "commit": In(layouts.commit(config)),
                 "stalled": In(1),
+                "has_minimum": In(config.heads),
+                "pool_held": In(ArrayLayout(count_bits(config), len(Mode))),
                 "now": In(config.step_bits),
                 "table_ready": In(1),
                 "flash_unwritable": In(1),
@@ -137,6 +154,8 @@ class Csr(wiring.Component):
             ("STATUS", "TABLE_READY"): self.table_ready,
             ("STATUS", "FLASH_UNWRITABLE"): self.flash_unwritable,
             ("STEP", "VALUE"): self.now,
+            ("POOL_HELD", "VALUE"): self.pool_held[Mode.EXACT],
+            ("POOL_HELD_MX", "VALUE"): self.pool_held[Mode.MXINT8],
             ("COMMAND_STATUS", "REFUSED"): refused,
             ("COMMAND_STATUS", "REASON"): reason,
             **{(name, "VALUE"): Mux(exists, value, 0) for name, value in of_head.items()},
@@ -215,21 +234,25 @@ class Csr(wiring.Component):
         fields_legal = Signal()
         m.d.sync += fields_legal.eq(full & _any_of([chosen_of[r.name] & _word_is_legal(r, data) for r in writable]))
         regions_legal = self._regions_after(m, values, chosen_of, data)
+        stream_rules = self._stream_rules(m, values)
         streams_legal = Signal()
-        m.d.sync += streams_legal.eq(
-            ~_any_of(
-                [
-                    chosen_of[f"STREAM[{number}].{name}"] & values[f"STREAM[{number}].CTRL", "ENABLED"]
-                    for number in range(self._config.streams)
-                    for name in ("BASE", "LENGTH", "STRIDE", "AHEAD")
-                ]
-            )
-        )
+        # A stream stays where it is while it is enabled, and so does its region.
+        moves_stream = [
+            chosen_of[f"STREAM[{number}].{name}"] & values[f"STREAM[{number}].CTRL", "ENABLED"]
+            for number in range(self._config.streams)
+            for name in ("BASE", "LENGTH", "STRIDE", "AHEAD")
+        ]
+        moves_region = [
+            chosen_of[f"REGION[{number}].CTRL"] & used & (data[:2] != Cat(1, region.mode))
+            for number, (region, used) in enumerate(zip(self.regions, stream_rules.used, strict=True))
+        ]
+        m.d.sync += streams_legal.eq(~_any_of([*moves_stream, *moves_region]))
 
         self._drive_payloads(m, port, values, chosen_of["POOL_FRAMES"], chosen_of["POOL_FRAMES_MX"])
 
-        # `apply`: the write takes effect in this clock. `refuse`: the allocator refuses it.
+        # `apply`: the write takes effect in this clock. `refuse`: it ends refused.
         apply, refuse = Signal(), Signal()
+        judge = self._judge(m, values, chosen_of, data, stream_rules, apply)
         with m.FSM(name="write"):
             with m.State("DECODE"):
                 m.d.sync += full.eq(port.write_full)
@@ -256,10 +279,41 @@ class Csr(wiring.Component):
                 m.d.comb += self.hold.request.eq(1)
                 with m.If(self.hold.granted):
                     m.next = "NOTE"
+                    with m.If(judge.wanted):
+                        m.d.comb += judge.start.eq(1)
+                        m.next = "ENABLING"
+            with m.State("ENABLING"):
+                m.d.comb += self.hold.request.eq(1)
+                with m.If(judge.done):
+                    m.d.sync += [refused.eq(judge.refused), reason.eq(Mux(judge.refused, judge.reason, 0))]
+                    m.next = "NOTE"
+                    with m.If(judge.refused):
+                        m.next = "REFUSAL"
             with m.State("NOTE"):
                 m.d.comb += [self.hold.request.eq(1), self.notes.valid.eq(1)]
                 with m.If(self.notes.ready):
                     m.d.comb += [apply.eq(1), port.write_done.eq(1)]
+                    m.next = "DECODE"
+            with m.State("REFUSAL"):
+                m.d.comb += [
+                    self.hold.request.eq(1),
+                    self.notes.valid.eq(1),
+                    self.notes.payload.kind.eq(EngineKind.REFUSAL),
+                    self.notes.payload.key.eq(reason),
+                    self.notes.payload.aux.eq(judge.number),
+                ]
+                with m.If(self.notes.ready):
+                    m.next = "ERROR"
+            with m.State("ERROR"):
+                m.d.comb += [
+                    self.hold.request.eq(1),
+                    self.notes.valid.eq(1),
+                    self.notes.payload.kind.eq(EngineKind.ERROR),
+                    self.notes.payload.key.eq(ErrorKind.REFUSED_COMMAND),
+                    self.notes.payload.aux.eq(reason),
+                ]
+                with m.If(self.notes.ready):
+                    m.d.comb += [refuse.eq(1), port.write_done.eq(1), port.write_error.eq(1)]
                     m.next = "DECODE"
             with m.State("COMMAND"):
                 m.d.comb += self.commands.valid.eq(1)
@@ -319,6 +373,59 @@ class Csr(wiring.Component):
                     m.d.sync += value.eq(set_now | (value & ~(applied[register.name] & part)))
         m.d.sync += self.rebuild.eq(Cat(changes_keys).any())
 
+    def _stream_rules(self, m, values):
+        """The judge of streams, and what follows from those that are enabled."""
+        m.submodules.stream_rules = rules = StreamRules(config=self._config)
+        for region, values_of in zip(rules.regions, self.regions, strict=True):
+            m.d.comb += [
+                region.first.eq(values_of.first_head),
+                region.count.eq(values_of.heads),
+                region.enabled.eq(values_of.enabled),
+            ]
+        modes = Cat(region.mode for region in self.regions)
+        for number, (descriptor, region) in enumerate(zip(rules.streams, rules.region_of, strict=True)):
+            path = f"STREAM[{number}]."
+            m.d.comb += [
+                descriptor.base.eq(values[path + "BASE", "INDEX"]),
+                descriptor.length.eq(values[path + "LENGTH", "COUNT"]),
+                descriptor.stride.eq(values[path + "STRIDE", "BLOCKS"]),
+                descriptor.enabled.eq(values[path + "CTRL", "ENABLED"]),
+                self.streams[number].mode.eq(modes.bit_select(region, 1)),
+            ]
+        return rules
+
+    def _judge(self, m, values, chosen_of, data, stream_rules, apply):
+        """Who judges a write that enables a region or a stream (`number`); `start` only where it is `wanted`."""
+        config = self._config
+        m.submodules.head_modes = head_modes = HeadModes(config=config)
+        of_region = Cat(chosen_of[f"REGION[{number}].CTRL"] for number in range(config.regions))
+        of_stream = Cat(chosen_of[f"STREAM[{number}].CTRL"] for number in range(config.streams))
+        judge = Signal(_JUDGE)
+        is_region = of_region.any()
+        for array in (of_region, of_stream):
+            for number, chosen in enumerate(array):
+                with m.If(chosen):
+                    m.d.comb += judge.number.eq(number)
+        region = self.regions[judge.number]
+        m.d.comb += [
+            judge.wanted.eq((is_region | of_stream.any()) & data[0]),
+            judge.done.eq(Mux(is_region, head_modes.done, stream_rules.done)),
+            judge.refused.eq(Mux(is_region, head_modes.refused, stream_rules.refused)),
+            judge.reason.eq(Mux(is_region, RefusalKind.MODE_BUSY, stream_rules.reason)),
+            head_modes.commit.eq(self.commit),
+            head_modes.has_minimum.eq(self.has_minimum),
+            head_modes.start.eq(judge.start & is_region),
+            head_modes.first.eq(region.first_head),
+            head_modes.count.eq(region.heads),
+            head_modes.mode.eq(data[1]),
+            head_modes.apply.eq(apply & is_region & data[0]),
+            self.modes.eq(head_modes.modes),
+            stream_rules.start.eq(judge.start & ~is_region),
+            stream_rules.number.eq(judge.number),
+            stream_rules.apply.eq(apply & of_stream.any() & data[0]),
+        ]
+        return judge
+
     def _regions_after(self, m, values, chosen_of, data):
         """Whether the regions as the write would leave them keep their rules; 2 clocks after `chosen_of` is set."""
         m.submodules.region_rules = rules = RegionRules(config=self._config)
@@ -351,6 +458,10 @@ def _word_is_legal(register, word):
             legal = legal & (word[field.low : field.low + field.width] >= field.least)
         if field.most < (1 << field.width) - 1:
             legal = legal & (word[field.low : field.low + field.width] <= field.most)
+    if register.rising:
+        parts = [word[field.low : field.low + field.width] for field in register.fields]
+        for below, above in zip(parts[:-1], parts[1:], strict=True):
+            legal = legal & (below <= above)
     pulses = [1 << field.low for field in register.fields if field.kind == Kind.PULSE]
     if pulses:
         legal = legal & word.matches(*pulses)

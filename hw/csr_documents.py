@@ -67,7 +67,9 @@ One AXI4-Lite port, 32 bits wide, {bits} address bits. Addresses are byte addres
 
 - **SLVERR, and nothing changes**, for: an address without a register; a write to a register without a writable field; a
   write that does not set all four byte strobes; a write of 1 to a bit outside the fields; a value outside an encoding;
-  a region that the rules of its registers exclude; a command that the allocator refuses.
+  what the rules of a register exclude; what is refused.
+- **refused** are commands by the allocator, and writes that enable a region or a stream. COMMAND_STATUS says why,
+  REFUSED_COMMAND is set in ERROR, and there is a REFUSAL and an ERROR record.
 - **held**: the write waits until the metadata pipeline stands still, takes effect in the clock in which its CSR_WRITE
   record (key = byte address, aux = value) is accepted, and is answered then.
 - **command**: the write goes to the allocator and is answered when the allocator has carried it out or refused it.

@@ -65,6 +65,8 @@ class Register:
     address: int
     held: bool
     command: bool
+    #: no field may be below the one before it
+    rising: bool
     fields: tuple
     meaning: str
 
@@ -142,6 +144,7 @@ def registers(config, **overrides):
             address=node.absolute_address,
             held=node.get_property("held", default=False),
             command=node.get_property("command", default=False),
+            rising=node.get_property("rising", default=False),
             fields=tuple(_field(field) for field in node.fields()),
             meaning=_text(node),
         )

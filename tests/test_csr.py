@@ -16,6 +16,7 @@ from golden.events import EngineKind, ErrorKind, RefusalKind
 from golden.metadata import Outcome, SlotKind
 from golden.mode import Mode
 from golden.policy import Policy, Priority, ScoreSource
+from golden.registers import Registers
 from golden.streams import Stream
 from hw import csr_documents
 from hw.axi import RESP_OKAY, RESP_SLVERR
@@ -107,13 +108,24 @@ def regions_of(ctx, dut, config=CONFIG):
     )
 
 
+def streams_of(ctx, dut):
+    """The streams as golden ones, and the mode that each is shown with."""
+    ports = [dut.streams[number] for number in range(CONFIG.streams)]
+    seen = [{name: ctx.get(port[name]) for name in ("base", "length", "stride", "ahead", "enabled")} for port in ports]
+    return tuple(Stream(**values | {"enabled": bool(values["enabled"])}) for values in seen)
+
+
+def modes_of(ctx, dut):
+    return [Mode(ctx.get(dut.modes) >> head & 1) for head in range(CONFIG.heads)]
+
+
 class Surroundings:
     """Pipeline, event port and allocator around the block, as slow as random numbers say."""
 
     def __init__(self, dut, rng, *, config, reset, slowness):
         self.dut, self.rng, self.config, self.reset, self.slowness = dut, rng, config, reset, slowness
-        #: (address, value) of each note, in order
-        self.notes = []
+        #: (address, value) of each CSR_WRITE, in order, and (kind, key, aux) of the other notes
+        self.notes, self.refusals = [], []
         #: clocks in which `rebuild`, `hold.request` were seen
         self.rebuilds = self.requests = 0
         #: commands taken, as dicts, and how the next ones are answered (`RefusalKind`, or None: carried out)
@@ -127,7 +139,8 @@ class Surroundings:
         """Grants holds, takes notes. Policy and regions may change only in a clock in which it took one."""
         dut, granted, taken, before = self.dut, False, False, None
         while True:
-            in_force = ctx.get(dut.policy.as_value()), ctx.get(dut.regions.as_value())
+            outputs = dut.policy, dut.regions, dut.streams
+            in_force = *(ctx.get(output.as_value()) for output in outputs), ctx.get(dut.modes)
             assert in_force == before or before is None or taken or self.resetting, "changed without a note"
             before = in_force
             request = bool(ctx.get(dut.hold.request))
@@ -138,8 +151,11 @@ class Surroundings:
             assert granted or not ctx.get(dut.notes.valid), "a note without a hold"
             if taken:
                 note = dut.notes.payload
-                assert ctx.get(note.kind) == EngineKind.CSR_WRITE
-                self.notes.append((ctx.get(note.key), ctx.get(note.aux)))
+                kind, key, aux = EngineKind(ctx.get(note.kind)), ctx.get(note.key), ctx.get(note.aux)
+                if kind == EngineKind.CSR_WRITE:
+                    self.notes.append((key, aux))
+                else:
+                    self.refusals.append((kind, key, aux))
             self.rebuilds += ctx.get(dut.rebuild)
             self.requests += request
             await ctx.tick()
@@ -295,7 +311,7 @@ def test_every_address_reads_its_reset_value_or_answers_slverr(config):
     words = {register.address: register.reset for register in registers(config)}
 
     async def bench(ctx, dut, around):
-        for address in [*range(0, 0x300, 4), 0x002, 0x201, 0xFFC]:
+        for address in [*range(0, 0x400, 4), 0x002, 0x201, 0xFFC]:
             expected = (words[address], RESP_OKAY) if address in words else (0, RESP_SLVERR)
             assert await read(ctx, dut, address) == expected, f"{address:#x}"
         assert (policy_of(ctx, dut), regions_of(ctx, dut, config)) == (Policy(), csr.reset_regions(config))
@@ -323,6 +339,10 @@ def test_status_registers_follow_the_hardware():
             assert await read_word(ctx, dut, "STATUS") == csr.pack(
                 "STATUS", TABLE_READY=ready, FLASH_UNWRITABLE=unwritable
             )
+        for mode, held in ((Mode.EXACT, 5), (Mode.MXINT8, 7)):
+            ctx.set(dut.pool_held[mode], held)
+        assert await read_word(ctx, dut, "POOL_HELD") == 5
+        assert await read_word(ctx, dut, "POOL_HELD_MX") == 7
 
     run(bench)
 
@@ -373,6 +393,11 @@ def test_plain_registers_keep_what_is_written_without_a_hold():
             for word in (0, (1 << width) - 1, rng.getrandbits(width)):
                 assert await write(ctx, dut, csr.address(name), word) == RESP_OKAY
                 assert await read_word(ctx, dut, name) == word
+        for thresholds in ((0, 0, 0), (1, 2, 3), (5, 5, 9), (7, 1023, 1023)):
+            word = csr.pack("DEVLOAD", **dict(zip(("OPTIMAL", "MODERATE", "SEVERE"), thresholds, strict=True)))
+            assert await write(ctx, dut, csr.address("DEVLOAD"), word) == RESP_OKAY
+            assert await read_word(ctx, dut, "DEVLOAD") == word
+            assert tuple(ctx.get(dut.dev_load[name]) for name in ("optimal", "moderate", "severe")) == thresholds
         assert around.requests == 0
 
     run(bench)
@@ -385,7 +410,7 @@ def test_every_refused_write_answers_slverr_and_changes_nothing(seed):
 
     async def bench(ctx, dut, around):
         before = [await read(ctx, dut, address) for address in mapped]
-        cases = [(address, rng.getrandbits(32), 0xF) for address in range(0, 0x300, 4) if address not in mapped]
+        cases = [(address, rng.getrandbits(32), 0xF) for address in range(0, 0x400, 4) if address not in mapped]
         cases += [(address | rng.randrange(1, 4), 0, 0xF) for address in mapped]
         for address, register in mapped.items():
             if register.writable:
@@ -396,6 +421,8 @@ def test_every_refused_write_answers_slverr_and_changes_nothing(seed):
                 cases.append((address, register.reset, 0xF))
         cases += [(csr.address("POLICY"), word, 0xF) for word in (0x3, 0x30, 0x33)]
         cases += [(csr.address("COMMAND"), word, 0xF) for word in (0, 3, 5, 6, 7)]
+        falling = ((2, 1, 3), (2, 3, 2), (9, 1, 1))
+        cases += [(csr.address("DEVLOAD"), low | middle << 10 | high << 20, 0xF) for low, middle, high in falling]
         rng.shuffle(cases)
         for address, word, strobe in cases:
             response = await write(ctx, dut, address, word, strobe=strobe, delays=random_delays(rng))
@@ -484,32 +511,184 @@ def near(rng, register):
 @pytest.mark.parametrize("slowness", [0.0, 0.6], ids=["quick", "slow"])
 @pytest.mark.parametrize("seed", range(2))
 def test_policy_and_regions_follow_the_golden_registers(seed, slowness):
+    """Random writes; some heads get blocks, some a minimum on the way."""
     rng = random.Random(seed)
+    controls = [register for register in POLICY_REGISTERS if register.name.endswith(".CTRL")]
 
     async def bench(ctx, dut, around):
-        policy, regions, notes, rebuilds, accepted = Policy(), csr.reset_regions(CONFIG), [], 0, 0
-        streams = (Stream(),) * CONFIG.streams
-        for _ in range(150):
-            register = rng.choice(POLICY_REGISTERS)
+        golden, had_blocks, minimums = Registers(CONFIG), set(), set()
+        notes, refusals, rebuilds, accepted = [], [], 0, 0
+        for _ in range(220):
+            if rng.random() < 0.03:
+                minimums = set(rng.sample(range(CONFIG.heads), rng.choice((0, 0, 1))))
+                ctx.set(dut.has_minimum, sum(1 << head for head in minimums))
+            if rng.random() < 0.02:
+                await first_write(ctx, dut, rng.randrange(CONFIG.heads))
+                had_blocks.add(ctx.get(dut.commit.slot.head))
+            register = rng.choice(rng.choice((POLICY_REGISTERS, controls)))
             word = near(rng, register)
-            legal = csr.legal(CONFIG, regions, streams, register.address, word)
+            occupied, before = had_blocks | minimums, golden.policy
+            legal = golden.legal(register.address, word)
+            refusal = golden.refusal(register.address, word, occupied) if legal else None
             response = await write(ctx, dut, register.address, word, delays=random_delays(rng))
-            assert response == (RESP_OKAY if legal else RESP_SLVERR), f"{register.name} {word:#x} {regions}"
-            if legal:
-                before = policy
-                policy, regions, streams = csr.apply(policy, regions, streams, register.address, word)
+            done = legal and refusal is None
+            assert response == (RESP_OKAY if done else RESP_SLVERR), f"{register.name} {word:#x} {vars(golden)}"
+            if done:
+                golden.write(register.address, word, occupied)
                 notes.append((register.address, word))
-                rebuilds += (before.priority, before.lam) != (policy.priority, policy.lam)
+                rebuilds += (before.priority, before.lam) != (golden.policy.priority, golden.policy.lam)
                 accepted += 1
-            assert (policy_of(ctx, dut), regions_of(ctx, dut)) == (policy, regions)
-            assert around.notes == notes
+            elif legal:
+                refusals.append((EngineKind.REFUSAL, refusal, int(register.name[7])))
+                refusals.append((EngineKind.ERROR, ErrorKind.REFUSED_COMMAND, refusal))
+            assert (policy_of(ctx, dut), regions_of(ctx, dut)) == (golden.policy, golden.regions)
+            assert modes_of(ctx, dut) == golden.modes
+            check_streams(ctx, dut, golden)
+            assert (around.notes, around.refusals) == (notes, refusals)
             await ctx.tick()
             assert around.rebuilds == rebuilds
-            if legal:
+            if done:
                 assert await read(ctx, dut, register.address, delays=random_delays(rng)) == (word, RESP_OKAY)
-        assert 30 < accepted < 135 and rebuilds
+        assert 60 < accepted < 200 and rebuilds and refusals
 
     run(bench, seed=seed, slowness=slowness)
+
+
+async def first_write(ctx, dut, head):
+    """A first write of a block of `head` commits, before the pipeline is held again."""
+    ctx.set(dut.commit, {"valid": 1, "outcome": Outcome.FIRST_WRITE, "slot": {"kind": SlotKind.WRITE, "head": head}})
+    await ctx.tick()
+    ctx.set(dut.commit.valid, 0)
+
+
+def check_streams(ctx, dut, golden):
+    """The streams in force are the golden ones; only those that are enabled have to fit the ports."""
+    for seen, port, stream in zip(streams_of(ctx, dut), dut.streams, golden.streams, strict=True):
+        assert seen.enabled == stream.enabled
+        if stream.enabled:
+            assert seen == stream
+            region = next(region for region in golden.regions if stream.lies_in(CONFIG, region))
+            assert ctx.get(port.mode) == region.mode
+
+
+REFUSED_STREAMS = {
+    "no block": (RefusalKind.STREAM_RANGE, {"LENGTH": 0}),
+    "no stride": (RefusalKind.STREAM_RANGE, {"STRIDE": 0}),
+    "stride of three": (RefusalKind.STREAM_RANGE, {"STRIDE": 3}),
+    "behind the last block": (RefusalKind.STREAM_RANGE, {"BASE": CONFIG.blocks}),
+    "into the next region": (RefusalKind.STREAM_RANGE, {"BASE": 31}),
+    "base wraps": (RefusalKind.STREAM_RANGE, {"BASE": 1 << CONFIG.index_bits}),
+    "base wraps at 32 bits": (RefusalKind.STREAM_RANGE, {"BASE": (1 << 32) - 1, "LENGTH": 3}),
+    "length wraps": (RefusalKind.STREAM_RANGE, {"LENGTH": (1 << CONFIG.index_bits + 1) + 1}),
+    "end wraps": (RefusalKind.STREAM_RANGE, {"LENGTH": 3, "STRIDE": 1 << CONFIG.index_bits - 1}),
+    "end wraps at 32 bits": (RefusalKind.STREAM_RANGE, {"LENGTH": 3, "STRIDE": 1 << 31}),
+    "stride wraps": (RefusalKind.STREAM_RANGE, {"LENGTH": 1, "STRIDE": 1 << CONFIG.index_bits + 1}),
+    "shares a block": (RefusalKind.STREAM_OVERLAP, {"BASE": 4, "LENGTH": 2, "STRIDE": 16}),
+}
+
+
+@pytest.mark.parametrize(("kind", "fields"), REFUSED_STREAMS.values(), ids=REFUSED_STREAMS.keys())
+def test_a_stream_is_refused_and_stays_off(kind, fields):
+    async def bench(ctx, dut, around):
+        async def put(name, value):
+            return await write(ctx, dut, csr.address(name), value)
+
+        # Region 0 has the first two heads; a stream has block 4 of head 1.
+        writes = [("REGION[0].CTRL", 0), ("REGION[0].HEADS", 2), ("REGION[0].CTRL", 1)]
+        writes += [("STREAM[0].BASE", 20), ("STREAM[0].LENGTH", 1), ("STREAM[0].CTRL", 1)]
+        writes += [(f"STREAM[1].{register}", value) for register, value in ({"LENGTH": 2} | fields).items()]
+        for name, value in writes:
+            assert await put(name, value) == RESP_OKAY
+        assert await put("STREAM[1].CTRL", 1) == RESP_SLVERR
+        assert around.refusals == [(EngineKind.REFUSAL, kind, 1), (EngineKind.ERROR, ErrorKind.REFUSED_COMMAND, kind)]
+        status = csr.unpack("COMMAND_STATUS", await read_word(ctx, dut, "COMMAND_STATUS"))
+        assert status == {"REFUSED": 1, "REASON": kind}
+        assert await read_word(ctx, dut, "ERROR") == csr.pack("ERROR", REFUSED_COMMAND=1)
+        assert [stream.enabled for stream in streams_of(ctx, dut)] == [True, False]
+        # What is refused can be put right.
+        for name, value in (("BASE", 5), ("LENGTH", 3), ("STRIDE", 2), ("CTRL", 1)):
+            assert await put(f"STREAM[1].{name}", value) == RESP_OKAY
+        assert csr.unpack("COMMAND_STATUS", await read_word(ctx, dut, "COMMAND_STATUS"))["REFUSED"] == 0
+        assert streams_of(ctx, dut)[1] == Stream(base=5, length=3, stride=2, enabled=True)
+
+    run(bench, slowness=0.2)
+
+
+@pytest.mark.parametrize("occupy", ["blocks", "minimum"])
+def test_a_head_with_blocks_or_a_minimum_keeps_its_mode(occupy):
+    async def bench(ctx, dut, around):
+        address, last = csr.address("REGION[0].CTRL"), CONFIG.heads - 1
+        exact, mxint8 = (csr.pack("REGION[0].CTRL", ENABLED=1, MODE=mode) for mode in Mode)
+        assert await write(ctx, dut, address, mxint8) == RESP_OKAY
+        assert modes_of(ctx, dut) == [Mode.MXINT8] * CONFIG.heads
+        if occupy == "blocks":
+            await first_write(ctx, dut, last)
+        else:
+            ctx.set(dut.has_minimum, 1 << last)
+        assert await write(ctx, dut, address, exact) == RESP_SLVERR
+        kind = RefusalKind.MODE_BUSY
+        assert around.refusals == [(EngineKind.REFUSAL, kind, 0), (EngineKind.ERROR, ErrorKind.REFUSED_COMMAND, kind)]
+        assert csr.unpack("COMMAND_STATUS", await read_word(ctx, dut, "COMMAND_STATUS"))["REASON"] == kind
+        assert modes_of(ctx, dut) == [Mode.MXINT8] * CONFIG.heads
+        assert await read(ctx, dut, address) == (mxint8, RESP_OKAY)
+        # Disabled and enabled again it is as it was; without its last head it may change.
+        for word in (exact & ~1, mxint8, 0):
+            assert await write(ctx, dut, address, word) == RESP_OKAY
+        assert await write(ctx, dut, address, exact) == RESP_SLVERR
+        assert await write(ctx, dut, csr.address("REGION[0].HEADS"), last) == RESP_OKAY
+        assert await write(ctx, dut, address, exact) == RESP_OKAY
+        assert modes_of(ctx, dut) == [Mode.EXACT] * last + [Mode.MXINT8]
+        if occupy == "minimum":
+            # Where the minimum is taken back, the mode is free.
+            ctx.set(dut.has_minimum, 0)
+            for name, word in (("REGION[1].FIRST_HEAD", last), ("REGION[1].HEADS", 1), ("REGION[1].CTRL", 1)):
+                assert await write(ctx, dut, csr.address(name), word) == RESP_OKAY
+            assert modes_of(ctx, dut) == [Mode.EXACT] * CONFIG.heads
+
+    run(bench, slowness=0.2)
+
+
+def test_a_first_write_just_before_the_hold_keeps_the_mode():
+    """The pipeline commits until it is held: what commits last counts."""
+
+    async def bench(ctx, dut, around):
+        await ctx.tick().until(dut.hold.request)
+        await first_write(ctx, dut, 1)
+        around.slowness = 0.0
+
+    async def writer(ctx):
+        answers.append(await write(ctx, dut, csr.address("REGION[0].CTRL"), 3))
+
+    answers, dut = [], Csr(config=CONFIG)
+    seen = []
+
+    async def main(ctx, dut, around):
+        around.slowness = 1.0
+        await bench(ctx, dut, around)
+        await ctx.tick().repeat(30)
+        seen.extend(around.refusals)
+
+    run(main, writer, dut=dut)
+    assert answers == [RESP_SLVERR]
+    assert seen[0] == (EngineKind.REFUSAL, RefusalKind.MODE_BUSY, 0)
+
+
+def test_a_region_with_a_stream_stays_as_it_is():
+    async def bench(ctx, dut, around):
+        async def put(name, value):
+            return await write(ctx, dut, csr.address(name), value)
+
+        for name, value in (("REGION[0].CTRL", 3), ("STREAM[1].LENGTH", 2), ("STREAM[1].CTRL", 1)):
+            assert await put(name, value) == RESP_OKAY
+        assert ctx.get(dut.streams[1].mode) == Mode.MXINT8
+        for word in (0, 1, 2):
+            assert await put("REGION[0].CTRL", word) == RESP_SLVERR
+        assert await put("REGION[0].CTRL", 3) == RESP_OKAY
+        assert around.refusals == []
+        assert await put("STREAM[1].CTRL", 0) == RESP_OKAY
+        assert await put("REGION[0].CTRL", 0) == RESP_OKAY
+
+    run(bench, slowness=0.2)
 
 
 def test_regions_may_share_heads_or_reach_too_far_only_while_disabled():
@@ -685,16 +864,20 @@ def test_counters_count_what_the_golden_rule_counts(seed):
 def test_a_reset_in_any_clock_of_a_write_leaves_the_reset_state():
     words = {register.address: (register.reset, RESP_OKAY) for register in registers(CONFIG)}
     writes = [("LEAP_CAP", 9), ("REGION[1].BASE_HI", 1), ("COMMAND", 1), ("POOL_FRAMES", 20), ("QUOTA_MIN", 5)]
+    writes += [("REGION[0].CTRL", 3), ("STREAM[1].CTRL", 1)]
 
     async def bench(ctx, dut, around):
         bus = dut.bus
-        for clocks in range(2, 13):
+        for clocks in range(2, 16):
             name, word = writes[clocks % len(writes)]
             # Something to be lost, besides the write that is cut off.
             ctx.set(dut.errors, 0x7F)
             around.answers[:] = [None]
             assert await write(ctx, dut, csr.address("LAMBDA"), clocks) == RESP_OKAY
             assert await write(ctx, dut, csr.address("HEAD_BLOCK"), clocks) == RESP_OKAY
+            for enabling, value in (("REGION[0].CTRL", 3), ("STREAM[0].LENGTH", 3), ("STREAM[0].CTRL", 1)):
+                assert await write(ctx, dut, csr.address(enabling), value) == RESP_OKAY
+            assert modes_of(ctx, dut) == [Mode.MXINT8] * CONFIG.heads
             ctx.set(dut.errors, 0)
             ctx.set(bus.awvalid, 1)
             ctx.set(bus.wvalid, 1)
@@ -713,6 +896,7 @@ def test_a_reset_in_any_clock_of_a_write_leaves_the_reset_state():
             for output in (bus.bvalid, bus.rvalid, dut.hold.request, dut.notes.valid, dut.commands.valid, dut.rebuild):
                 assert not ctx.get(output)
             assert (policy_of(ctx, dut), regions_of(ctx, dut)) == (Policy(), csr.reset_regions(CONFIG))
+            assert modes_of(ctx, dut) == [Mode.EXACT] * CONFIG.heads
             ctx.set(around.reset, 0)
             await ctx.tick()
             around.resetting = False

@@ -1,0 +1,86 @@
+"""The mode of each head, and whether a region may have another one."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.metadata import Outcome
+from hw import layouts
+
+__all__ = ["HeadModes"]
+
+
+class HeadModes(wiring.Component):
+    """Keeps the mode of each head: that of its region when it was last enabled (`golden.registers.Registers`).
+
+    A head that has had a block since reset, or that has a minimum quota, keeps its mode, and so does its whole region.
+    The heads of a region are looked at one a clock, `count` + 1 clocks from `start` to `done`. Only in a held pipeline,
+    so that what was found is still true at `apply`.
+
+    Members
+    -------
+    commit : In(layouts.commit)
+    has_minimum : In(heads)
+        Heads with a minimum quota.
+    start : In(1), first, count, mode : In
+        Look at `count` heads from `first` on: may they have `mode`? They must exist.
+    done, refused : Out(1)
+        For one clock; `refused` holds from then on until the next start.
+    apply : In(1)
+        The heads looked at have the mode now.
+    modes : Out(heads)
+    """
+
+    def __init__(self, *, config):
+        self._config = config
+        super().__init__(
+            {
+                "commit": In(layouts.commit(config)),
+                "has_minimum": In(config.heads),
+                "start": In(1),
+                "first": In(config.head_bits),
+                "count": In(range(config.heads + 1)),
+                "mode": In(1),
+                "done": Out(1),
+                "refused": Out(1),
+                "apply": In(1),
+                "modes": Out(config.heads),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+
+        # The broadcast has many listeners: it gets a clock to arrive. A hold begins later than that.
+        wrote, writer = Signal(), Signal(config.head_bits)
+        had_blocks = Signal(config.heads)
+        m.d.sync += [
+            wrote.eq(self.commit.valid & (self.commit.outcome == Outcome.FIRST_WRITE)),
+            writer.eq(self.commit.slot.head),
+        ]
+        with m.If(wrote):
+            m.d.sync += had_blocks.bit_select(writer, 1).eq(1)
+
+        head = Signal(config.head_bits)
+        left = Signal.like(self.count)
+        scanning = Signal()
+        scanned = Signal(config.heads)
+        mode = Signal()
+        keeps = (had_blocks | self.has_minimum).bit_select(head, 1)
+        with m.If(self.start):
+            m.d.sync += [
+                head.eq(self.first), left.eq(self.count), mode.eq(self.mode), scanning.eq(1), scanned.eq(0),
+                self.refused.eq(0),
+            ]  # fmt: skip
+        with m.Elif(left != 0):
+            m.d.sync += [head.eq(head + 1), left.eq(left - 1), scanned.bit_select(head, 1).eq(1)]
+            with m.If(keeps & (self.modes.bit_select(head, 1) != mode)):
+                m.d.sync += self.refused.eq(1)
+        with m.Elif(self.done):
+            m.d.sync += scanning.eq(0)
+        m.d.comb += self.done.eq(scanning & (left == 0))
+
+        with m.If(self.apply):
+            m.d.sync += self.modes.eq(Mux(mode, self.modes | scanned, self.modes & ~scanned))
+        return m

@@ -1,0 +1,71 @@
+"""Modes of heads against the golden registers."""
+
+import random
+
+import pytest
+from amaranth.hdl import ResetInserter, Signal
+
+from golden.config import preset
+from golden.metadata import Outcome, SlotKind
+from golden.mode import Mode
+from hw.csr_modes import HeadModes
+from tests.simulation import simulate
+
+
+@pytest.mark.parametrize("heads", [1, 5, 8])
+def test_a_region_changes_modes_only_where_no_head_is_occupied(heads):
+    seed, config = heads, preset("tiny", heads=heads, step_bits=27)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    dut, reset = HeadModes(config=config), Signal()
+    seen = set()
+
+    async def body(ctx):
+        for _ in range(60):
+            modes, had_blocks = [Mode.EXACT] * heads, set()
+            for _ in range(8):
+                first = rng.randrange(heads)
+                count, mode, minimums = rng.randint(1, heads - first), rng.choice(list(Mode)), rng.getrandbits(heads)
+                minimums &= rng.getrandbits(heads) & rng.getrandbits(heads)
+                ctx.set(dut.has_minimum, minimums)
+                if rng.random() < 0.3:
+                    # Only a first write counts, and only if there is a commit.
+                    head, valid, outcome = rng.randrange(heads), rng.random() < 0.8, rng.choice((3, 3, 1, 2))
+                    ctx.set(dut.commit.valid, valid)
+                    ctx.set(dut.commit.slot.kind, SlotKind.WRITE)
+                    ctx.set(dut.commit.slot.head, head)
+                    ctx.set(dut.commit.outcome, outcome)
+                    await ctx.tick()
+                    ctx.set(dut.commit.valid, 0)
+                    if valid and outcome == Outcome.FIRST_WRITE:
+                        had_blocks.add(head)
+                    # The pipeline is held before the question comes.
+                    await ctx.tick()
+                occupied = had_blocks | {head for head in range(heads) if minimums >> head & 1}
+                expected = any(modes[head] != mode and head in occupied for head in range(first, first + count))
+                for name, value in (("first", first), ("count", count), ("mode", mode), ("start", 1)):
+                    ctx.set(getattr(dut, name), value)
+                await ctx.tick()
+                ctx.set(dut.start, 0)
+                ctx.set(dut.mode, rng.randrange(2))
+                clocks = 1
+                while not ctx.get(dut.done):
+                    await ctx.tick()
+                    clocks += 1
+                assert clocks == count + 1
+                await ctx.tick()
+                assert not ctx.get(dut.done) and ctx.get(dut.refused) == expected
+                seen.add(expected)
+                if not expected:
+                    ctx.set(dut.apply, 1)
+                    await ctx.tick()
+                    ctx.set(dut.apply, 0)
+                    modes[first : first + count] = [mode] * count
+                assert ctx.get(dut.modes) == sum(of << head for head, of in enumerate(modes))
+            ctx.set(reset, 1)
+            await ctx.tick()
+            ctx.set(reset, 0)
+            assert ctx.get(dut.modes) == 0
+
+    simulate(ResetInserter(reset)(dut), body)
+    assert seen == {False, True}
