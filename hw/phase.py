@@ -1,5 +1,8 @@
 """Prefill or decode, from the commits of reads and writes (`golden/phase.py`)."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -15,7 +18,7 @@ from hw.streams import Arbiter
 __all__ = ["PhaseDetector"]
 
 #: clocks from a commit to the verdict that it makes
-_LATENCY = 3
+_LATENCY = 4
 _WINDOW_BITS = 14
 _RATIO_BITS = dict(policy_fields())["phase_ratio"]
 
@@ -23,7 +26,7 @@ _RATIO_BITS = dict(policy_fields())["phase_ratio"]
 class PhaseDetector(wiring.Component):
     """Says of each region whether it is in prefill, one commit a clock.
 
-    A change is offered at `notes` 4 clocks after the commit that ends the window, and takes effect in the clock in
+    A change is offered at `notes` 5 clocks after the commit that ends the window, and takes effect in the clock in
     which it is accepted, however late that is: commits of this clock and before it still belong to the phase before.
 
     Members
@@ -161,15 +164,14 @@ class _RegionDetector(wiring.Component):
         access, write = registered(m, self.access, "counted_access"), registered(m, self.write, "counted_write")
         fresh = registered(m, is_new, "fresh")
         counts = [Signal(range(COUNT_MAX + 1), name=f"lines_{i}") for i in range(BURST_BLOCKS)]
-        before = Signal.like(counts[0])
-        after = Signal.like(counts[0])
+        before, after, missing = (Signal.like(counts[0], name=name) for name in ("before", "after", "missing"))
+        chosen_counts = [Mux(chosen & ~fresh, count, 0) for chosen, count in zip(place, counts, strict=True)]
+        m.d.comb += [before.eq(reduce(or_, chosen_counts)), after.eq(before + (before != COUNT_MAX))]
         for chosen, count in zip(place, counts, strict=True):
-            with m.If(chosen & ~fresh):
-                m.d.comb += before.eq(count)
             with m.If(chosen & access & write):
                 m.d.sync += count.eq(after)
-        m.d.comb += after.eq(Mux(before == COUNT_MAX, COUNT_MAX, before + 1))
-        burst = registered(m, access & write & (after >= self.policy.phase_burst_lines), "burst")
+        m.d.sync += missing.eq(self.policy.phase_burst_lines - 1)
+        burst = registered(m, access & write & (before >= missing), "burst")
         return (
             registered(m, access, "access_2"),
             registered(m, write, "write_2"),
@@ -195,33 +197,40 @@ class _RegionDetector(wiring.Component):
         return sign
 
     def _verdict(self, m, *, access, write, sign):
-        """Whether the newest window, that which the present access ends included, says prefill."""
-        verdict, kept = Signal(), Signal()
+        """Whether the newest window says prefill: a clock after the access that ends the window."""
+        policy = self.policy
         accesses, reads = Signal(_WINDOW_BITS), Signal(_WINDOW_BITS)
         # The sum of the ratio over the window's writes, so that nothing is multiplied.
         weight = Signal(_WINDOW_BITS + _RATIO_BITS)
+        last_access = Signal(_WINDOW_BITS)
         # With the present access; what starts the next window is 0.
-        new_accesses, new_reads = Signal(_WINDOW_BITS + 1), Signal(_WINDOW_BITS + 1)
-        new_weight = Signal.like(weight)
+        new_reads, new_weight = Signal(_WINDOW_BITS + 1), Signal.like(weight)
         ends = Signal()
+        m.d.sync += last_access.eq((1 << policy.phase_window) - 1)
         m.d.comb += [
-            new_accesses.eq(accesses + 1),
             new_reads.eq(reads + ~write),
-            new_weight.eq(weight + Mux(write, self.policy.phase_ratio, 0)),
+            new_weight.eq(weight + Mux(write, policy.phase_ratio, 0)),
             # At least: the window may have become smaller meanwhile.
-            ends.eq(access & (new_accesses >> self.policy.phase_window).any()),
-            verdict.eq(kept),
+            ends.eq(access & (accesses >= last_access)),
         ]
         with m.If(access):
-            m.d.sync += [accesses.eq(new_accesses), reads.eq(new_reads), weight.eq(new_weight)]
+            m.d.sync += [accesses.eq(accesses + 1), reads.eq(new_reads), weight.eq(new_weight)]
         with m.If(ends):
             m.d.sync += [accesses.eq(0), reads.eq(0), weight.eq(0)]
-            with m.If(self.policy.phase_burst & sign.known):
-                m.d.comb += verdict.eq(sign.prefill)
+
+        ended = registered(m, ends, "ended")
+        all_reads, all_weight = registered(m, new_reads, "all_reads"), registered(m, new_weight, "all_weight")
+        by_sign = registered(m, policy.phase_burst & sign.known, "by_sign")
+        newest_sign = registered(m, sign.prefill, "newest_sign")
+        verdict, kept = Signal(), Signal()
+        m.d.comb += verdict.eq(kept)
+        with m.If(ended):
+            with m.If(by_sign):
+                m.d.comb += verdict.eq(newest_sign)
             with m.Elif(kept):
-                m.d.comb += verdict.eq(new_reads < new_weight)
+                m.d.comb += verdict.eq(all_reads < all_weight)
             with m.Else():
-                m.d.comb += verdict.eq((new_reads << 1) < new_weight)
+                m.d.comb += verdict.eq((all_reads << 1) < all_weight)
         m.d.sync += kept.eq(verdict)
         return verdict
 

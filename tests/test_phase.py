@@ -27,7 +27,7 @@ from tests.simulation import set_payload, simulate
 CONFIG = preset("tiny")
 DECODE, PREFILL = Phase
 #: clocks from a commit to the note that it is the reason for
-NOTE_LATENCY = 4
+NOTE_LATENCY = 5
 #: clocks from a commit to the first in which the step has another value, and the registers have
 STEP_CLOCKS, REGISTER_CLOCKS = 3, 4
 
@@ -435,7 +435,7 @@ def test_the_rtl_follows_the_golden_detectors_clock_by_clock(seed, stall):
     assert overtaken if stall > 0.9 else True
 
 
-def test_a_note_is_offered_four_clocks_after_the_commit_that_ends_the_window():
+def test_a_note_is_offered_five_clocks_after_the_commit_that_ends_the_window():
     dut = PhaseDetector(config=CONFIG)
 
     async def bench(ctx):
