@@ -7,12 +7,12 @@ from random import Random
 
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.address import hint_address
+from golden.config import LINE_BYTES, LINES_PER_BLOCK
 from golden.csr import address, pack, reset_regions
 from golden.endpoint import Endpoint as GoldenEndpoint
 from golden.events import Lane, unpack
 from golden.messages import DRSOpcode, NDROpcode
-from hw.axi import RESP_OKAY
+from hw.axi import RESP_OKAY, RESP_SLVERR
 from hw.endpoint import Endpoint
 from tb.image import Image
 from tb.sequence import Merger
@@ -20,7 +20,7 @@ from tb.stimulus import Op
 from tests.axi_memory import AXIMemory
 from tests.simulation import simulate
 
-__all__ = ["Lockstep", "quota_writes"]
+__all__ = ["Lockstep", "quota_writes", "region_writes"]
 
 #: clocks without any response or record after which nothing is left to happen
 QUIET_CLOCKS = 60
@@ -30,6 +30,18 @@ def quota_writes(head, minimum, maximum):
     """Register writes that set the quotas of a head."""
     words = {"HEAD_SELECT": head, "QUOTA_MIN": minimum, "QUOTA_MAX": maximum, "COMMAND": pack("COMMAND", QUOTA=1)}
     return list(words.items())
+
+
+def region_writes(regions):
+    """Register writes that put the first regions where `regions` (`golden.address.Region`) says."""
+    writes = [(f"REGION[{number}].CTRL", 0) for number in range(len(regions))]
+    for number, region in enumerate(regions):
+        values = {
+            "BASE_LO": region.base & 0xFFFFFFFF, "BASE_HI": region.base >> 32, "HEADS": region.heads,
+            "FIRST_HEAD": region.first_head, "CTRL": pack("REGION[0].CTRL", ENABLED=region.enabled, MODE=region.mode),
+        }  # fmt: skip
+        writes += [(f"REGION[{number}].{register}", value) for register, value in values.items()]
+    return writes
 
 
 def _packer(payload):
@@ -64,6 +76,8 @@ class Lockstep:
         Of every stall and latency.
     registers : list of (name, value)
         Written before the first operation.
+    regions : tuple of Region, optional
+        Set before that; by default they are as after reset.
     stall : float
         Probability that a port pauses, a clock.
     memory_latency, flash_latency : (int, int)
@@ -81,9 +95,20 @@ class Lockstep:
     """
 
     def __init__(
-        self, config, *, seed, registers=(), stall=0.0, memory_latency=(3, 12), flash_latency=(60, 90), page_fails=None
+        self,
+        config,
+        *,
+        seed,
+        registers=(),
+        regions=None,
+        stall=0.0,
+        memory_latency=(3, 12),
+        flash_latency=(60, 90),
+        page_fails=None,
     ):
-        self.config, self.seed, self.registers, self.stall = config, seed, list(registers), stall
+        self.config, self.seed, self.stall = config, seed, stall
+        self.regions = reset_regions(config) if regions is None else regions
+        self.registers = [*(region_writes(self.regions) if regions else ()), *registers]
         self.rng = Random(seed)
         self.dut = Endpoint(config=config)
         self.memory = _Memory(
@@ -93,8 +118,7 @@ class Lockstep:
             stall=stall,
             background=lambda line: Random(line).getrandbits(512),
         )
-        self.region = reset_regions(config)[0]
-        self._hint_window = hint_address(config, self.region, 0)
+        self.region = self.regions[0]
         self._poison_allowed = page_fails is not None
         self._page_fails = page_fails or (lambda write, page: False)
         self._flash_latency = flash_latency
@@ -128,11 +152,11 @@ class Lockstep:
         lane = Lane.SLOT if type(kind).__name__ == "SlotKind" else Lane.ENGINE
         return [fields for where, fields in self.records if where == lane and fields["kind"] == kind]
 
-    def run(self, operations, *, limit=20_000, cut=()):
+    def run(self, operations, *, limit=20_000, cut=(), refused=()):
         """Run to the end; what came is checked as it comes. Raises `Mismatch`, `DataMismatch` or AssertionError.
 
         `cut`: pairs (operations, clocks), run one after the other before `operations`, each for so many clocks and then
-        cut off by a reset.
+        cut off by a reset. `refused`: register writes after the last operation, which must be refused.
         """
         print(f"seed {self.seed}")
 
@@ -143,6 +167,9 @@ class Lockstep:
                 await self._cut_off(ctx)
             await self._write_registers(ctx)
             await self._serve(ctx, list(operations), limit)
+            for name, value in refused:
+                await self._write_register(ctx, name, value, RESP_SLVERR)
+            await self._serve(ctx, [], limit)
 
         simulate(ResetInserter(self._reset)(self.dut), bench)
         self._merger.finish()
@@ -176,7 +203,7 @@ class Lockstep:
         for name, value in self.registers:
             await self._write_register(ctx, name, value)
 
-    async def _write_register(self, ctx, name, value):
+    async def _write_register(self, ctx, name, value, response=RESP_OKAY):
         bus = self.dut.csr
         for port, word in ((bus.awaddr, address(name)), (bus.wdata, value), (bus.wstrb, 0xF), (bus.bready, 1)):
             ctx.set(port, word)
@@ -189,7 +216,7 @@ class Lockstep:
                     waiting.discard(channel)
             answered = ctx.get(bus.bvalid)
             if answered:
-                assert ctx.get(bus.bresp) == RESP_OKAY, f"{name} = {value:#x} is refused"
+                assert ctx.get(bus.bresp) == response, f"{name} = {value:#x}: response {ctx.get(bus.bresp)}"
             await self._tick(ctx)
             for channel in ("aw", "w"):
                 ctx.set(getattr(bus, f"{channel}valid"), channel in waiting)
@@ -273,10 +300,19 @@ class Lockstep:
             if channel == "req":
                 self.image.read_issued(number, operation.address)
             else:
-                self.image.write_issued(number, operation.address, operation.data, operation.be)
+                mode = self._region_of(operation).mode
+                self.image.write_issued(number, operation.address, operation.data, operation.be, mode=mode)
+
+    def _region_of(self, operation):
+        """The region of the line of a block that an operation is about, or None."""
+        for region in self.regions:
+            offset = operation.address - region.base // LINE_BYTES
+            if region.enabled and 0 <= offset < region.heads * self.config.blocks_per_head * LINES_PER_BLOCK:
+                return region
+        return None
 
     def _holds_data(self, operation):
-        return operation.address < self._hint_window
+        return self._region_of(operation) is not None
 
     def _respond(self, channel, response):
         number = int(response.tag)
@@ -288,7 +324,8 @@ class Lockstep:
         if channel == "drs":
             assert not self._holds_data(operation) or response.opcode == DRSOpcode.MEM_DATA
             if self._holds_data(operation):
-                self.image.read_done(number, operation.address, int(response.data), bool(response.poison))
+                mode = self._region_of(operation).mode
+                self.image.read_done(number, operation.address, int(response.data), bool(response.poison), mode)
         else:
             assert response.opcode == NDROpcode.CMP
             if operation.channel == "rwd" and self._holds_data(operation):
