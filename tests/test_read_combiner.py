@@ -187,3 +187,24 @@ def test_the_last_accesses_can_be_joined():
         assert memory.accesses == OPEN + 2
 
     run(scenario)
+
+
+def test_an_access_that_may_have_seen_what_was_there_before_a_write_is_joined_no_more():
+    async def scenario(ctx, dut, memory, reader, clock, rng):
+        memory.delay = lambda: 40
+        await clock(ctx, (3, 0))
+        await clock(ctx, (4, 0))
+        await clock(ctx)
+        # The lines of both frames are in the access already; then the other half of one is written.
+        memory.halves[3, 1] = rng.getrandbits(HALF_BITS)
+        set_payload(ctx, dut.written.place, {"frame": 3, "line": 1, "mode": 1})
+        ctx.set(dut.written.valid, 1)
+        await clock(ctx)
+        ctx.set(dut.written.valid, 0)
+        for frame, accesses in ((3, 3), (4, 3)):
+            await clock(ctx, (frame, 1))
+            assert memory.accesses == accesses
+        while reader.done < 4:
+            await clock(ctx)
+
+    run(scenario)
