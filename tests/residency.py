@@ -229,7 +229,7 @@ class World:
             busy = (
                 waiting or commands or command or self._active or self._steps or self._in_flight or self._ops
                 or self._page_commands or self.golden.misses.open or self.golden.migration.demotions
-                or any(self._host_slots.values()) or self.golden.prefetcher.first()
+                or any(self._host_slots.values()) or self._prefetch_waits()
             )  # fmt: skip
             quiet = 0 if busy else quiet + 1
             ended = ctx.get(self.dut.migration_ended)
@@ -269,6 +269,10 @@ class World:
 
     def _ready(self):
         return self.rng.random() >= self.stall
+
+    def request_step(self):
+        """Move the step, with a hint line, as soon as the pipeline can be held."""
+        self._steps += 1
 
     def kinds(self, kind):
         """The records of one `SlotKind` or `EngineKind`, in order."""
@@ -471,6 +475,9 @@ class World:
             (head, block), source = first
             request = {"head": head, "block": block, "source": source}
         self._set(ctx, dut.prefetch_first, {"valid": first is not None, "request": request})
+
+    def _prefetch_waits(self):
+        return self.golden.prefetcher.first() and self.policy.prefetch_depth and not self.holds_back
 
     def _ask_ahead(self, unit):
         candidate = unit.candidate(lambda where: self.golden.entry(*where))
