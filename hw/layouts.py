@@ -163,9 +163,9 @@ class Domain(enum.Enum, shape=2):
 
     #: the requester's head alone (it is at its maximum quota)
     OWN = 0
-    #: heads above their minimum quota, and the requester's
+    #: heads of the requester's pool above their minimum quota, and the requester's
     SHARED = 1
-    #: every head, protection and quotas waived (a write that has no other way)
+    #: every head of the requester's pool, protection and quotas waived (a write that has no other way)
     ANY = 2
 
 
