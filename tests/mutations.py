@@ -398,6 +398,60 @@ MUTATIONS = (
         tests=("tests/test_misses.py::test_every_request_is_answered_and_every_decision_is_legal",),
         why="a miss that has a frame answers all requests of its block before it closes",
     ),
+    # Prefetches in the miss engine
+    Mutation(
+        name="prefetch-takes-the-reserve",
+        file="hw/miss_decision.py",
+        old="with m.Elif(ahead & ~may.for_read):",
+        new="with m.Elif(0):",
+        tests=("tests/test_miss_prefetch.py::test_a_prefetch_leaves_the_reserve_to_writes",),
+        why="without a frame above the reserve a prefetch is given up, and nobody leaves for it",
+    ),
+    Mutation(
+        name="prefetch-overlooks-a-request",
+        file="hw/miss_decision.py",
+        old="with m.If(ahead & ~self._requests.settled):",
+        new="with m.If(0):",
+        tests=(
+            "tests/test_miss_prefetch.py::test_a_request_that_comes_before_the_decision_makes_it_one_of_demand",
+            "tests/test_miss_prefetch.py::test_every_prefetch_is_legal_and_every_request_is_answered",
+        ),
+        why="a miss that a request waits for is one of demand, from the request's commit on",
+    ),
+    Mutation(
+        name="block-never-scored-is-worth-a-frame",
+        file="hw/miss_decision.py",
+        old="with m.If(~victim.own_zero & ~own_is_lower):",
+        new="with m.If(~own_is_lower):",
+        tests=("tests/test_miss_prefetch.py::test_a_block_never_scored_makes_nobody_leave",),
+        why="a block with EMA 0 takes free frames only",
+    ),
+    Mutation(
+        name="prefetch-evicts-what-is-worth-more",
+        file="hw/miss_decision.py",
+        old="with m.If(~victim.own_zero & ~own_is_lower):",
+        new="with m.If(~victim.own_zero):",
+        tests=("tests/test_miss_prefetch.py::test_a_block_stays_cold_unless_a_victim_is_worth_less",),
+        why="a prefetch makes no block leave whose key is above its own",
+    ),
+    Mutation(
+        name="prefetch-leaves-no-slot-to-reads",
+        file="hw/miss_prefetch.py",
+        old="_FREE_SLOTS = 2",
+        new="_FREE_SLOTS = 1",
+        tests=("tests/test_miss_prefetch.py::test_every_prefetch_is_legal_and_every_request_is_answered",),
+        why="a prefetch leaves a miss slot to reads",
+    ),
+    Mutation(
+        name="prefetch-depth-ignored",
+        file="hw/miss_prefetch.py",
+        old="engine.demotions < engine.policy.prefetch_depth",
+        new="engine.demotions < 255",
+        tests=(
+            "tests/test_miss_prefetch.py::test_no_more_prefetches_are_under_way_than_the_register_and_the_slots_say",
+        ),
+        why="PREFETCH.DEPTH keeps prefetches back while flash is busy",
+    ),
     # Migration
     Mutation(
         name="dirty-page-not-written",
