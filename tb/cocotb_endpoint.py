@@ -2,16 +2,20 @@
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import cocotb
 from cocotb.triggers import ClockCycles
 
 from golden.address import Region, encode, hint_address
-from golden.config import LINES_PER_BLOCK
-from golden.events import Lane
+from golden.csr import pack
+from golden.events import EngineKind, Lane
 from golden.messages import MetaField, MetaValue, NDROpcode, ReqOpcode, RwDOpcode, SnpType
+from golden.mode import Mode
+from golden.mxint8 import NAN, VALUES
 from tb.csr import Refused
+from tb.fp16_lines import random_line
 from tb.golden import golden_endpoint
 from tb.interactive import TB, configured, settings
 from tb.random_traffic import random_operations
@@ -26,17 +30,24 @@ def _bench(dut, given, **more):
 
 
 async def _start(tb, given):
-    await tb.start([("POOL_FRAMES", given["pool_frames"]), *map(tuple, given.get("registers", []))])
+    """Registers as given, and region 0 in the mode given."""
+    pools = [(name, given["pool_frames"]) for name in ("POOL_FRAMES", "POOL_FRAMES_MX")]
+    await tb.start([*pools, *map(tuple, given.get("registers", []))])
+    if given.get("mode"):
+        whole, *others = tb.host.regions
+        await tb.set_regions((replace(whole, mode=Mode(given["mode"])), *others))
 
 
-def _operations(tb, given):
+def _operations(tb, given, region=None):
     return random_operations(
         tb.config,
-        tb.host.regions[0],
+        region or tb.host.regions[0],
         seed=given["seed"],
         steps=given["steps"],
         accesses=given["accesses"],
         blocks=given.get("blocks", 6),
+        poisoned=given.get("poisoned", 0.0),
+        waits=given.get("waits", 0.0),
     )
 
 
@@ -103,6 +114,109 @@ async def every_message(dut):
 
 
 @cocotb.test()
+async def compressed_lines(dut):
+    """What each kind of write leaves in a line of mode mxint8, and in the line that shares its place in DDR5."""
+    given = settings()
+    tb = _bench(dut, given)
+    await _start(tb, given)
+    host, region = tb.host, tb.host.regions[0]
+    rng = random.Random(given["seed"])
+    line = encode(tb.config, region, 1, 2, 6)
+    neighbour = line + 1
+    nan = sum(NAN << 16 * place for place in range(VALUES))
+    one, above_one, two, infinity = 0x3C00, 0x3C01, 0x4000, 0x7C00
+
+    assert (await host.read(line)).data == 0
+    await host.write(line, one | above_one << 16)
+    assert (await host.read(line)).data == one | one << 16
+    assert (await host.read(neighbour)).data == 0
+    await host.write(neighbour, two)
+    assert (await host.read(line)).data == one | one << 16
+    await host.write_partial(line, two << 32, 0b110000)
+    assert (await host.read(line)).data == one | one << 16 | two << 32
+    await host.write(line, infinity | one << 16)
+    assert (await host.read(line)).data == nan
+    await host.write_partial(line, one, 0b11)
+    assert (await host.read(line)).data == nan
+    await host.write(line, one, poison=True)
+    poisoned = await host.read(line)
+    assert poisoned.poison and poisoned.data == 0
+    await host.write_partial(line, two, 0b11)
+    assert (await host.read(line)).poison
+    await host.write(line, 0)
+    assert (await host.read(line)).data == 0
+    # Every byte alone, from a line of zeros and from one of numbers; the image knows what must come of it.
+    for first in (0, random_line(rng)):
+        await host.write(line, first)
+        for byte in range(64):
+            await host.write_partial(line, random_line(rng), 1 << byte)
+            await host.read(line)
+    assert (await host.read(neighbour)).data == two
+    await tb.finish()
+
+
+@cocotb.test()
+async def mode_of_a_region_with_blocks(dut):
+    """A region keeps its mode once one of its heads has a block; a head that never had one may change it."""
+    tb = _bench(dut, settings())
+    await tb.start()
+    region = replace(tb.host.regions[0], heads=2)
+    await tb.set_regions((region, *tb.host.regions[1:]))
+    line = encode(tb.config, region, 1, 3, 4)
+    await tb.host.write(line, 0x1234)
+    other = pack("REGION[0].CTRL", ENABLED=1, MODE=Mode.MXINT8)
+    await tb.csr.write("REGION[0].CTRL", 0)
+    try:
+        await tb.csr.write("REGION[0].CTRL", other)
+    except Refused:
+        pass
+    else:
+        raise AssertionError("the mode changed under a block")
+    assert (await tb.csr.read_fields("ERROR"))["REFUSED_COMMAND"]
+    await tb.csr.write("REGION[0].CTRL", 1)
+    assert (await tb.host.read(line)).data == 0x1234
+    half = tb.config.heads // 2
+    compressed = Region(base=1 << 40, heads=tb.config.heads - half, first_head=half, mode=Mode.MXINT8)
+    await tb.set_regions((region, compressed))
+    await tb.host.write(encode(tb.config, compressed, half, 3, 4), 0x3C013C00)
+    assert (await tb.host.read(encode(tb.config, compressed, half, 3, 4))).data == 0x3C003C00
+    assert (await tb.host.read(line)).data == 0x1234
+    await tb.finish()
+
+
+@cocotb.test()
+async def two_modes(dut):
+    """Random traffic in a region of each mode at once: two pools, one sidecar cache, one DDR5."""
+    given = settings()
+    tb = _bench(dut, given, **FLASH_CLOCKS)
+    await _start(tb, given)
+    half = tb.config.heads // 2
+    exact = Region(base=0x1_0000_0000, heads=half, first_head=0)
+    compressed = Region(base=1 << 40, heads=tb.config.heads - half, first_head=half, mode=Mode.MXINT8)
+    await tb.set_regions((compressed, exact))
+    rng = random.Random(f"{given['seed']}/modes")
+    sources = [iter(_operations(tb, given, region)) for region in tb.host.regions]
+
+    def mixed():
+        while sources:
+            source = rng.choice(sources)
+            operation = next(source, None)
+            if operation is None:
+                sources.remove(source)
+            else:
+                yield operation
+
+    await tb.host.play(mixed())
+    await tb.finish()
+    pages = {int(fields["head"]) // half for lane, fields in tb.scoreboard.records if _is_page(lane, fields)}
+    assert pages == {0, 1}, f"pages moved of heads of pools {pages}"
+
+
+def _is_page(lane, fields):
+    return lane == Lane.ENGINE and fields["kind"] == EngineKind.PAGE_WRITE
+
+
+@cocotb.test()
 async def random_traffic(dut):
     """Steps of hints, reads and writes in a pool too small for them; what came of it goes to a file."""
     given = settings()
@@ -143,7 +257,8 @@ async def commands_under_traffic(dut):
             maximum = rng.choice((1, 3, tb.config.blocks))
             await tb.csr.command("QUOTA", head=head, minimum=rng.randint(0, 2), maximum=maximum)
         elif choice == 3:
-            await tb.csr.write("POOL_FRAMES", rng.randint(tb.config.pool_frames_min - 1, 12))
+            pool = rng.choice(("POOL_FRAMES", "POOL_FRAMES_MX"))
+            await tb.csr.write(pool, rng.randint(tb.config.pool_frames_min - 1, 12))
         else:
             await tb.csr.write("POLICY", PRIORITY=rng.randrange(3), SCORE=rng.randrange(3), PROTECT=1, BYPASS=1)
 
@@ -189,7 +304,6 @@ async def media_errors(dut):
     """Failing reads, writes and pages: poison instead of wrong data, all of it reported, and no message lost."""
     given = settings()
     rng = random.Random(f"{given['seed']}/errors")
-    config = configured()
     seen = {"AXI_READ": 0, "AXI_WRITE": 0, "PAGE_READ": 0, "PAGE_WRITE": 0}
 
     def sometimes(kind, share):
@@ -197,14 +311,11 @@ async def media_errors(dut):
         seen[kind] += failed
         return failed
 
-    def data_line(line):
-        return line < config.frames * LINES_PER_BLOCK
-
     tb = _bench(
         dut,
         given,
-        read_error=lambda line: data_line(line) and sometimes("AXI_READ", 0.05),
-        write_error=lambda line: data_line(line) and sometimes("AXI_WRITE", 0.05),
+        read_error=lambda line: sometimes("AXI_READ", 0.05),
+        write_error=lambda line: sometimes("AXI_WRITE", 0.05),
         page_fails=lambda write, page: sometimes("PAGE_WRITE" if write else "PAGE_READ", 0.15),
         **FLASH_CLOCKS,
     )

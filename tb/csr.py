@@ -3,7 +3,7 @@
 from golden.csr import address, pack, unpack
 from tb.bus import AxiLiteMaster, AXIProtocolError
 
-__all__ = ["Csr", "Refused", "region_writes"]
+__all__ = ["Csr", "Refused", "region_writes", "regions_writes"]
 
 
 class Refused(Exception):
@@ -21,6 +21,14 @@ def region_writes(number, region):
         (f"{prefix}.HEADS", region.heads),
         (f"{prefix}.CTRL", pack("REGION[0].CTRL", ENABLED=int(region.enabled), MODE=region.mode)),
     )
+
+
+def regions_writes(regions):
+    """[(register, value), ...] that make the endpoint's regions these; those that are to be off go first."""
+    writes = [(f"REGION[{number}].CTRL", 0) for number, region in enumerate(regions) if not region.enabled]
+    for number, region in enumerate(regions):
+        writes += region_writes(number, region)
+    return writes
 
 
 class Csr:

@@ -11,7 +11,7 @@ from golden.config import preset
 from golden.csr import reset_regions
 from golden.events import Lane, unpack
 from tb.bus import Clocks, StreamSink, stalls
-from tb.csr import Csr, region_writes
+from tb.csr import Csr, regions_writes
 from tb.flash import FlashAgent
 from tb.host import Host
 from tb.memory import MemoryAgent, Store
@@ -132,12 +132,8 @@ class TB:
 
     async def set_regions(self, regions):
         """Move the endpoint's regions, and the host's idea of them."""
-        for number, region in enumerate(regions):
-            if not region.enabled:
-                await self.csr.write(f"REGION[{number}].CTRL", 0)
-        for number, region in enumerate(regions):
-            for name, value in region_writes(number, region):
-                await self.csr.write(name, value)
+        for name, value in regions_writes(regions):
+            await self.csr.write(name, value)
         self.host.regions = tuple(regions)
 
     async def drain(self):

@@ -9,10 +9,12 @@ from golden.address import encode
 from golden.config import preset
 from golden.csr import pack, reset_regions, unpack
 from golden.messages import DevLoad
+from golden.mode import Mode
 from golden.policy import Priority, ScoreSource
 from tb.batch import BatchSettings
 from tb.batch import run as run_batch
 from tb.build import SIMULATORS, SimulationFailed, run
+from tb.csr import regions_writes
 from tb.golden import golden_endpoint
 from tb.image import DataMismatch
 from tb.random_traffic import random_operations
@@ -77,19 +79,64 @@ def test_errors_of_media_become_poison_and_are_reported(simulator, share, tmp_pa
     cocotb_test(simulator, tmp_path, "media_errors", seed=6, share=share, steps=8)
 
 
-def operations():
-    return random_operations(CONFIG, REGION, seed=7, steps=3, accesses=60, blocks=6)
+#: traffic of mode mxint8: partial writes always, poison and pauses of the host besides
+COMPRESSED = {"mode": Mode.MXINT8, "poisoned": 0.1, "waits": 0.05}
 
 
-def batch(simulator, folder, **more):
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_lines_of_mode_mxint8_read_as_they_must(simulator, tmp_path):
+    cocotb_test(simulator, tmp_path, "compressed_lines", mode=Mode.MXINT8)
+
+
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_a_region_with_blocks_keeps_its_mode(simulator, tmp_path):
+    cocotb_test(simulator, tmp_path, "mode_of_a_region_with_blocks")
+
+
+@pytest.mark.parametrize(("simulator", "seed"), [("verilator", 1), ("verilator", 2), ("icarus", 3)])
+def test_random_traffic_of_mode_mxint8_with_every_port_stalling(simulator, seed, tmp_path):
+    cocotb_test(simulator, tmp_path, "random_traffic", seed=seed, share=STALLED, **COMPRESSED)
+
+
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_random_traffic_of_mode_mxint8_under_commands(simulator, tmp_path):
+    cocotb_test(simulator, tmp_path, "commands_under_traffic", seed=8, share=0.3, **COMPRESSED)
+
+
+@pytest.mark.parametrize(("simulator", "share"), [("verilator", 0.0), ("verilator", STALLED), ("icarus", STALLED)])
+def test_errors_of_media_in_mode_mxint8_become_poison_and_are_reported(simulator, share, tmp_path):
+    cocotb_test(simulator, tmp_path, "media_errors", seed=9, share=share, steps=8, **COMPRESSED)
+
+
+@pytest.mark.parametrize(("simulator", "share"), [("verilator", STALLED), ("verilator", 0.0), ("icarus", STALLED)])
+def test_random_traffic_in_a_region_of_each_mode(simulator, share, tmp_path):
+    cocotb_test(simulator, tmp_path, "two_modes", seed=10, share=share, poisoned=0.05, waits=0.05)
+
+
+def operations(mode=Mode.EXACT):
+    region, more = REGION, {}
+    if mode == Mode.MXINT8:
+        region, more = replace(REGION, mode=mode), {"poisoned": 0.1, "waits": 0.05}
+    return random_operations(CONFIG, region, seed=7, steps=3, accesses=60, blocks=6, **more)
+
+
+def mode_writes(mode):
+    """Both pools to their size, and region 0 to `mode`, as the cocotb tests do it."""
+    pools = [("POOL_FRAMES", POOL_FRAMES), ("POOL_FRAMES_MX", POOL_FRAMES)]
+    if mode == Mode.EXACT:
+        return pools
+    return pools + regions_writes((replace(REGION, mode=mode), *reset_regions(CONFIG)[1:]))
+
+
+def batch(simulator, folder, mode=Mode.EXACT, **more):
     given = BatchSettings(
-        registers=[("POOL_FRAMES", POOL_FRAMES)],
+        registers=mode_writes(mode),
         read_back=["READS", "WRITES"],
         flash_read_clocks=80,
         flash_program_clocks=120,
         poll_clocks=10_000,
     )
-    return run_batch(batch_top(simulator, CONFIG), operations(), replace(given, **more), folder)
+    return run_batch(batch_top(simulator, CONFIG), operations(mode), replace(given, **more), folder)
 
 
 def recorded(folder):
@@ -98,13 +145,15 @@ def recorded(folder):
     return {"records": records, "responses": [[a.channel, a.latency, a.fields] for a in answers]}
 
 
-def test_both_forms_and_both_simulators_give_the_same_records_and_responses(tmp_path):
+@pytest.mark.parametrize("mode", Mode)
+def test_both_forms_and_both_simulators_give_the_same_records_and_responses(mode, tmp_path):
     seen = []
+    settings = {"seed": 7, "steps": 3, "accesses": 60} | (COMPRESSED if mode == Mode.MXINT8 else {})
     for simulator in SIMULATORS:
-        cocotb_test(simulator, tmp_path / simulator, "random_traffic", seed=7, steps=3, accesses=60)
+        cocotb_test(simulator, tmp_path / simulator, "random_traffic", **settings)
         seen.append(json.loads((tmp_path / simulator / "seen.json").read_text()))
         folder = tmp_path / f"{simulator}-batch"
-        outcome = batch(simulator, folder)
+        outcome = batch(simulator, folder, mode)
         seen.append(recorded(folder))
         assert outcome["registers"]["READS"] and outcome["registers"]["WRITES"]
     assert len(seen[0]["records"]) > 300
@@ -112,14 +161,16 @@ def test_both_forms_and_both_simulators_give_the_same_records_and_responses(tmp_
         assert other == seen[0]
 
 
+@pytest.mark.parametrize("mode", Mode)
 @pytest.mark.parametrize("simulator", SIMULATORS)
-def test_batch_form_with_pauses_keeps_lock_step_and_data(simulator, tmp_path):
-    batch(simulator, tmp_path, pause_seed=99)
+def test_batch_form_with_pauses_keeps_lock_step_and_data(simulator, mode, tmp_path):
+    batch(simulator, tmp_path, mode, pause_seed=99)
     golden = golden_endpoint(CONFIG)
     for lane, fields in read_events(tmp_path / EVENTS, CONFIG):
         golden.check(lane, fields)
     golden.finish()
-    assert check_data(CONFIG, [REGION], operations(), read_messages(tmp_path / MESSAGES)) > 50
+    regions = [replace(REGION, mode=mode)]
+    assert check_data(CONFIG, regions, operations(mode), read_messages(tmp_path / MESSAGES)) > 50
 
 
 @pytest.mark.parametrize("simulator", SIMULATORS)
