@@ -304,7 +304,7 @@ def test_each_pool_has_its_own_victims(config, priority):
     rng = random.Random(seed)
     bench = Bench(config, policy_of(priority), seed, [rng.choice(list(Mode)) for _ in range(config.heads)])
     assert len(set(bench.modes)) == 2
-    requests = 60 if priority == Priority.PRODUCT else 200
+    requests = 30 if priority == Priority.PRODUCT else 120
     run(bench, lambda: bench.random_life(requests=requests, events=12, blocks=sorted(bench.table)))
     assert sum(victim is not None for _, victim in bench.answers) > requests * 0.8
 
@@ -317,7 +317,7 @@ def test_a_head_without_blocks_may_change_its_mode(priority):
 
     async def life():
         rng = bench.random
-        for _ in range(6):
+        for _ in range(4):
             heads = rng.sample(range(ODD.heads), ODD.heads)
             for count in range(ODD.heads + 1):
                 inhabited, empty = heads[:count], heads[count:]
