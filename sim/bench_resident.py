@@ -3,7 +3,7 @@
 from golden.address import encode
 from golden.config import LINES_PER_BLOCK, preset
 from golden.csr import reset_regions
-from golden.events import Lane, unpack
+from golden.events import EngineKind, Lane, unpack
 from golden.metadata import SlotKind
 from golden.mode import Mode
 from golden.policy import Policy
@@ -55,14 +55,16 @@ def _operations(places):
 
 
 def slots_per_clock(config, folder):
-    """(slots per clock from the first to the last READ that was recorded, records of lane `engine` in between)."""
+    """(slots per clock from the first to the last READ that was recorded, notes in between, those of phases aside)."""
     clocks = iter((folder / SLOTS).read_text().split())
     first = last = None
     slots = slots_until = notes = notes_until = 0
     for record in (folder / EVENTS).read_text().splitlines():
         letter, payload = record.split()
         if letter == "E":
-            notes += first is not None
+            kind = unpack(config, Lane.ENGINE, int(payload, 16))["kind"]
+            # The reads of a bench look like decode after its writes look like prefill.
+            notes += first is not None and kind != EngineKind.PHASE
             continue
         clock = int(next(clocks))
         if unpack(config, Lane.SLOT, int(payload, 16))["kind"] == SlotKind.READ:

@@ -25,7 +25,7 @@ PREFIX_BLOCKS = 24
 OTHER_HEADS = 8
 REQUIRED_USEFUL = 0.95
 #: part of the prefix's blocks; demand is faster than a stream where the replay begins
-REQUIRED_ISSUED = 0.8
+REQUIRED_ISSUED = 0.75
 
 
 def _prefix_blocks(config):

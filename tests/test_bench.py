@@ -18,9 +18,11 @@ from sim import bench
 from sim.adversary import adversarial_operations, adversarial_registers, adversarial_rounds
 from sim.bench_batch import run_checked
 from sim.bench_codec import codec, lines_of
+from sim.bench_compression import compression
 from sim.bench_progress import Pressure, progress
 from sim.bench_resident import slots_per_clock
 from sim.bench_row import Row
+from sim.bench_streams import prefix_replay
 from sim.steps import WorkloadError
 from tb.batch import SLOTS, BatchSettings
 from tb.build import SimulationFailed
@@ -36,6 +38,18 @@ SHORT = {"clocks": 200_000, "steps": 40}
 def test_no_request_is_left_unanswered_in_the_short_form(tmp_path):
     rows = progress(tmp_path, **SHORT)
     assert [row.text() for row in rows if row.verdict == "FAILED"] == []
+
+
+def test_compressed_blocks_take_half_of_the_bandwidth(tmp_path):
+    rows = compression(tmp_path, preset_name="tiny")
+    assert [row.text() for row in rows if row.verdict == "FAILED"] == []
+
+
+def test_streams_fetch_a_cold_prefix_in_the_order_of_its_replay(tmp_path):
+    """At `tiny` two prefetches at once are too slow for the reads, so not all of them are in time."""
+    useful, fetched, mismatches = prefix_replay(tmp_path, preset_name="tiny")
+    assert useful.measured > 0.6 and fetched.measured > 0.8
+    assert mismatches.verdict == "ok", mismatches.text()
 
 
 def test_both_simulators_record_the_same_under_adversarial_traffic(tmp_path):
@@ -111,10 +125,12 @@ def test_pressure_counts_frames_of_the_reserve_and_pins():
 
 
 def test_slots_per_clock_counts_bubbles_and_notes_between_the_first_and_the_last_read(tmp_path):
-    kinds = [SlotKind.WRITE, SlotKind.READ, None, SlotKind.READ, SlotKind.READ, SlotKind.WRITE, None]
-    lines = [
-        "E 0" if kind is None else f"S {pack(TINY, Lane.SLOT, sequence=i, kind=kind):x}" for i, kind in enumerate(kinds)
-    ]
+    step, phase = EngineKind.STEP, EngineKind.PHASE
+    kinds = [SlotKind.WRITE, SlotKind.READ, step, phase, SlotKind.READ, SlotKind.READ, SlotKind.WRITE, step]
+    lines = []
+    for i, kind in enumerate(kinds):
+        letter, lane = ("S", Lane.SLOT) if isinstance(kind, SlotKind) else ("E", Lane.ENGINE)
+        lines.append(f"{letter} {pack(TINY, lane, sequence=i, kind=kind):x}")
     (tmp_path / EVENTS).write_text("\n".join(lines) + "\n")
     (tmp_path / SLOTS).write_text("3\n10\n11\n13\n20\n")
     assert slots_per_clock(TINY, tmp_path) == (3 / 4, 1)

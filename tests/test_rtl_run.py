@@ -1,8 +1,9 @@
-"""Runs of the RTL by the command line: both simulators, the lock-step's verdict, the data check, waves."""
+"""Runs of the RTL by the command line: both simulators, the lock-step's verdict, the data check, prefetch, waves."""
 
 import json
 import random
 
+import numpy as np
 import pytest
 
 from golden.events import Lane
@@ -118,6 +119,69 @@ def test_wrong_read_data_fails_the_run_with_its_place(workload, tmp_path, capsys
     for part in ("step ", "head ", "block ", "line ", "data: read", "seen", "expected"):
         assert part in error
     assert (tmp_path / "simulation" / "messages.txt").exists(), "what shows the error is kept"
+
+
+@pytest.fixture(scope="module")
+def attention(tmp_path_factory):
+    """An attention trace of 80 tokens for preset `tiny`, its mass spread over all blocks."""
+    rng, steps, blocks = np.random.default_rng(1), 80, 5
+    mass = np.zeros((steps, 2, 2, blocks))
+    for t in range(steps):
+        weights = rng.random((2, 2, t // 16 + 1)) ** 4
+        mass[t, :, :, : t // 16 + 1] = weights / weights.sum(axis=-1, keepdims=True)
+    scalars = {"block_tokens": 16, "layers": 2, "kv_heads": 2, "head_dim": 8, "tokens": steps}
+    path = tmp_path_factory.mktemp("attention") / "trace.npz"
+    np.savez(path, mass=mass.astype(np.float16), kv=rng.standard_normal((steps, 2, 2, 2, 8)), **scalars)
+    return path
+
+
+PREFILL = ("--prefill", "64", "--prefill-chunk", "16", "--lines-per-read", "16")
+
+
+def test_a_run_with_prefill_prefetch_and_compression_is_checked_like_any_other(attention, tmp_path):
+    options = ["--mode", "mxint8", "--prefetch", "all", "--announce-lead", "700", *PREFILL]
+    assert run(attention, "verilator", tmp_path, *options) == 0
+    result = json.loads((tmp_path / "results.json").read_text())
+    assert result["golden"]["checked"] == result["events"] > 5000
+    assert result["evictions"]["count"] == result["evictions"]["exact"] > 0
+    assert result["reads_compared"] * 64 == result["host"]["bytes_read"] > 0
+    for fate in result["prefetch"].values():
+        assert fate["issued"] == sum(fate[end] for end in ("useful", "late", "met", "unused", "unread"))
+    announced = result["prefetch"]["announced"]
+    assert announced["useful"] > 0.9 * announced["issued"] > 0, "700 clocks are enough for a page"
+    assert result["phase"]["steps"]["prefill"] > 0 and result["phase"]["steps"]["decode"] > 0
+    assert sum(result["devload"].values()) > result["requests"], "a read has two responses"
+
+
+def test_announced_blocks_fetched_ahead_of_their_reads_are_hits(attention, tmp_path):
+    rates = {}
+    for prefetch in ("off", "announced"):
+        options = ["--prefetch", prefetch, "--announce-lead", "700", *PREFILL]
+        assert run(attention, "verilator", tmp_path, *options) == 0
+        rates[prefetch] = json.loads((tmp_path / "results.json").read_text())["demand"]["hit_rate"]
+    assert rates["announced"] > rates["off"] + 0.1
+
+
+def test_streams_are_described_on_both_simulators_at_the_same_place(attention, tmp_path):
+    events = []
+    for simulator in ("verilator", "icarus"):
+        out = tmp_path / simulator
+        assert run(attention, simulator, out, "--prefetch", "streams", "--steps", "4", *PREFILL) == 0
+        result = json.loads((out / "results.json").read_text())
+        events.append((out / "events.txt").read_bytes())
+    assert events[0] == events[1]
+    assert result["prefetch"]["stream"]["issued"] > 0
+
+
+def test_a_host_that_throttles_gets_the_same_data_and_less_load(attention, tmp_path):
+    overloads = {}
+    for throttle in ("off", "on"):
+        options = ["--throttle", throttle, "--lines-per-read", "128", "--steps", "60"]
+        assert run(attention, "verilator", tmp_path, *options) == 0
+        result = json.loads((tmp_path / "results.json").read_text())
+        overloads[throttle] = result["devload"]["moderate"] + result["devload"]["severe"]
+        assert result["reads_compared"] * 64 == result["host"]["bytes_read"] > 0
+    assert overloads["on"] < overloads["off"] / 2
 
 
 @pytest.mark.parametrize("simulator", ["verilator", "icarus"])
