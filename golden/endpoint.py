@@ -277,7 +277,8 @@ class Endpoint:
         miss = self.misses.open.get(where)
         if miss is None or miss.prefetch is None or miss.unchecked or miss.given_up:
             return False
-        return miss.frame is None and miss.bypass is None and where not in self.misses.waiting
+        has_begun = miss.frame is not None or miss.bypass is not None or miss.served
+        return not has_begun and where not in self.misses.waiting
 
     # Prefetches -------------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ import random
 from golden import csr
 from golden.allocator import Action
 from golden.endpoint import Endpoint
-from golden.events import EngineKind, ErrorKind, Lane, RefusalKind
+from golden.events import EngineKind, ErrorKind, Lane, PrefetchDrop, RefusalKind
 from golden.metadata import Outcome, Slot, SlotKind, State
 from golden.misses import REPLAY_OF
 from golden.policy import Policy
@@ -41,11 +41,16 @@ class ConcurrentDevice:
         self.hint([])
         for _ in range(actions):
             self.random.choice((self.host, self.host, self.engines, self.engines, self.engines, self.flash))()
-        while self.golden.misses.waiting or self.golden.misses.open or self.golden.migration.demotions:
+        while self._busy():
             self.random.choice((self.engines, self.flash))()
         self.change_phases()
         self.golden.finish()
         return self.records
+
+    def _busy(self):
+        golden, unit = self.golden, self.golden.prefetcher
+        under_way = golden.misses.waiting or golden.misses.open or golden.migration.demotions
+        return under_way or unit.first() or any(unit.owed())
 
     # Records ----------------------------------------------------------------------------------------------------------
 
@@ -126,6 +131,11 @@ class ConcurrentDevice:
             )  # fmt: skip
             self.note(EngineKind.CSR_WRITE, key=csr.address("POLICY"), aux=word)
 
+    def stream(self, base, length, stride=1, ahead=3):
+        """Describe and enable the first stream."""
+        for name, value in (("BASE", base), ("LENGTH", length), ("STRIDE", stride), ("AHEAD", ahead), ("CTRL", 1)):
+            self.note(EngineKind.CSR_WRITE, key=csr.address(f"STREAM[0].{name}"), aux=value)
+
     def refuse(self, refusal, **fields):
         self.note(EngineKind.REFUSAL, key=RefusalKind(refusal), **fields)
         self.note(EngineKind.ERROR, key=ErrorKind.REFUSED_COMMAND)
@@ -134,7 +144,7 @@ class ConcurrentDevice:
 
     def engines(self):
         self.change_phases()
-        golden, pick = self.golden, self.random.randrange(3)
+        golden, pick = self.golden, self.random.randrange(4)
         if pick == 0 and golden.misses.waiting and len(golden.misses.open) < self.config.miss_slots:
             head, block = self.random.choice(sorted(golden.misses.waiting))
             if (head, block) not in golden.misses.open:
@@ -147,6 +157,50 @@ class ConcurrentDevice:
             self.advance_miss(self.random.choice(sorted(golden.misses.open)))
         elif pick == 2 and golden.migration.demotions:
             self.advance_demotion(self.random.choice(sorted(golden.migration.demotions)))
+        elif pick == 3:
+            self.random.choice((self.ask_ahead, self.open_ahead))()
+
+    def ask_ahead(self):
+        """The next candidate of the prefetch unit is noted."""
+        unit = self.golden.prefetcher
+        candidate = unit.candidate(lambda where: self.golden.entry(*where))
+        if candidate is not None:
+            ((head, block), source), drop = candidate, unit.verdict(*candidate)
+            if drop is None:
+                self.note(EngineKind.PREFETCH_QUEUED, head=head, block=block, aux=source)
+            else:
+                self.note(EngineKind.PREFETCH_DROPPED, head=head, block=block, aux=source | drop << 8)
+
+    def open_ahead(self):
+        """The prefetch whose turn it is."""
+        golden, config, first = self.golden, self.config, self.golden.prefetcher.first()
+        if first is None:
+            return
+        ((head, block), source), misses = first, golden.misses.open.values()
+        has_slot = sum(miss.prefetch is not None for miss in misses) < config.prefetch_slots
+        has_slot &= sum(not miss.write for miss in misses) < config.miss_slots - config.miss_slots_for_writes - 1
+        under_way = len(misses) + len(golden.migration.demotions)
+        if (head, block) in golden.misses.open:
+            self.note(EngineKind.PREFETCH_DROPPED, head=head, block=block, aux=source | PrefetchDrop.MISSED << 8)
+        elif has_slot and len(misses) < config.miss_slots and under_way < golden.policy.prefetch_depth:
+            self.note(EngineKind.MISS_OPEN, head=head, block=block, aux=2)
+
+    def fetch_ahead(self, where):
+        """A frame for a block that nobody waits for, or none."""
+        golden, (head, block) = self.golden, where
+        decision = golden.decide_prefetch(where)
+        if decision.action == Action.FRAME:
+            self.slot(SlotKind.PROMOTE, head, block, frame=decision.frame, value=1)
+        elif decision.action == Action.VICTIM:
+            self.demote(head, decision.victim, write=False)
+        else:
+            source = golden.misses.open[where].prefetch
+            self.note(EngineKind.PREFETCH_DROPPED, head=head, block=block, aux=source | decision.drop << 8)
+
+    def demote(self, requester, victim, write):
+        where, aux = {"head": victim.head, "block": victim.block}, requester << 8 | victim.waived << 1 | write
+        self.note(EngineKind.VICTIM, **where, frame=victim.frame, key=victim.key, aux=aux)
+        self.slot(SlotKind.DEMOTE, **where)
 
     def change_phases(self):
         for region, phase in self.golden.phases.owed():
@@ -158,10 +212,16 @@ class ConcurrentDevice:
         requests = golden.misses.waiting.get(where, [])
         if miss.page_tag is not None:
             return
-        if miss.frame is not None and not miss.page_read:
+        if miss.unchecked:
+            self.slot(SlotKind.PREFETCH, head, block)
+        elif miss.given_up:
+            self.note(EngineKind.MISS_CLOSE, head=head, block=block)
+        elif miss.frame is not None and not miss.page_read:
             self.page_read(where, miss.frame)
         elif entry.state == State.PROMOTING:
             self.slot(SlotKind.FILL, head, block)
+        elif golden.wants_prefetch(where):
+            self.fetch_ahead(where)
         elif not requests:
             self.note(EngineKind.MISS_CLOSE, head=head, block=block)
         elif entry.resident:
@@ -188,11 +248,7 @@ class ConcurrentDevice:
             absent = golden.entry(head, block).state == State.ABSENT
             self.slot(SlotKind.ALLOCATE if absent else SlotKind.PROMOTE, head, block, frame=decision.frame)
         elif decision.action == Action.VICTIM and golden.migration.may_demote():
-            victim = decision.victim
-            aux = head << 8 | victim.waived << 1 | bool(writes)
-            where = {"head": victim.head, "block": victim.block}
-            self.note(EngineKind.VICTIM, **where, frame=victim.frame, key=victim.key, aux=aux)
-            self.slot(SlotKind.DEMOTE, **where)
+            self.demote(head, decision.victim, bool(writes))
         elif decision.action == Action.DROP:
             for request in tuple(writes):
                 self.slot(SlotKind.ANSWER, head, block, rwd=True, tag=request.tag, outcome=Outcome.UNWRITABLE)
