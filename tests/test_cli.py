@@ -121,7 +121,7 @@ def test_frames_are_blocks_in_both_modes(tmp_path):
 
 @pytest.mark.parametrize("prefetch", ["announced", "window", "streams", "all"])
 def test_every_prefetch_of_a_golden_run_is_followed_to_its_end(tmp_path, prefetch):
-    options = ["--simulator", "golden", "--prefill", "192", "--steps", "70", "--prefetch", prefetch]
+    options = ["--simulator", "golden", "--prefill", "192", "--steps", "30", "--prefetch", prefetch]
     assert main(["run", *options, "--frames-share", "0.125", "--out", str(tmp_path)]) == 0
     result = json.loads((tmp_path / "results.json").read_text())
     for source, fate in result["prefetch"].items():
