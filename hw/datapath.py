@@ -33,13 +33,15 @@ DIRECT_FIFO_DEPTH = 4
 class Datapath(wiring.Component):
     """Does the data operations (`golden.metadata.DataKind`): one a clock while sidecar lines are at hand.
 
-    READ of a line never written answers zeros without asking memory. WRITE answers when memory has confirmed the data
-    and the line's sidecar bits say so. An operation waits, and those behind it, while an operation on its line is in
-    flight and one of the two writes. ZEROS, NXM, COMPLETE, ACK and DISCARD need no memory; they take their turn among
-    the others.
+    READ of a line never written answers zeros without asking memory, and so does, in mode mxint8, one of a line whose
+    scale says all. WRITE answers when memory has confirmed the data and the line's sidecar row says so. An operation
+    waits, and those behind it, while an operation on its line is in flight and one of the two writes. ZEROS, NXM,
+    COMPLETE, ACK and DISCARD need no memory; they take their turn among the others.
 
     Latency in clocks, sidecar line at hand, nothing stalled: 6 from `ops` to `mem.ar*`, `mem.aw*` and `mem.w*`; 2 from
-    `mem.r*` to `ndr` and `drs`, or from `mem.b*` to `ndr`; 8 from `ops` to `ndr` without memory.
+    `mem.r*` to `ndr` and `drs`, or from `mem.b*` to `ndr`; 8 from `ops` to `ndr` without memory. Mode mxint8
+    (`Mxint8Lines`): 6 more from `mem.r*`, 11 more to `mem.aw*` and `mem.w*` for the write that makes a DDR5 line whole,
+    1 more from `mem.b*`; a partial write keeps all behind it waiting while it reads its line.
 
     Members
     -------
@@ -205,7 +207,7 @@ class Datapath(wiring.Component):
         m.d.comb += [
             memory.written.valid.eq(responder.update.valid & responder.update.place.mode),
             memory.written.place.eq(responder.update.place),
-            memory.urgent.valid.eq(head.valid & self._uses_line(head.op) & conflict),
+            memory.urgent.valid.eq(head.valid & self._uses_line(head.op) & writes.conflict),
             *(memory.urgent.place[name].eq(head.op[name]) for name in ("line", "frame", "mode")),
             memory.flush.eq(self.drain.request & ~self.drain.granted),
         ]

@@ -454,7 +454,7 @@ def test_stalled_responses_stall_the_block_without_loss(held):
 
 def test_a_reset_in_the_middle_of_traffic_leaves_nothing_behind():
     async def scenario(bench):
-        for _ in range(3):
+        for _ in range(2):
             await bench.start((1, 9), (MX,))
             for _ in range(60):
                 random_operation(bench, (1, 9), range(6), (MX,))
@@ -463,7 +463,7 @@ def test_a_reset_in_the_middle_of_traffic_leaves_nothing_behind():
             assert bench.outstanding
             await bench.reset()
         await bench.start((1, 9), (MX,))
-        for _ in range(100):
+        for _ in range(60):
             random_operation(bench, (1, 9), range(6), (MX,))
         await bench.settle()
 
@@ -481,7 +481,7 @@ def test_random_operations_in_both_modes_answer_as_the_golden_model_says(memory)
 
     async def scenario(bench):
         await bench.start((3, 4), tuple(Mode))
-        for _ in range(300):
+        for _ in range(200):
             random_operation(bench, (3, 4), range(6), (MX, MX, Mode.EXACT))
             while bench.backlog > 4:
                 await bench.clock()
@@ -495,7 +495,7 @@ def test_many_frames_share_the_sidecar_cache():
     async def scenario(bench):
         frames = range(0, 16, 2)
         await bench.start(frames, tuple(Mode))
-        for _ in range(160):
+        for _ in range(120):
             random_operation(bench, frames, range(LINES_PER_BLOCK), tuple(Mode))
             while bench.backlog > 4:
                 await bench.clock()
