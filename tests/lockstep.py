@@ -168,7 +168,7 @@ class Lockstep:
             await self._write_registers(ctx)
             await self._serve(ctx, list(operations), limit)
             for name, value in refused:
-                await self._write_register(ctx, name, value, RESP_SLVERR)
+                await self._write_register(ctx, address(name), value, RESP_SLVERR)
             await self._serve(ctx, [], limit)
 
         simulate(ResetInserter(self._reset)(self.dut), bench)
@@ -201,11 +201,12 @@ class Lockstep:
 
     async def _write_registers(self, ctx):
         for name, value in self.registers:
-            await self._write_register(ctx, name, value)
+            await self._write_register(ctx, address(name), value)
 
-    async def _write_register(self, ctx, name, value, response=RESP_OKAY):
+    async def _write_register(self, ctx, place, value, response=RESP_OKAY):
+        """Write the register at byte address `place`."""
         bus = self.dut.csr
-        for port, word in ((bus.awaddr, address(name)), (bus.wdata, value), (bus.wstrb, 0xF), (bus.bready, 1)):
+        for port, word in ((bus.awaddr, place), (bus.wdata, value), (bus.wstrb, 0xF), (bus.bready, 1)):
             ctx.set(port, word)
         waiting = {"aw", "w"}
         for channel in waiting:
@@ -216,13 +217,13 @@ class Lockstep:
                     waiting.discard(channel)
             answered = ctx.get(bus.bvalid)
             if answered:
-                assert ctx.get(bus.bresp) == response, f"{name} = {value:#x}: response {ctx.get(bus.bresp)}"
+                assert ctx.get(bus.bresp) == response, f"{value:#x} at {place:#x}: response {ctx.get(bus.bresp)}"
             await self._tick(ctx)
             for channel in ("aw", "w"):
                 ctx.set(getattr(bus, f"{channel}valid"), channel in waiting)
             if answered:
                 return
-        raise AssertionError(f"no answer to a write of {name}")
+        raise AssertionError(f"no answer to a write at {place:#x}")
 
     # One clock --------------------------------------------------------------------------------------------------------
 
@@ -259,6 +260,9 @@ class Lockstep:
             if self._clock == until:
                 return
             assert self._clock - start < limit, f"unanswered after {limit} clocks: {self._open}; {self.records[-8:]}"
+            if numbered and numbered[0][1].op == Op.REGISTER and not self._open:
+                _, operation = numbered.pop(0)
+                await self._write_register(ctx, operation.address, operation.data)
             self._offer(ctx, numbered)
             taken = [
                 name for name, port in (("req", self.dut.req), ("rwd", self.dut.rwd))
@@ -278,7 +282,7 @@ class Lockstep:
         """The next operation on its channel; operations are taken in order, fences wait."""
         while numbered:
             number, operation = numbered[0]
-            if operation.op == Op.FENCE_ALL and self._open:
+            if operation.op == Op.REGISTER or (operation.op == Op.FENCE_ALL and self._open):
                 break
             if operation.op == Op.FENCE_WRITES and any(other.channel == "rwd" for other in self._open.values()):
                 break

@@ -452,6 +452,14 @@ MUTATIONS = (
         ),
         why="PREFETCH.DEPTH keeps prefetches back while flash is busy",
     ),
+    Mutation(
+        name="hints-not-kept-back",
+        file="hw/metadata.py",
+        old="~self.hold_external & self.host_room",
+        new="~self.hold_external",
+        tests=("tests/test_metadata_issue.py::test_the_host_waits_for_the_prefetch_unit_and_engines_do_not",),
+        why="a hint issues when the prefetch unit has room for what it asks for",
+    ),
     # Migration
     Mutation(
         name="dirty-page-not-written",

@@ -61,6 +61,20 @@ def test_nothing_issues_while_the_event_port_has_no_room():
     run(body)
 
 
+def test_the_host_waits_for_the_prefetch_unit_and_engines_do_not():
+    async def body(ctx, dut):
+        ctx.set(dut.data_ops.ready, 1)
+        ctx.set(dut.host_room, 0)
+        ctx.set(dut.engine_slots.valid, 1)
+        assert await offer_reads(ctx, dut, 4) == 0
+        assert ctx.get(dut.engine_slots.ready)
+        ctx.set(dut.engine_slots.valid, 0)
+        ctx.set(dut.host_room, 1)
+        assert await offer_reads(ctx, dut, 4) == 4
+
+    run(body)
+
+
 def test_nothing_issues_before_the_table_is_clear_and_a_reset_clears_it():
     reset = Signal()
     dut = MetadataPipeline(config=CONFIG)

@@ -1,0 +1,85 @@
+"""The whole endpoint in golden lock-step with prefetches of all sources, under random traffic and resets."""
+
+from golden.address import encode, hint_address
+from golden.config import preset
+from golden.csr import pack
+from golden.events import EngineKind, PrefetchSource
+from golden.hints import pack_hint
+from golden.metadata import SlotKind
+from tb.random_traffic import random_operations
+from tb.stimulus import fence_all, read, register_write, write
+from tests.lockstep import Lockstep
+
+CONFIG = preset("tiny")
+FLAG_PREFETCHED = 16
+
+
+def enable_stream(base, length, ahead):
+    """Operations that describe and enable the first stream."""
+    words = {"BASE": base, "LENGTH": length, "STRIDE": 1, "AHEAD": ahead, "CTRL": pack("STREAM[0].CTRL", ENABLED=1)}
+    return [register_write(f"STREAM[0].{name}", word) for name, word in words.items()]
+
+
+def prefetching(**sources):
+    return ("PREFETCH", pack("PREFETCH", DEPTH=12, **sources))
+
+
+def traffic(bench, *, seed, steps):
+    return random_operations(CONFIG, bench.region, seed=seed, steps=steps, accesses=40, blocks=8)
+
+
+def issued(bench):
+    return [record for record in bench.kinds(SlotKind.PROMOTE) if record["value"]]
+
+
+def test_prefetches_of_hints_and_windows_in_random_traffic():
+    registers = [("POOL_FRAMES", 8), prefetching(ANNOUNCED=1, WINDOW=1)]
+    bench = Lockstep(CONFIG, seed=1, registers=registers, stall=0.2)
+    bench.run(traffic(bench, seed=1, steps=4), limit=30_000)
+    queued = {record["aux"] for record in bench.kinds(EngineKind.PREFETCH_QUEUED)}
+    assert queued == {PrefetchSource.ANNOUNCED, PrefetchSource.WINDOW}
+    assert issued(bench) and bench.kinds(SlotKind.PREFETCH)
+    assert bench.image.checked > 50
+
+
+def test_prefetches_begin_anew_after_resets():
+    registers = [("POOL_FRAMES", 8), prefetching(ANNOUNCED=1, WINDOW=1)]
+    bench = Lockstep(CONFIG, seed=2, registers=registers)
+    cut = [(traffic(bench, seed=20 + number, steps=3), moment) for number, moment in enumerate((1700, 2300))]
+    bench.run(traffic(bench, seed=2, steps=2), cut=cut, limit=30_000)
+    assert bench.kinds(EngineKind.PREFETCH_QUEUED)
+
+
+def test_a_stream_is_fetched_ahead_of_its_reads():
+    """Cold blocks in a row, for which the pool has grown; a block is read for longer than flash takes."""
+    head, count, ahead = 2, 8, 3
+    registers = [("POOL_FRAMES", CONFIG.pool_frames_min), prefetching(STREAMS=1)]
+    bench = Lockstep(CONFIG, seed=3, registers=registers, flash_latency=(20, 30))
+
+    def fenced(*operations):
+        return [part for operation in operations for part in (operation, fence_all())]
+
+    def line(block, of=head):
+        return encode(CONFIG, bench.region, of, block, 0)
+
+    def step(number):
+        return fenced(write(hint_address(CONFIG, bench.region, 0), pack_hint(number, [])))
+
+    operations = [
+        *step(1),
+        *fenced(*(write(line(block), 1 + block) for block in range(count))),
+        *fenced(*(write(line(block, of=3), 50 + block) for block in range(CONFIG.pool_frames_min))),
+        register_write("POOL_FRAMES", CONFIG.pool_frames_min + count),
+        *step(2),
+        *enable_stream(head * CONFIG.blocks_per_head, count, ahead),
+        # Lines of one block again and again, so that there is time to fetch the next ones
+        *fenced(*(read(line(block)) for block in range(count) for _ in range(12))),
+    ]
+    bench.run(operations, limit=30_000)
+    queued = bench.kinds(EngineKind.PREFETCH_QUEUED)
+    assert [record["block"] for record in queued] == list(range(count))
+    assert {record["aux"] for record in queued} == {PrefetchSource.STREAM}
+    used = [r["block"] for r in bench.kinds(SlotKind.READ) if r["flags_before"] & FLAG_PREFETCHED]
+    assert len(used) >= count - ahead and used == sorted(used)
+    assert not any(record["aux"] != 2 for record in bench.kinds(EngineKind.MISS_OPEN)[-count + ahead :])
+    assert bench.image.checked == 12 * count
