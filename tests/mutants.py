@@ -10,6 +10,7 @@ import concurrent.futures
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -101,8 +102,8 @@ def _run_tests(target, tests):
     # 1: tests failed. 0: passed. Anything else means that the tests did not run.
     if done.returncode not in (0, 1):
         raise MutationError(f"pytest ended with {done.returncode}: {done.stdout[-2000:]}")
-    # With the folder: a log that pytest shows may have lines that begin with ERROR too.
-    failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED tests/", "ERROR tests/"))]
+    # One space: the lines of a log, which pytest shows as well, pad ERROR to a column.
+    failed = [line for line in done.stdout.splitlines() if re.match(r"(FAILED|ERROR) \S", line)]
     return done.returncode, time.monotonic() - started, failed[0] if failed else "all passed"
 
 
