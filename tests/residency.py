@@ -15,6 +15,7 @@ from golden.endpoint import Endpoint
 from golden.events import EngineKind, PrefetchDrop
 from golden.metadata import DataKind, Outcome, Slot, SlotKind, State
 from golden.mismatch import Mismatch
+from golden.mode import Mode
 from golden.policy import Policy, policy_fields
 from hw.layouts import Domain, SidecarKind, page_tag_bits
 from hw.residency import Residency
@@ -98,17 +99,34 @@ class World:
         What each step's hint line announces; else some blocks of some head.
     slow : int
         Clocks of a slow data operation, of which there is one in five.
+    modes : sequence of Mode, one a head
+        The default is mode exact for all. A frame is known here by its mode and number.
     """
 
-    def __init__(self, config, *, seed, policy=None, stall=0.2, flash_latency=(5, 60), fails=None, hints=None, slow=10):
+    def __init__(
+        self,
+        config,
+        *,
+        seed,
+        policy=None,
+        stall=0.2,
+        flash_latency=(5, 60),
+        fails=None,
+        hints=None,
+        slow=10,
+        modes=None,
+    ):
         self.config, self.seed = config, seed
         self.policy = Policy() if policy is None else policy
         self.rng = Random(seed)
+        #: of its own, so that a run without prefetches is the same with and without this unit
+        self._prefetch_rng = Random(seed)
         self.stall = stall
         self.flash_latency = flash_latency
         self.fails = fails or (lambda write, page: False)
         self.hints = hints
         self.slow = slow
+        self.modes = [Mode.EXACT] * config.heads if modes is None else list(modes)
         self.dut = Residency(config=config)
         #: what each port was last set to: setting one makes the simulator settle everything again
         self._driven = {}
@@ -118,6 +136,7 @@ class World:
         """Everything as after reset."""
         config = self.config
         self.golden = Endpoint(config, policy=self.policy)
+        self.golden.registers.modes[:] = self.modes
         self.clock = 0
         #: (kind, fields and clock) of the records, in order
         self.log = []
@@ -186,11 +205,12 @@ class World:
 
         async def bench(ctx):
             self._set(ctx, self.dut.policy, {name: getattr(self.policy, name) for name, _ in policy_fields()})
+            self._set(ctx, self.dut.modes, sum(mode << head for head, mode in enumerate(self.modes)))
             if reset_after is not None:
                 await self._serve(ctx, accesses, commands, steps, reset_after, script, outstanding)
                 assert self.clock == reset_after, "nothing was under way at the reset"
                 for port, _ in tuple(self._driven.values()):
-                    if port is not self.dut.policy.as_value():
+                    if port is not self.dut.policy.as_value() and port is not self.dut.modes:
                         self._set(ctx, port, 0)
                 ctx.set(reset, 1)
                 await ctx.tick()
@@ -351,7 +371,7 @@ class World:
         self.log.append((slot.kind.name, record | {"clock": self.clock}))
         committed = {
             "valid": 1,
-            "slot": vars(slot) | {"id": number},
+            "slot": vars(slot) | {"id": number, "mode": self.modes[slot.head]},
             "before": vars(before),
             "after": vars(result.entry),
             "outcome": result.outcome,
@@ -360,7 +380,7 @@ class World:
         }
         self._set(ctx, dut.commit, committed)
         self._committed = True
-        frame = slot.frame if slot.kind == SlotKind.BYPASS_READ else before.frame
+        frame = self.modes[slot.head], slot.frame if slot.kind == SlotKind.BYPASS_READ else before.frame
         if result.data in (DataKind.READ, DataKind.WRITE):
             self._ops.append((result.data == DataKind.WRITE, slot.rwd, number, frame, slot.line))
             self._ops_pushed += 1
@@ -371,7 +391,7 @@ class World:
         elif result.outcome == Outcome.UNWRITABLE:
             self._answer(slot.rwd, number, "unwritable")
         elif slot.kind == SlotKind.EVICT and result.outcome == Outcome.DONE:
-            self.frames[before.frame] = Frame(rest=GARBAGE)
+            self.frames[frame] = Frame(rest=GARBAGE)
 
     def _hold(self, ctx):
         """Who holds the pipeline: the DUT, or whoever moves the step."""
@@ -422,10 +442,12 @@ class World:
             self._set(ctx, dut.engine_slots.ready, 1)
             payload = fields_of(ctx.get(dut.engine_slots.payload))
             number = payload.pop("id")
-            del payload["mode"]
+            mode = payload.pop("mode")
             payload |= {"kind": SlotKind(payload["kind"]), "rwd": bool(payload["rwd"])}
             payload["outcome"] = Outcome(payload["outcome"])
             slot = Slot(**payload)
+            # Pins do nothing but set a flag of an entry.
+            assert mode == self.modes[slot.head] or slot.kind in (SlotKind.PIN, SlotKind.UNPIN)
             self._engine_turn = False
         elif host:
             slot, number = self._host_slots[channel].popleft()
@@ -462,18 +484,19 @@ class World:
     def _prefetches(self, ctx):
         """Candidates are queued at random clocks, but not while the queue is locked."""
         dut, unit = self.dut, self.golden.prefetcher
+        ready = self._prefetch_rng.random() >= self.stall
         if not ctx.get(dut.prefetch_lock.request):
             self._prefetch_locked = False
-            if self._ready():
+            if ready:
                 self._ask_ahead(unit)
-        elif self._ready():
+        elif ready:
             self._prefetch_locked = True
         self._set(ctx, dut.prefetch_lock.granted, self._prefetch_locked)
         first = None if self.holds_back else unit.first()
         request = {}
         if first is not None:
             (head, block), source = first
-            request = {"head": head, "block": block, "source": source}
+            request = {"head": head, "block": block, "source": source, "mode": self.modes[head]}
         self._set(ctx, dut.prefetch_first, {"valid": first is not None, "request": request})
 
     def _prefetch_waits(self):
@@ -550,7 +573,10 @@ class World:
             command = fields_of(ctx.get(dut.page_commands.payload))
             assert command["tag"] not in self._page_commands
             assert command["tag"] >> page_tag_bits(config) - 1 == command["write"]
-            assert command["write"] or command["frame"] not in self._sidecar_cached, "its sidecar line would be stale"
+            mode = self.modes[command["page"] // config.blocks_per_head]
+            assert command["mode"] == mode
+            cached = (mode, command["frame"]) in self._sidecar_cached
+            assert command["write"] or not cached, "its sidecar line would be stale"
             self._page_commands[command["tag"]] = self.clock + self.rng.randint(*self.flash_latency), command
         if ctx.get(dut.page_done.valid):
             # Taken at once by contract.
@@ -566,7 +592,7 @@ class World:
             self._set(ctx, dut.page_done.valid, 1)
 
     def _move_page(self, command, failed):
-        page, frame = command["page"], command["frame"]
+        page, frame = command["page"], (command["mode"], command["frame"])
         if command["write"]:
             self.flash[page] = Frame(rest=GARBAGE) if failed else self.frames[frame].copy()
         elif failed:
@@ -597,9 +623,10 @@ class World:
         self._set(ctx, dut.sidecar_ops.ready, ready)
         if ready and ctx.get(dut.sidecar_ops.valid):
             op = ctx.get(dut.sidecar_ops.payload)
+            frame = op.mode, op.frame
             if op.kind == SidecarKind.FLUSH:
-                self._assert_drained(op.frame)
-            self._sidecar = self.clock + self.rng.randrange(1, 12), op.kind, op.frame
+                self._assert_drained(frame)
+            self._sidecar = self.clock + self.rng.randrange(1, 12), op.kind, frame
         elif self._sidecar is not None and self.clock >= self._sidecar[0]:
             _, kind, frame = self._sidecar
             self._sidecar = None

@@ -79,6 +79,7 @@ def used(world, outcome):
          {"demotion_slots": 4, "pin_cap": 1}, {"flash_latency": (1, 4), "stall": 0}, {"outstanding": 4}),
         (4, {"prefetch_depth": 2}, MANY_SLOTS, {"flash_latency": (200, 300)}, {"outstanding": 2}),
         (5, {"prefetch_window": True}, {}, {}, {"outstanding": 48, "reset_after": 900}),
+        (7, {"prefetch_window": True}, {"pool_blocks": 5}, {"modes": [1, 0, 1, 0]}, {"outstanding": 4}),
     ],
 )  # fmt: skip
 def test_every_prefetch_is_legal_and_every_request_is_answered(seed, policy, config, world, run):

@@ -31,6 +31,7 @@ def kinds_of(world):
         (3, {"priority": Priority.PRODUCT, "bypass": False}, {"demotion_slots": 4, "pin_cap": 1}, {}),
         (4, {}, {"miss_slots": 2, "prefetch_slots": 0, "bypass_slots": 1, "spare_frames": 1, "write_slots": 2}, {}),
         (5, {}, {"miss_slots": 8, "miss_slots_for_writes": 4}, {"flash_latency": (1, 4), "stall": 0}),
+        (6, {}, {"bypass_slots": 2}, {"modes": [0, 1, 0, 1], "hints": {1: range(8)}}),
     ],
 )
 def test_every_request_is_answered_and_every_decision_is_legal(seed, policy, config, world):
