@@ -3,6 +3,9 @@ SIM ?= verilator
 PRESET ?= small
 WORKLOAD ?= attention-a
 SEED ?= 1
+MODE ?= exact
+PREFETCH ?= off
+LEAD ?= 0
 # Icarus simulates some hundred clocks a second: so few steps keep `make sim SIM=icarus` below ten minutes, and so few
 # frames let blocks leave all the same.
 ICARUS_OPTIONS ?= --steps 48 --frames-share 0.0625
@@ -13,7 +16,8 @@ PYTHON := .venv/bin/python
 SIM_OUT = $(or $(OUT),out)
 VERILOG_OUT = $(or $(OUT),out/verilog-$(PRESET))
 WAVES_OUT = $(or $(OUT),out/waves)
-RUN = $(PYTHON) -m sim run --workload $(WORKLOAD) --preset $(PRESET) --simulator $(SIM) --seed $(SEED) --out $(SIM_OUT)
+RUN = $(PYTHON) -m sim run --workload $(WORKLOAD) --preset $(PRESET) --simulator $(SIM) --seed $(SEED) \
+	--mode $(MODE) --prefetch $(PREFETCH) --announce-lead $(LEAD) --out $(SIM_OUT)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup sim test verilog waves lint bench fpga mutants registers clean
@@ -30,6 +34,7 @@ help:
 	@echo "make mutants  break the RTL on purpose, one mutation at a time: each must fail (long)"
 	@echo "make clean    remove build products and results; .venv stays"
 	@echo "variables: SIM=verilator|icarus|golden ($(SIM)) PRESET=tiny|small ($(PRESET)) WORKLOAD= ($(WORKLOAD))"
+	@echo "           MODE=exact|mxint8 ($(MODE)) PREFETCH=off|announced|window|streams|all ($(PREFETCH)) LEAD=clocks ($(LEAD))"
 	@echo "           OUT= SEED= ($(SEED)) ARGS= (more options of: python -m sim run --help)"
 
 setup:

@@ -22,6 +22,7 @@ from hw.csr import Csr
 from hw.datapath import Datapath
 from hw.metadata import MetadataPipeline
 from hw.mxint8 import Compressor, Decompressor
+from hw.phase import PhaseDetector
 from hw.residency import Residency
 from hw.tracker import Tracker
 from hw.victim import VictimEngine
@@ -36,6 +37,7 @@ BLOCKS = {
     "csr": lambda config: Csr(config=config),
     "datapath": lambda config: Datapath(config=config),
     "metadata": lambda config: MetadataPipeline(config=config),
+    "phase": lambda config: PhaseDetector(config=config),
     "residency": lambda config: Residency(config=config),
     "tracker": lambda config: Tracker(config=config),
     "victim": lambda config: VictimEngine(config=config),

@@ -125,7 +125,7 @@ class SidecarKind(enum.Enum, shape=2):
 
     #: no line written, none poisoned
     CLEAR = 0
-    #: every line written and poisoned
+    #: what lay there is lost: nothing written and every line poisoned, every scale that of poison
     POISON = 1
     #: write it back if it changed, and forget it
     FLUSH = 2
@@ -175,7 +175,7 @@ def prefetch_request(config):
 
 
 def stream_layout(config):
-    """A stream descriptor (`golden.prefetch.Stream`): blocks `base`, `base` + `stride`, ..., `length` of them.
+    """A stream descriptor (`golden.streams.Stream`): blocks `base`, `base` + `stride`, ..., `length` of them.
 
     `base` is a metadata index {head, block}, `stride` a power of two, `ahead` how many may be fetched before they are
     read, `mode` that of their region.
