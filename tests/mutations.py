@@ -453,6 +453,14 @@ MUTATIONS = (
         why="PREFETCH.DEPTH keeps prefetches back while flash is busy",
     ),
     Mutation(
+        name="prefetch-before-demand",
+        file="hw/misses.py",
+        old="with m.Elif(requests.settled & Cat(ready.values()).any()):",
+        new="with m.Elif(requests.settled & Cat(ready.values()).any() & ~prefetch.may_begin):",
+        tests=("tests/test_miss_prefetch.py::test_demand_goes_first",),
+        why="a prefetch begins when there is nothing to do for demand",
+    ),
+    Mutation(
         name="hints-not-kept-back",
         file="hw/metadata.py",
         old="~self.hold_external & self.host_room",
