@@ -60,8 +60,6 @@ class PrefetchUnit(wiring.Component):
         A head's window, 1 clock later.
     positions : Out(array of 32)
         Blocks that each stream has asked for or passed over since it was enabled.
-    counts : Out(prefetch_counts)
-        Notes of this unit, in the clock in which they are accepted.
 
     Parameters
     ----------
@@ -93,7 +91,6 @@ class PrefetchUnit(wiring.Component):
                 "inspect_head": In(config.head_bits),
                 "inspect_window": Out(8),
                 "positions": Out(data.ArrayLayout(POSITION_BITS, config.streams)),
-                "counts": Out(layouts.prefetch_counts()),
             }
         )
 
@@ -224,8 +221,6 @@ class PrefetchUnit(wiring.Component):
             note.block.eq(noted.block.index),
             note.head.eq(noted.block.index >> config.block_bits),
             note.aux.eq(noted.source | Mux(is_dropped, reason << 8, 0)),
-            self.counts.queued.eq(do_push),
-            self.counts.dropped.eq(do_note & is_dropped),
         ]
 
     def _first(self, m, queues):

@@ -113,9 +113,7 @@ class Bench:
 
     def _follow_note(self):
         ctx, dut = self.ctx, self.dut
-        counts = fields_of(ctx.get(dut.counts))
         if not (ctx.get(dut.notes.valid) and ctx.get(dut.notes.ready)):
-            assert counts == {"queued": 0, "dropped": 0}
             return
         note = fields_of(ctx.get(dut.notes.payload))
         where, source = (note["head"], note["block"]), PrefetchSource(note["aux"] & 0xFF)
@@ -127,7 +125,6 @@ class Bench:
             assert (note["kind"], note["aux"] >> 8) == (EngineKind.PREFETCH_QUEUED, 0)
             self.golden.queued(where, source)
         assert (note["frame"], note["key"]) == (0, 0)
-        assert counts == {"queued": reason is None, "dropped": reason is not None}
         self.notes.append((where, source, reason))
         self.counted[source, reason] += 1
 
