@@ -17,7 +17,7 @@ def decoded_layout(config, channel):
     return layouts.layout(
         (
             ("message", layouts.message(channel)), ("target", 2), ("head", config.head_bits),
-            ("block", config.block_bits), ("line", config.line_bits), ("mode", 1),
+            ("block", config.block_bits), ("line", config.line_bits),
         )
     )  # fmt: skip
 
@@ -79,7 +79,6 @@ class AddressDecoder(wiring.Component):
         target = Signal(2)
         head = Signal(config.head_bits)
         chosen = Signal(ADDRESS_BITS)
-        mode = Signal()
         m.d.comb += target.eq(Target.NXM)
         for number in reversed(range(config.regions)):
             region, offset = self.regions[number], offsets[number]
@@ -96,15 +95,9 @@ class AddressDecoder(wiring.Component):
                     target.eq(Target.BLOCK),
                     head.eq(region.first_head + local_head),
                     chosen.eq(offset),
-                    mode.eq(region.mode),
                 ]
             with m.Elif(inside & (local_head == region.heads) & (offset[:block_end] < region.heads)):
-                m.d.comb += [
-                    target.eq(Target.HINT),
-                    head.eq(region.first_head + window),
-                    chosen.eq(0),
-                    mode.eq(region.mode),
-                ]
+                m.d.comb += [target.eq(Target.HINT), head.eq(region.first_head + window), chosen.eq(0)]
 
         with m.If(decoded_free):
             m.d.sync += [
@@ -112,7 +105,6 @@ class AddressDecoder(wiring.Component):
                 self.decoded.payload.message.eq(held),
                 self.decoded.payload.target.eq(target),
                 self.decoded.payload.head.eq(head),
-                self.decoded.payload.mode.eq(mode),
                 self.decoded.payload.block.eq(Mux(target == Target.BLOCK, chosen[line_bits:block_end], 0)),
                 self.decoded.payload.line.eq(Mux(target == Target.BLOCK, chosen[:line_bits], 0)),
             ]

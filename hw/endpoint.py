@@ -124,6 +124,7 @@ class Endpoint(wiring.Component):
         m.d.comb += [
             metadata.now.eq(frontend.now),
             metadata.policy.eq(csr.policy),
+            metadata.modes.eq(csr.modes),
             residency.now.eq(frontend.now),
             residency.policy.eq(csr.policy),
             residency.commit.eq(metadata.commit),

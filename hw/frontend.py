@@ -152,12 +152,7 @@ class FrontEnd(wiring.Component):
             decoder.freeze.eq(self.freeze),
         ]
         with m.If(kind == SlotKind.READ):
-            m.d.comb += [
-                slot.head.eq(decoded.head),
-                slot.block.eq(decoded.block),
-                slot.line.eq(decoded.line),
-                slot.mode.eq(decoded.mode),
-            ]
+            m.d.comb += [slot.head.eq(decoded.head), slot.block.eq(decoded.block), slot.line.eq(decoded.line)]
         with m.Elif(wants_data & answered):
             m.d.comb += slot.value.eq(READ_VALUE)
 
@@ -209,7 +204,6 @@ class FrontEnd(wiring.Component):
             hints.slots.ready.eq(self.rwd_slots.ready),
             hints.lines.valid.eq(offered & is_hint),
             hints.lines.payload.head.eq(decoded.head),
-            hints.lines.payload.mode.eq(decoded.mode),
             hints.lines.payload.tag.eq(message.tag),
             hints.lines.payload.id.eq(self.write_slots.payload),
             hints.lines.payload.poison.eq(message.poison),
@@ -228,9 +222,4 @@ class FrontEnd(wiring.Component):
             decoder.freeze.eq(self.freeze),
         ]
         with m.If(kind == SlotKind.WRITE):
-            m.d.comb += [
-                slot.head.eq(decoded.head),
-                slot.block.eq(decoded.block),
-                slot.line.eq(decoded.line),
-                slot.mode.eq(decoded.mode),
-            ]
+            m.d.comb += [slot.head.eq(decoded.head), slot.block.eq(decoded.block), slot.line.eq(decoded.line)]

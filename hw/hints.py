@@ -16,7 +16,7 @@ def hint_line(config):
     """A line written to the hint window of `head`, and the write slot that holds it."""
     return layouts.layout(
         (
-            ("head", config.head_bits), ("mode", 1), ("tag", 16), ("id", layouts.id_bits(config)), ("poison", 1),
+            ("head", config.head_bits), ("tag", 16), ("id", layouts.id_bits(config)), ("poison", 1),
             ("data", layouts.LINE_BITS),
         )
     )  # fmt: skip
@@ -87,13 +87,7 @@ class HintUnit(wiring.Component):
 
         slot = self.slots.payload
         outcome = Signal(Outcome, init=Outcome.HINT_DONE)
-        m.d.comb += [
-            slot.rwd.eq(1),
-            slot.id.eq(line.id),
-            slot.tag.eq(line.tag),
-            slot.head.eq(line.head),
-            slot.mode.eq(line.mode),
-        ]
+        m.d.comb += [slot.rwd.eq(1), slot.id.eq(line.id), slot.tag.eq(line.tag), slot.head.eq(line.head)]
 
         with m.FSM():
             with m.State("IDLE"):

@@ -47,6 +47,8 @@ class MetadataPipeline(wiring.Component):
         Changes only while idle.
     policy : In(policy)
         Changes only while idle.
+    modes : In(heads)
+        The mode (`golden.mode.Mode`) of each head's blocks; changes only while idle. Slots of the host get theirs here.
     commit : Out(commit)
         Each slot in the clock in which it commits.
     record_valid, record, record_room
@@ -77,6 +79,7 @@ class MetadataPipeline(wiring.Component):
                 "idle": Out(1),
                 "now": In(config.step_bits),
                 "policy": In(layouts.policy_layout()),
+                "modes": In(config.heads),
                 "commit": Out(layouts.commit(config)),
                 "record_valid": Out(1),
                 "record": Out(layouts.record(config, Lane.SLOT)),
@@ -162,6 +165,9 @@ class MetadataPipeline(wiring.Component):
         ]
         for stage in range(commit_stage):
             m.d.sync += [slots[stage + 1].eq(slots[stage]), valid[stage + 1].eq(valid[stage])]
+        # A message may be decoded before its region has another mode and commit after it.
+        with m.If(do_host):
+            m.d.sync += slots[1].mode.eq(self.modes.bit_select(slots[0].head, 1))
 
         # The entry on its way, replaced by what an older slot of the same block commits
         do_write = Signal()
