@@ -12,6 +12,10 @@ from hw.miss_table import Source, Stage
 
 __all__ = ["MissDecision"]
 
+#: clocks that a hold is counted up to, and the free ones for each of a hold that got a prefetch nothing, as a shift
+_HELD_BITS = 12
+_REST_SHIFT = 2
+
 
 class MissDecision:
     """The states from HOLD on: the steps of "Obtaining a frame" in hw/README.md, in a held pipeline.
@@ -19,6 +23,9 @@ class MissDecision:
     For a prefetch that nobody waits for there are fewer ways: a frame above the reserve, if need be that of a victim
     whose key is not above its own, or it is given up. It never waits. A request that has missed before the hold and is
     not taken in yet may be for its block: then the decision is left for later.
+
+    A hold stops hits too. So after one that got a prefetch nothing there is no other prefetch for four times as long:
+    prefetches that come to nothing take at most a fifth of the pipeline's time.
 
     Parameters
     ----------
@@ -33,12 +40,16 @@ class MissDecision:
     -------
     woken
         Something may have changed for misses that could get nothing.
+    resting
+        A prefetch has cost the pipeline time for nothing, and the next one has to wait.
     """
 
     def __init__(self, config, *, engine, table, requests, bypass, outputs):
         self._config, self._engine, self._table = config, engine, table
         self._requests, self._bypass, self._outputs = requests, bypass, outputs
         self.woken = Signal()
+        self._held, self._rest = Signal(_HELD_BITS), Signal(_HELD_BITS + _REST_SHIFT)
+        self.resting = self._rest != 0
         #: since the hold began
         self._woken_since = Signal()
 
@@ -59,6 +70,16 @@ class MissDecision:
         with m.If(self.woken):
             m.d.sync += [self._table.blocked.eq(0), self._woken_since.eq(1)]
 
+    def count_holds(self, m):
+        """How long the pipeline is held, and how long a prefetch still has to wait for that."""
+        request = self._engine.hold.request
+        with m.If(~request):
+            m.d.sync += self._held.eq(0)
+        with m.Elif(~self._held.all()):
+            m.d.sync += self._held.eq(self._held + 1)
+        with m.If(self.resting & ~request):
+            m.d.sync += self._rest.eq(self._rest - 1)
+
     def begin(self, m):
         """Ask for the pipeline; HOLD is the next state."""
         m.d.sync += self._engine.hold.request.eq(1)
@@ -74,7 +95,6 @@ class MissDecision:
         own_is_lower = Signal()
         ahead = table.ahead.bit_select(sel, 1)
         drop = Signal(3)
-
         with m.State("HOLD"):
             with m.If(hold.granted):
                 m.d.sync += self._woken_since.eq(0)
@@ -211,6 +231,7 @@ class MissDecision:
         with m.State("DROP"):
             outputs.offer_note(m, EngineKind.PREFETCH_DROPPED, aux=dropped_aux(table.origin[sel], drop))
             with m.If(outputs.notes.ready):
+                m.d.sync += self._rest.eq(self._held << _REST_SHIFT)
                 m.next = "CLOSE"
         with m.State("NOTHING"):
             m.d.sync += [

@@ -144,6 +144,7 @@ class MissEngine(wiring.Component):
         table.complete(m, self.page_done)
         table.choose(m, requests.has_reads, requests.has_writes)
         decision.wake(m, seen)
+        decision.count_holds(m)
         outputs.name_miss(m)
         m.d.comb += [
             self.lookup.eq(table.matches(self.lookup_index).any()),
@@ -186,6 +187,8 @@ class MissEngine(wiring.Component):
                             decision.begin(m)
                             m.next = "HOLD"
                 # Prefetches, when there is nothing else to do
+                with m.Elif(decision.resting):
+                    m.next = "PICK"
                 with m.Elif(requests.settled & table.can_fetch.any()):
                     m.d.sync += table.sel.eq(table.to_fetch)
                     decision.begin(m)
