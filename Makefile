@@ -55,7 +55,8 @@ verilog: setup
 	@$(PYTHON) -m hw.verilog --preset $(PRESET) --out $(VERILOG_OUT)
 
 waves: setup
-	@$(PYTHON) -m sim waves --workload $(WORKLOAD) --preset $(PRESET) --simulator $(SIM) --out $(WAVES_OUT) $(ARGS)
+	@$(PYTHON) -m sim waves --workload $(WORKLOAD) --preset $(PRESET) --simulator $(SIM) --mode $(MODE) --out $(WAVES_OUT) \
+		$(ARGS)
 
 lint: setup
 	@$(PYTHON) -m ruff check .

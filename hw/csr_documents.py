@@ -66,7 +66,8 @@ Generated from `hw/csr.rdl` by `python -m hw.csr_documents`: do not edit.
 One AXI4-Lite port, 32 bits wide, {bits} address bits. Addresses are byte addresses.
 
 - **SLVERR, and nothing changes**, for: an address without a register; a write to a register without a writable field; a
-  write that does not set all four byte strobes; a write of 1 to a bit outside the fields; a value outside an encoding;
+  write that does not set all four byte strobes; a write of 1 to a bit outside the fields; a value outside an encoding
+  or a range;
   what the rules of a register exclude; what is refused.
 - **refused** are commands by the allocator, and writes that enable a region or a stream. COMMAND_STATUS says why,
   REFUSED_COMMAND is set in ERROR, and there is a REFUSAL and an ERROR record.
@@ -89,14 +90,20 @@ def _split(name):
 def _reset_text(register, field, parameter_of):
     if field.kind == Kind.STATUS:
         return "-"
-    if (register.name, field.name) in parameter_of:
-        return f"*{parameter_of[register.name, field.name]}*"
+    parameter = parameter_of.get((register.name, field.name))
+    if parameter is not None and field.reset == getattr(_CONFIG, parameter):
+        return f"*{parameter}*"
+    if parameter is not None:
+        # Worked out from several parameters: csr.rdl has the formula.
+        return f"{field.reset} at preset {_CONFIG.name}"
     return f"0x{field.reset:X}" if field.reset > 9 else str(field.reset)
 
 
 def _field_meaning(field):
     meaning = [field.meaning] if field.meaning else []
     meaning += [f"{value} {name}: {text}" for value, (name, text) in field.encoding.items()]
+    if field.least or field.most < (1 << field.width) - 1:
+        meaning.append(f"{field.least} to {field.most}")
     return "; ".join(meaning) + (" (rebuild)" if field.rebuild else "")
 
 
@@ -123,7 +130,7 @@ def _document(all_registers, parameter_of):
             rows.append([bits, field.name, access, reset, _field_meaning(field)])
         if len(rows) == 1:
             # A register of one field takes one row.
-            rows[0][-1] = " ".join(text for text in (register.meaning, rows[0][-1]) if text)
+            rows[0][-1] = " ".join(text[:1].upper() + text[1:] for text in (register.meaning, rows[0][-1]) if text)
             lines.append(f"| {address} | **{name}** | {' | '.join(rows[0])} |")
         else:
             lines.append(f"| {address} | **{name}** | | | | | {register.meaning} |")

@@ -1,4 +1,4 @@
-"""The command line: `python -m sim run`; `bench` is in `sim/bench.py`, `waves` in `sim/waves.py`.
+"""The command line: `python -m sim run` and `waves`; `bench` is in `sim/bench.py`.
 
 Exit code 0: as it should be; 1: a mismatch or an error; 2: bad input.
 """
@@ -6,6 +6,7 @@ Exit code 0: as it should be; 1: a mismatch or an error; 2: bad input.
 import argparse
 import signal
 import sys
+from pathlib import Path
 
 from golden.config import PRESETS, ConfigError, preset
 from sim.report import summary
@@ -54,13 +55,23 @@ def _parser():
     default = Settings()
     parser = _Parser(prog="python -m sim", description="Simulate the endpoint on a workload.", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = commands.add_parser(
-        "run",
-        help="run a workload and check every decision of the RTL against the golden model",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
+    style = {"formatter_class": argparse.ArgumentDefaultsHelpFormatter, "allow_abbrev": False}
+    what = "run a workload and check every decision of the RTL against the golden model"
+    run = commands.add_parser("run", help=what, **style)
+    _add_options(run, default)
+    run.add_argument("--waves", action="store_true", help="write a VCD file too (large, slow)")
+    waves = commands.add_parser("waves", help="a short run as waves that people can read", **style)
+    _add_options(waves, default)
+    # Few frames, a prefill and announcements, so that a few steps show every block at work.
+    waves.set_defaults(
+        out="out/waves", steps=24, frames_share=0.0625, prefill=64, prefetch="all", announce_lead=200, waves=True
     )
-    option = run.add_argument
+    commands.add_parser("bench", help="measure the numbers of the README (long)", add_help=False)
+    return parser
+
+
+def _add_options(command, default):
+    option = command.add_argument
     option("--workload", default="attention-a", metavar="PATH", help="attention trace (.npz) or access trace (.csv, "
            ".csv.gz), or the name of a bundled one")  # fmt: skip
     option("--preset", default="small", metavar="NAME", help=f"size of the block: {', '.join(PRESETS)}")
@@ -90,13 +101,9 @@ def _parser():
     option("--out", default="out", metavar="DIR", help="folder of the results")
     option("--seed", type=_whole, default=default.seed, metavar="N", help="of the payload that the workload lacks")
     option("--steps", type=_whole, metavar="N", help="take only the first N steps")
-    option("--waves", action="store_true", help="write a VCD file too (large, slow)")
-    commands.add_parser("waves", help="a short run as waves that people can read", add_help=False)
-    commands.add_parser("bench", help="measure the numbers of the README (long)", add_help=False)
-    return parser
 
 
-def _prepare(options):
+def _prepare(options, out):
     fields = Settings.__dataclass_fields__
     settings = Settings(**{name: value for name, value in vars(options).items() if name in fields})
     return prepare(
@@ -104,7 +111,7 @@ def _prepare(options):
         workload=load(options.workload),
         settings=settings,
         simulator=options.simulator,
-        out=options.out,
+        out=out,
         waves=options.waves,
     )
 
@@ -117,10 +124,6 @@ def main(arguments=None):
         from sim.bench import main as bench
 
         return bench(arguments[1:])
-    if arguments[:1] == ["waves"]:
-        from sim.waves import main as waves
-
-        return waves(arguments[1:])
     options = _parser().parse_args(arguments)
 
     def fail(code, message):
@@ -130,19 +133,25 @@ def main(arguments=None):
     # A run has children of its own to stop, so being terminated is to be interrupted.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        run = _prepare(options)
+        if options.command == "waves":
+            from sim.waves import write_waves
+
+            complaints = write_waves(lambda out: _prepare(options, out), preset(options.preset), Path(options.out))
+            failure = bool(complaints)
+        else:
+            run = _prepare(options, options.out)
+            result, complaints = run.execute()
+            print(summary(result))
+            print(f"results in {run.out / NAME}")
+            failure = failed(result)
     except (ConfigError, SettingsError, WorkloadError) as error:
         return fail(BAD_INPUT, error)
-    try:
-        result, complaints = run.execute()
     except SimulationFailed as error:
         return fail(FAILED, error)
     except OSError as error:
         return fail(BAD_INPUT, f"--out {options.out}: {error.strerror}")
     except KeyboardInterrupt:
         return fail(INTERRUPTED, "interrupted: no result was written")
-    print(summary(result))
-    print(f"results in {run.out / NAME}")
     for complaint in complaints:
         print(complaint, file=sys.stderr)
-    return FAILED if failed(result) else 0
+    return FAILED if failure else 0

@@ -79,6 +79,8 @@ class Settings:
         require("announce_lead", 0 <= self.announce_lead <= LEAD_MAX, f"0 to {LEAD_MAX:,} clocks")
         nothing_ahead = self.announce == "none" and self.announce_lead > 0
         require("announce_lead", not nothing_ahead, "0 with --announce none, which announces nothing")
+        nothing_named = self.announce == "none" and self.prefetch == "announced"
+        require("prefetch", not nothing_named, "another with --announce none, which announces nothing")
         require("prefill", self.prefill >= 0, "at least 0 tokens")
         require("prefill_chunk", self.prefill_chunk >= 1, "at least 1 token")
         require("steps", self.steps is None or self.steps >= 1, "at least 1")

@@ -117,6 +117,14 @@ class _Streams:
         return f"{what} {_block(page // self._config.blocks_per_head, block)} frame {frame} {_name(Mode, mode)}"
 
     @staticmethod
+    def first(valid, head, block, source):
+        return f"{_block(head, block)} {_name(PrefetchSource, source)}" if valid else ""
+
+    @staticmethod
+    def load(level):
+        return _name(messages.DevLoad, level)
+
+    @staticmethod
     def done(tag, failed):
         return f"{tag}{' failed' if failed else ''}"
 
@@ -158,6 +166,7 @@ def groups(config):
     slot = ("kind", "head", "block", "line", "tag")
     channel = ("mem__arvalid", "mem__arready", "mem__araddr", "mem__rvalid", "mem__awvalid", "mem__awready",
                "mem__awaddr", "mem__wvalid", "mem__bvalid")  # fmt: skip
+    first = (".valid", ".request.head", ".request.block", ".request.source")
     commit = ("valid", "slot.kind", "outcome", "slot.head", "slot.block", "before.state", "after.state")
     return (
         Group(
@@ -183,6 +192,15 @@ def groups(config):
         ),
         Group("datapath", tuple(_machine_waves(config, "datapath"))),
         Group("residency", tuple(_machine_waves(config, "residency"))),
+        Group(
+            "prefetch",
+            (
+                Wave("first", tuple(f"prefetch.first{field}" for field in first), s.first),
+                *s.stream("prefetch.", "notes", ("kind", "head", "block", "key", "aux"), s.note),
+                Wave("room", ("prefetch.room",)),
+            ),
+        ),
+        Group("phase", (Wave("prefill", ("phase.prefill",)), Wave("load", ("datapath.dev_load",), s.load))),
         Group("victim", tuple(_machine_waves(config, "victim"))),
         Group("csr", tuple(_machine_waves(config, "csr"))),
         Group(

@@ -4,31 +4,21 @@ The simulator's own VCD has every signal, as numbers. What is written here has t
 scope a block; messages, slots, records and states in words, as strings (an extension that both viewers read).
 """
 
-import argparse
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
 from vcd import VCDWriter
 from vcd.gtkw import GTKWSave
 
-from golden.config import ConfigError, preset
 from sim.rtl_run import WAVES
-from sim.run import prepare
-from sim.settings import Settings, SettingsError
-from sim.steps import WorkloadError
 from sim.wave_layout import groups
-from sim.workload import load
-from tb.build import SIMULATORS, SimulationFailed
 
-__all__ = ["WaveError", "main", "rewrite", "save_gtkwave", "save_surfer"]
+__all__ = ["WaveError", "rewrite", "save_gtkwave", "save_surfer", "write_waves"]
 
 #: where the simulators' files have the endpoint
 ENDPOINT = ("bench", "endpoint")
 TOP = "endpoint"
-BAD_INPUT = 2
-FAILED = 1
 #: what a signal without a known value is shown as
 UNKNOWN = "x"
 
@@ -164,59 +154,21 @@ def save_surfer(path, shown):
     path.write_text("\n".join([*lines, "zoom_fit", ""]))
 
 
-def _parser():
-    parser = argparse.ArgumentParser(
-        prog="python -m sim waves",
-        description="Run a few steps of a workload and write waves that people can read.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
-    )
-    option = parser.add_argument
-    option("--workload", default="attention-a", metavar="PATH", help="as of `python -m sim run`")
-    option("--preset", default="small", metavar="NAME", help="size of the block")
-    option("--simulator", default="verilator", choices=SIMULATORS, help="what runs")
-    option("--steps", type=int, default=40, metavar="N", help="the first N steps")
-    option("--frames-share", type=float, default=0.0625, metavar="SHARE", help="few frames, so that blocks leave early")
-    option("--out", default="out/waves", metavar="DIR", help="folder of waves.vcd, waves.gtkw and waves.sucl")
-    return parser
+def write_waves(prepared, config, out):
+    """Run `prepared(folder)`, a `sim.run.Run`, and leave its waves and their layouts in folder `out`.
 
-
-def main(arguments=None):
-    """Run the command; returns the exit code."""
-    options = _parser().parse_args(arguments)
-    try:
-        config = preset(options.preset)
-        settings = Settings(steps=options.steps, frames_share=options.frames_share)
-        layout = groups(config)
-        out = Path(options.out)
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out) as folder:
-            run = prepare(
-                config=config,
-                workload=load(options.workload),
-                settings=settings,
-                simulator=options.simulator,
-                out=folder,
-                waves=True,
-            )
-            result, complaints = run.execute()
-            new = Path(folder) / "new.vcd"
-            shown = rewrite(Path(folder) / WAVES, new, layout)
-            waves = out / WAVES
-            shutil.move(new, waves)
-    except (ConfigError, SettingsError, WorkloadError) as error:
-        print(f"python -m sim waves: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except OSError as error:
-        print(f"python -m sim waves: --out {options.out}: {error.strerror}", file=sys.stderr)
-        return BAD_INPUT
-    except (SimulationFailed, WaveError) as error:
-        print(f"python -m sim waves: {error}", file=sys.stderr)
-        return FAILED
+    Returns what was complained of. Raises `WaveError`, and whatever the run raises.
+    """
+    layout = groups(config)
+    out.mkdir(parents=True, exist_ok=True)
+    waves = out / WAVES
+    with tempfile.TemporaryDirectory(dir=out) as folder:
+        _, complaints = prepared(folder).execute()
+        new = Path(folder) / "new.vcd"
+        shown = rewrite(Path(folder) / WAVES, new, layout)
+        shutil.move(new, waves)
     save_gtkwave(waves.with_suffix(".gtkw"), waves, shown)
     save_surfer(waves.with_suffix(".sucl"), shown)
-    for complaint in complaints:
-        print(complaint, file=sys.stderr)
     print(f"{len(shown)} waves in {waves}")
-    print(f"gtkwave {waves.with_suffix('.gtkw')}    or    surfer {waves} -c {waves.with_suffix('.sucl')}")
-    return FAILED if complaints else 0
+    print(f"gtkwave {waves} {waves.with_suffix('.gtkw')}    or    surfer {waves} -c {waves.with_suffix('.sucl')}")
+    return complaints

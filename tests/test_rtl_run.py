@@ -108,8 +108,8 @@ def test_a_difference_stops_the_run_and_is_shown_with_its_place(workload, tmp_pa
 def test_wrong_read_data_fails_the_run_with_its_place(workload, tmp_path, capsys, monkeypatch):
     sound = Image.read_done
 
-    def read_done(self, tag, address, data, poison):
-        sound(self, tag, address, data ^ 1 if self.checked == 100 else data, poison)
+    def read_done(self, tag, address, data, poison, mode):
+        sound(self, tag, address, data ^ 1 if self.checked == 100 else data, poison, mode)
 
     monkeypatch.setattr(Image, "read_done", read_done)
     assert run(workload, "verilator", tmp_path) == 1

@@ -8,8 +8,9 @@ from golden.config import preset
 from golden.events import EngineKind, ErrorKind
 from golden.metadata import SlotKind, State
 from hw import layouts
+from sim.cli import main
 from sim.wave_layout import Group, Wave, groups
-from sim.waves import WaveError, main, rewrite, save_gtkwave, save_surfer
+from sim.waves import WaveError, rewrite, save_gtkwave, save_surfer
 
 HEADER = """$timescale
   10ns
@@ -108,7 +109,17 @@ def test_a_run_gives_waves_and_layouts(tmp_path, capsys):
             rows.append(f"{step},append,0,{head},{(step - 1) // 16},")
             rows.append(f"{step},read,0,{head},0,")
     (tmp_path / "short.csv").write_text("\n".join(rows) + "\n")
-    arguments = ["--workload", str(tmp_path / "short.csv"), "--preset", "tiny", "--simulator", "icarus"]
+    arguments = [
+        "waves",
+        "--prefill",
+        "0",
+        "--workload",
+        str(tmp_path / "short.csv"),
+        "--preset",
+        "tiny",
+        "--simulator",
+        "icarus",
+    ]
     assert main([*arguments, "--steps", "3", "--frames-share", "1", "--out", str(tmp_path / "out")]) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["waves.gtkw", "waves.sucl", "waves.vcd"]
     text = (tmp_path / "out" / "waves.vcd").read_text()
@@ -118,3 +129,4 @@ def test_a_run_gives_waves_and_layouts(tmp_path, capsys):
     assert "STEP_1" in notes and "MISS_OPEN_h0_b0" in notes
     assert main([*arguments, "--steps", "0", "--out", str(tmp_path / "out")]) == 2
     assert "--steps 0" in capsys.readouterr().err
+    assert main([*arguments, "--preset", "nothing"]) == 2
