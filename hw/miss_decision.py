@@ -15,6 +15,9 @@ __all__ = ["MissDecision"]
 #: clocks that a hold is counted up to, and the free ones for each of a hold that got a prefetch nothing, as a shift
 _HELD_BITS = 12
 _REST_SHIFT = 2
+#: clocks of a free pipeline without an access, after which the host is not kept waiting by a hold; more than the
+#: pipeline is deep, so that an access that was held back is seen
+_QUIET_CLOCKS = 31
 
 
 class MissDecision:
@@ -24,8 +27,8 @@ class MissDecision:
     whose key is not above its own, or it is given up. It never waits. A request that has missed before the hold and is
     not taken in yet may be for its block: then the decision is left for later.
 
-    A hold stops hits too. So after one that got a prefetch nothing there is no other prefetch for four times as long:
-    prefetches that come to nothing take at most a fifth of the pipeline's time.
+    A hold stops hits too. So while the host reads and writes, there is no other prefetch for four times as long after a
+    hold that got a prefetch nothing: those take at most a fifth of the pipeline's time.
 
     Parameters
     ----------
@@ -77,7 +80,14 @@ class MissDecision:
             m.d.sync += self._held.eq(0)
         with m.Elif(~self._held.all()):
             m.d.sync += self._held.eq(self._held + 1)
-        with m.If(self.resting & ~request):
+        commit, quiet = self._engine.commit, Signal(range(_QUIET_CLOCKS + 1))
+        with m.If(commit.valid & commit.slot.kind.matches(SlotKind.READ, SlotKind.WRITE)):
+            m.d.sync += quiet.eq(0)
+        with m.Elif(~request & (quiet != _QUIET_CLOCKS)):
+            m.d.sync += quiet.eq(quiet + 1)
+        with m.If(quiet == _QUIET_CLOCKS):
+            m.d.sync += self._rest.eq(0)
+        with m.Elif(self.resting & ~request):
             m.d.sync += self._rest.eq(self._rest - 1)
 
     def begin(self, m):

@@ -14,6 +14,19 @@ CONFIG = preset("tiny")
 FLAG_PREFETCHED = 16
 
 
+class Timed(Lockstep):
+    """`taken`: the clocks in which a Req was taken."""
+
+    def _begin(self):
+        super()._begin()
+        self.taken = []
+
+    async def _tick(self, ctx):
+        if ctx.get(self.dut.req.valid) and ctx.get(self.dut.req.ready):
+            self.taken.append(self._clock)
+        await super()._tick(ctx)
+
+
 def enable_stream(base, length, ahead):
     """Operations that describe and enable the first stream."""
     words = {"BASE": base, "LENGTH": length, "STRIDE": 1, "AHEAD": ahead, "CTRL": pack("STREAM[0].CTRL", ENABLED=1)}
@@ -83,3 +96,34 @@ def test_a_stream_is_fetched_ahead_of_its_reads():
     assert len(used) >= count - ahead and used == sorted(used)
     assert not any(record["aux"] != 2 for record in bench.kinds(EngineKind.MISS_OPEN)[-count + ahead :])
     assert bench.image.checked == 12 * count
+
+
+def test_prefetches_that_come_to_nothing_leave_the_hits_most_of_the_time():
+    """A pool full of warm announced blocks, announced cold ones of no worth, then reads of what is warm."""
+    frames = CONFIG.pool_frames_min
+    clocks = {}
+    for announced in (0, 1):
+        registers = [("POOL_FRAMES", frames), ("PREFETCH", pack("PREFETCH", DEPTH=12, ANNOUNCED=announced))]
+        run = Timed(CONFIG, seed=3, registers=registers, flash_latency=(20, 30))
+
+        def line(head, block, run=run):
+            return encode(CONFIG, run.region, head, block, 0)
+
+        def hint(step, head, blocks, score, run=run):
+            return write(hint_address(CONFIG, run.region, head), pack_hint(step, [(block, score) for block in blocks]))
+
+        first = [
+            hint(1, 0, [], 0),
+            *(write(line(2, block), 1 + block) for block in range(8)),
+            *(write(line(3, block), 50 + block) for block in range(frames)),
+            hint(2, 3, range(frames), 0xFFFF),
+            hint(3, 3, range(frames), 0xFFFF),
+            *(read(line(3, block)) for block in range(frames)),
+        ]
+        operations = [step for operation in first for step in (operation, fence_all())]
+        operations += [hint(4, 2, range(8), 0), *(read(line(3, number % frames)) for number in range(150))]
+        run.run(operations, limit=30_000)
+        assert bool(run.kinds(EngineKind.PREFETCH_DROPPED)) == bool(announced)
+        clocks[announced] = run.taken[-1] - run.taken[-150]
+    assert clocks[0] < 170
+    assert clocks[1] < 2 * clocks[0], clocks

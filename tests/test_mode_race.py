@@ -15,9 +15,7 @@ from tests.simulation import simulate
 
 TINY = preset("tiny")
 FIRST = Region(base=0, heads=TINY.heads // 2)
-SECOND = Region(
-    base=region_lines(TINY, FIRST) * LINE_BYTES, heads=TINY.heads - FIRST.heads, first_head=FIRST.heads
-)
+SECOND = Region(base=region_lines(TINY, FIRST) * LINE_BYTES, heads=TINY.heads - FIRST.heads, first_head=FIRST.heads)
 
 
 class LateWrite(Lockstep):
