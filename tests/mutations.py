@@ -1046,4 +1046,22 @@ MUTATIONS = (
         tests=("tests/test_mxint8_million.py",),
         why="a value of 2^-14 or more is read with an exponent",
     ),
+    Mutation(
+        name="prefetches-never-rest",
+        file="hw/misses.py",
+        old="with m.Elif(decision.resting):",
+        new="with m.Elif(0):",
+        tests=(
+            "tests/test_lockstep_prefetch.py::test_prefetches_that_come_to_nothing_leave_the_hits_most_of_the_time",
+        ),
+        why="prefetches that come to nothing do not stop the hits",
+    ),
+    Mutation(
+        name="slots-keep-no-mode",
+        file="hw/metadata.py",
+        old="m.d.sync += slots[1].mode.eq(self.modes.bit_select(slots[0].head, 1))",
+        new="m.d.sync += slots[1].mode.eq(0)",
+        tests=("tests/test_pools.py",),
+        why="a slot has the mode of its head",
+    ),
 )
