@@ -30,6 +30,15 @@ class Region:
     first_head: int = 0
     enabled: bool = True
     mode: Mode = Mode.EXACT
+    #: hosts may cache its lines; the device takes them back by BISnp
+    cached: bool = False
+    #: which hosts it belongs to (a mask); what others ask of it lies outside every region
+    hosts: int = 1
+
+    @property
+    def shared(self):
+        """More than one host may have copies of a line."""
+        return self.hosts & self.hosts - 1 != 0
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,8 @@ class Decoded:
     head: int = 0
     block: int = 0
     line: int = 0
+    #: the region, where the target is not NXM
+    region: Region | None = None
 
 
 def region_lines(config, region):
@@ -46,20 +57,20 @@ def region_lines(config, region):
     return region.heads * (config.blocks_per_head * LINES_PER_BLOCK + 1)
 
 
-def decode(config, regions, address):
-    """Decode a line address (HPA >> 6). Where regions overlap, the lowest-numbered one wins."""
+def decode(config, regions, address, host=0):
+    """Decode a line address (HPA >> 6) of a host. Where regions of it overlap, the lowest-numbered one wins."""
     for region in regions:
         offset = address - region.base // LINE_BYTES
-        if not region.enabled or offset < 0:
+        if not region.enabled or not region.hosts >> host & 1 or offset < 0:
             continue
         data_lines = region.heads * config.blocks_per_head * LINES_PER_BLOCK
         if offset < data_lines:
             line = offset % LINES_PER_BLOCK
             block = offset // LINES_PER_BLOCK % config.blocks_per_head
             head = offset // LINES_PER_BLOCK // config.blocks_per_head
-            return Decoded(Target.BLOCK, region.first_head + head, block, line)
+            return Decoded(Target.BLOCK, region.first_head + head, block, line, region)
         if offset < data_lines + region.heads:
-            return Decoded(Target.HINT, region.first_head + offset - data_lines)
+            return Decoded(Target.HINT, region.first_head + offset - data_lines, region=region)
     return Decoded(Target.NXM)
 
 

@@ -11,6 +11,8 @@ LINE_BYTES = 64
 LINES_PER_BLOCK = 128
 TOKENS_PER_BLOCK = 16
 HEAD_DIM = 128
+#: lines of a sector of the snoop filter
+SECTOR_LINES = 4
 EMA_BITS = 20
 ENTRY_BITS = 64
 #: state (3) and the five flags dirty, pinned, announced, touched, prefetched
@@ -50,6 +52,12 @@ class Config:
     #: reads and writes accepted and not yet answered
     read_slots: int = 64
     write_slots: int = 32
+    #: hosts that can share a region
+    hosts: int = 1
+    #: snoop filter, sectors of 4 lines: sets and ways; snoops outstanding at once, which is the number of BITags
+    filter_sets: int = 32
+    filter_ways: int = 4
+    snoops: int = 32
     #: blocks with a miss in progress, of these only for writes, and demotions in progress
     miss_slots: int = 16
     miss_slots_for_writes: int = 2
@@ -103,6 +111,12 @@ class Config:
         require("prefetch_slots", self.prefetch_slots <= for_demand, f"0 to {for_demand}, so that demand has slots")
         require("prefetch_queue_depth", _is_power_of_two(self.prefetch_queue_depth), "a power of two")
         require("streams", 1 <= self.streams <= 8, "1 to 8")
+        require("hosts", self.hosts in (1, 2), "1 or 2")
+        require("filter_sets", self.filter_sets >= 2 and _is_power_of_two(self.filter_sets), "a power of two from 2")
+        sectors = self.blocks * LINES_PER_BLOCK // SECTOR_LINES
+        require("filter_sets", self.filter_sets <= sectors, f"at most {sectors}, the sectors of all blocks")
+        require("filter_ways", 2 <= self.filter_ways <= 16, "2 to 16 (one is kept free)")
+        require("snoops", 2 <= self.snoops <= 4096 and _is_power_of_two(self.snoops), "a power of two, 2 to 4096")
         require("demotion_slots", _is_power_of_two(self.demotion_slots), "a power of two")
         require("sidecar_cache_lines", _is_power_of_two(self.sidecar_cache_lines), "a power of two")
         require("data_queue_depth", self.data_queue_depth >= 2, "at least 2")
@@ -160,6 +174,29 @@ class Config:
     def pool_frames_min(self):
         """Smallest pool that always leaves an evictable frame (DESIGN: pins and migrations in flight stay below it)."""
         return self.pin_cap + self.demotion_slots + 1
+
+    @property
+    def filter_sectors(self):
+        return self.filter_sets * self.filter_ways
+
+    @property
+    def filter_set_bits(self):
+        return (self.filter_sets - 1).bit_length()
+
+    @property
+    def sector_bits(self):
+        """Width of a sector's number, {head, block, sector of the block}."""
+        return self.index_bits + (LINES_PER_BLOCK // SECTOR_LINES - 1).bit_length()
+
+    def split_sector(self, sector):
+        """(head, block, sector of the block) of a sector's number."""
+        index, local = divmod(sector, LINES_PER_BLOCK // SECTOR_LINES)
+        return (*divmod(index, self.blocks_per_head), local)
+
+    @property
+    def pool_frames_min_cached(self):
+        """Smallest pool whose lines hosts may cache: more than the frames kept by covered blocks, pins, migrations."""
+        return self.filter_sectors + self.pool_frames_min
 
     @property
     def key_bits(self):
@@ -234,6 +271,9 @@ PRESETS = {
             prefetch_slots=2,
             streams=2,
             sidecar_cache_lines=8,
+            filter_sets=4,
+            filter_ways=2,
+            snoops=4,
         ),
         Config(name="small", heads=32, blocks_per_head=64, step_bits=24, sidecar_cache_lines=256),
     )

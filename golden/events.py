@@ -68,6 +68,14 @@ class EngineKind(IntEnum):
     PREFETCH_DROPPED = 15
     #: a region is now in another phase: key = region, aux = `Phase`
     PHASE = 16
+    #: a BISnp leaves: head, block, key = sector of the block, aux = BITag | lines << 12 | opcode << 16 | host << 20
+    BI_SNOOP = 17
+    #: a BIRsp has taken effect: head, block, key = sector, aux = BITag | lines << 12 | `LineState` of each line << 16
+    BI_ANSWER = 18
+    #: a sector of a block is taken back: head, block, key = sector
+    BI_RECALL = 19
+    #: a set of the filter is searched for lines to take back: key = set, aux = 1 if every line
+    BI_SCRUB = 20
 
 
 class PrefetchSource(IntEnum):
@@ -118,6 +126,12 @@ class RefusalKind(IntEnum):
     STREAM_OVERLAP = 7
     #: a region's mode, while one of its heads has blocks or a minimum quota
     MODE_BUSY = 8
+    #: a region that is switched off, moved, or no longer cached while hosts may hold lines
+    COVERED = 9
+    #: a pool too small for the lines that hosts may hold
+    POOL_CACHED = 10
+    #: hosts that share a region which they may not cache, or whose mode is lossy
+    SHARED_MODE = 11
 
 
 class ErrorKind(IntEnum):
@@ -130,20 +144,29 @@ class ErrorKind(IntEnum):
     PAGE_WRITE = 4
     FLASH_UNWRITABLE = 5
     REFUSED_COMMAND = 6
+    #: a BIRsp that answers nothing: aux = BITag | opcode << 12 | LowAddr << 16 | BI-ID << 18
+    BAD_BIRSP = 7
+    #: a BISnp was not answered in time: aux = BITag
+    SNOOP_TIMEOUT = 8
+    #: no notes of their own, the outcome of a slot says it
+    NOT_OWNER = 9
+    SHARED_WRITE = 10
 
 
 def record_fields(config, lane):
     """((field, bits), ...) of a record, lowest bits first; `key` is two's complement.
 
-    A slot record: `kind`, `rwd`, `tag`, `head`, `block`, `line`, `value` as in the slot; `outcome` and `touch` of its
-    commit; `step` the current step; `ema` after it; `frame` the slot's for PROMOTE, ALLOCATE and BYPASS_READ, else the
-    entry's; state and flags of the entry before and after. An ANSWER concerns no entry: `ema` and all behind it are 0.
+    A slot record: `kind`, `rwd`, `tag`, `head`, `block`, `line`, `access`, `host`, `retry`, `value` as in the slot;
+    `grant`, `outcome` and `touch` of its commit; `step` the current step; `ema` after it; `frame` the slot's for
+    PROMOTE, ALLOCATE and BYPASS_READ, else the entry's; state and flags of the entry before and after. An ANSWER
+    concerns no entry: `ema` and all behind it are 0.
     """
     where = (("head", config.head_bits), ("block", config.block_bits))
     if lane == Lane.SLOT:
         return (
-            ("sequence", SEQUENCE_BITS), ("kind", 4), ("outcome", 5), ("touch", 1), ("rwd", 1), ("tag", 16), *where,
-            ("line", config.line_bits), ("value", 16), ("step", config.step_bits), ("ema", EMA_BITS),
+            ("sequence", SEQUENCE_BITS), ("kind", 5), ("outcome", 5), ("touch", 1), ("rwd", 1), ("tag", 16), *where,
+            ("line", config.line_bits), ("access", 4), ("host", 1), ("retry", 2), ("grant", 2), ("value", 16),
+            ("step", config.step_bits), ("ema", EMA_BITS),
             ("frame", config.frame_bits), ("state_before", 3), ("flags_before", 5), ("state_after", 3),
             ("flags_after", 5),
         )  # fmt: skip

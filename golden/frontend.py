@@ -1,13 +1,21 @@
 """The front end: what becomes of a message before it reaches the metadata pipeline."""
 
 from golden.address import Target, decode
+from golden.coherency import Access, access_of_req, access_of_rwd
 from golden.messages import ReqOpcode, RwDOpcode, Served, serve_req, serve_rwd
 from golden.metadata import Outcome, Slot, SlotKind
 
-__all__ = ["slot_of_req", "slot_of_rwd", "answer"]
+__all__ = ["host_of", "slot_of_req", "slot_of_rwd", "answer"]
 
 #: bit 0 of an ANSWER's value: the message was a read, which wants data where it gets a response
 READ_VALUE = 1
+
+
+def host_of(config, message):
+    """The host that a message comes from, by its LD-ID; None if there is no such host. A single host has any LD-ID."""
+    if config.hosts == 1:
+        return 0
+    return message["ld_id"] if message["ld_id"] < config.hosts else None
 
 
 def answer(outcome, *, rwd, tag, read=False):
@@ -15,10 +23,14 @@ def answer(outcome, *, rwd, tag, read=False):
     return Slot(SlotKind.ANSWER, rwd=rwd, tag=tag, value=READ_VALUE if read else 0, outcome=outcome)
 
 
+def _what(message):
+    return message["opcode"], message["meta_field"], message["meta_value"], message["snp_type"]
+
+
 def slot_of_req(config, regions, message):
     """The slot of a Req, given as a mapping of its fields."""
-    served = serve_req(message["opcode"], message["meta_field"], message["meta_value"], message["snp_type"])
-    where = decode(config, regions, message["address"])
+    served, host = serve_req(*_what(message)), host_of(config, message)
+    where = decode(config, regions, message["address"], host) if host is not None else decode(config, (), 0)
     tag = message["tag"]
     read = message["opcode"] in (ReqOpcode.MEM_RD, ReqOpcode.MEM_RD_DATA)
     if served == Served.ILLEGAL:
@@ -27,19 +39,22 @@ def slot_of_req(config, regions, message):
         return answer(Outcome.DROPPED, rwd=False, tag=tag)
     if where.target == Target.NXM:
         return answer(Outcome.NXM, rwd=False, tag=tag, read=read)
-    if served == Served.CACHEABLE:
+    cached = where.region.cached and where.target == Target.BLOCK
+    if served == Served.CACHEABLE and not cached:
         return answer(Outcome.CACHEABLE, rwd=False, tag=tag)
     if where.target == Target.HINT:
         return answer(Outcome.WINDOW, rwd=False, tag=tag, read=read)
-    if served == Served.COMPLETE:
+    if served == Served.COMPLETE and not cached:
         return answer(Outcome.COMPLETED, rwd=False, tag=tag)
-    return Slot(SlotKind.READ, tag=tag, head=where.head, block=where.block, line=where.line)
+    kind = SlotKind.RELEASE if served == Served.COMPLETE else SlotKind.READ
+    access = access_of_req(*_what(message)) if cached else Access.PLAIN
+    return Slot(kind, tag=tag, head=where.head, block=where.block, line=where.line, access=access, host=host)
 
 
 def slot_of_rwd(config, regions, message):
     """The slot of an RwD, or None for a hint line, which becomes several (`golden/hints.py`)."""
-    served = serve_rwd(message["opcode"], message["meta_field"], message["meta_value"], message["snp_type"])
-    where = decode(config, regions, message["address"])
+    served, host = serve_rwd(*_what(message)), host_of(config, message)
+    where = decode(config, regions, message["address"], host) if host is not None else decode(config, (), 0)
     tag = message["tag"]
     if served == Served.ILLEGAL:
         return answer(Outcome.ILLEGAL, rwd=True, tag=tag)
@@ -51,4 +66,9 @@ def slot_of_rwd(config, regions, message):
         if message["opcode"] == RwDOpcode.MEM_WR:
             return None
         return answer(Outcome.WINDOW, rwd=True, tag=tag)
-    return Slot(SlotKind.WRITE, rwd=True, tag=tag, head=where.head, block=where.block, line=where.line)
+    access = access_of_rwd(*_what(message)) if where.region.cached else Access.PLAIN
+    if where.region.shared and access == Access.WRITE_THROUGH:
+        return answer(Outcome.SHARED_WRITE, rwd=True, tag=tag)
+    return Slot(
+        SlotKind.WRITE, rwd=True, tag=tag, head=where.head, block=where.block, line=where.line, access=access, host=host
+    )

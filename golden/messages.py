@@ -99,6 +99,8 @@ FIELDS = {
     "rwd": (*_REQ, ("poison", 1), ("be_present", 1), ("be", 64), ("data", 512)),
     "ndr": _NDR,
     "drs": (*_NDR, ("poison", 1), ("data", 512)),
+    "bisnp": (("opcode", 4), ("bi_id", 12), ("bi_tag", 12), ("address", ADDRESS_BITS)),
+    "birsp": (("opcode", 4), ("bi_id", 12), ("bi_tag", 12), ("low_addr", 2)),
 }
 
 

@@ -8,6 +8,7 @@ slot a clock.
 from dataclasses import dataclass
 from enum import IntEnum
 
+from golden.coherency import Access, Grant, Retry
 from golden.config import EMA_BITS
 from golden.policy import ScoreSource
 from golden.score import decay, increment
@@ -77,7 +78,7 @@ class Entry:
 class SlotKind(IntEnum):
     """What a slot of the metadata pipeline is."""
 
-    #: a MemRd, a MemWr or MemWrPtl to a block
+    #: a Req that needs the block in a frame (MemRd, MemInv that asks for ownership); a MemWr or MemWrPtl to a block
     READ = 0
     WRITE = 1
     #: one block of a hint line
@@ -105,6 +106,8 @@ class SlotKind(IntEnum):
     UNPIN = 14
     #: the block that a prefetch has opened a miss for: is it cold?
     PREFETCH = 15
+    #: a Req by which a host gives up a line that it may have cached: MemClnEvct, MemInv Meta0 I
+    RELEASE = 16
 
 
 class Outcome(IntEnum):
@@ -122,7 +125,11 @@ class Outcome(IntEnum):
     ZEROS = 4
     #: a second hint in one step; an engine slot that the entry's state has overtaken
     IGNORED = 5
-    #: the rest are the `outcome` of an ANSWER slot, given by the front end
+    #: a Req that waits for a snoop that covers its line
+    HELD_LINE = 6
+    #: a Req that waits for a way of the snoop filter, or for a snoop of other lines of its sector
+    HELD_WAY = 7
+    #: some are the `outcome` of an ANSWER slot, given by the front end
     NXM = 8
     COMPLETED = 9
     DROPPED = 10
@@ -135,8 +142,20 @@ class Outcome(IntEnum):
     HINT_EXHAUSTED = 19
     #: an access to the hint window that is not a MemWr: reads give zeros, the rest is completed and dropped
     WINDOW = 20
-    #: a write that needs a frame while flash cannot be written: completed and dropped
+    #: a write, or a read that may be cached, that needs a frame while flash cannot be written: a write is completed and
+    #: dropped, the rest is answered as outside every region
     UNWRITABLE = 21
+    #: a Req that waits for a place in the snoop table
+    HELD_TABLE = 22
+    #: a write-back by a host that, as the filter knows, does not own the line: completed and dropped
+    NOT_OWNER = 23
+    #: a write by a host that does not own the line to a region that hosts share: completed and dropped
+    SHARED_WRITE = 24
+
+    @property
+    def held(self):
+        """The request is tried again later; nothing has happened to the entry."""
+        return self in (Outcome.HELD_LINE, Outcome.HELD_WAY, Outcome.HELD_TABLE)
 
 
 class DataKind(IntEnum):
@@ -162,7 +181,7 @@ class DataKind(IntEnum):
 
 @dataclass(frozen=True)
 class Slot:
-    """One slot: `rwd` says whether the message came as RwD (else Req).
+    """One slot: `rwd` says whether the message came as RwD (else Req), `access` what `host` asks of the snoop filter.
 
     `value` is a hint's score, a header's step, or 1 for a PROMOTE that nobody waits for (a prefetch).
     """
@@ -176,6 +195,9 @@ class Slot:
     value: int = 0
     frame: int = 0
     outcome: Outcome = Outcome.DONE
+    access: Access = Access.PLAIN
+    host: int = 0
+    retry: Retry = Retry.NO
 
 
 @dataclass(frozen=True)
@@ -188,7 +210,22 @@ class Commit:
     touch: bool = False
     #: a hint or a touch: the entry's key may have changed
     event: bool = False
+    #: the snoop filter changes as its verdict says
+    filtered: bool = False
+    #: how a Req is completed
+    grant: Grant = Grant.CMP
 
+
+@dataclass(frozen=True)
+class _PlainVerdict:
+    """What the snoop filter says of a slot that does not concern it."""
+
+    held: None = None
+    owner: bool = True
+    grant: Grant = Grant.CMP
+
+
+PLAIN_VERDICT = _PlainVerdict()
 
 #: engine slot -> the state that it expects, and what it makes of the entry besides its frame
 _TRANSITIONS = {
@@ -225,19 +262,30 @@ def _answer_data(outcome, rwd, read):
         return DataKind.ACK
     if outcome in (Outcome.DROPPED, Outcome.CACHEABLE, Outcome.ILLEGAL):
         return DataKind.DISCARD
-    if read and outcome == Outcome.NXM:
+    if read and outcome in (Outcome.NXM, Outcome.UNWRITABLE):
         return DataKind.NXM
     if read and outcome == Outcome.WINDOW:
         return DataKind.ZEROS
     return DataKind.COMPLETE
 
 
-def commit(entry, slot, now, policy):
+def _filtered(entry, verdict, slot):
+    """The `Commit` of an access that the snoop filter holds or refuses; None: it goes on."""
+    if not verdict.owner:
+        return Commit(entry, Outcome.NOT_OWNER, DataKind.COMPLETE)
+    if verdict.held is not None and (entry.resident or entry.state == State.ABSENT):
+        return Commit(entry, verdict.held, DataKind.NONE, filtered=True)
+    return None
+
+
+def commit(entry, slot, now, policy, verdict=PLAIN_VERDICT):
     """Apply `slot` to `entry` at step `now`.
 
-    `policy` has `alpha` (UQ0.16), `lam` (UQ4.20), `score` (`ScoreSource`). An ANSWER slot of a read has `value` bit 0
-    set; every other field of an entry that a rule below does not name stays as it is. Engine slots do not bring the
-    entry to now: they are no events, and `lru` ranks by the step of the last event.
+    `verdict` is what the snoop filter says (`golden.snoop_filter.Verdict`: `held`, `owner`, `grant`). A block that
+    has no frame misses whatever the filter says; a held request changes nothing but the filter's row. `policy` has
+    `alpha` (UQ0.16), `lam` (UQ4.20), `score` (`ScoreSource`). An ANSWER slot of a read has `value` bit 0 set; every
+    other field of an entry that a rule below does not name stays as it is. Engine slots do not bring the entry to
+    now: they are no events, and `lru` ranks by the step of the last event.
     """
     kind = slot.kind
     if kind == SlotKind.ANSWER:
@@ -256,9 +304,16 @@ def commit(entry, slot, now, policy):
 
     if kind in (SlotKind.READ, SlotKind.WRITE):
         write = kind == SlotKind.WRITE
+        filtered, grant = _filtered(entry, verdict, slot), verdict.grant
+        if filtered is not None:
+            return filtered
+        wants_data = slot.access != Access.OWN
         if entry.state == State.ABSENT and not write:
-            return Commit(entry, Outcome.ZEROS, DataKind.ZEROS)
-        touch = entry.step != now or not entry.touched
+            data = DataKind.ZEROS if wants_data else DataKind.COMPLETE
+            return Commit(entry, Outcome.ZEROS, data, filtered=True, grant=grant)
+        # What a host does with its own copy is no access of the model to the block.
+        counts = slot.access not in (Access.OWN, Access.WRITE_BACK, Access.WRITE_KEEP)
+        touch = counts and (entry.step != now or not entry.touched)
         after = entry
         if touch:
             after = _to_now(entry, now, policy.lam)
@@ -278,7 +333,8 @@ def commit(entry, slot, now, policy):
             # Most accesses find the entry as they would leave it.
             if after.state != State.WARM or after.dirty != dirty or after.prefetched:
                 after = _changed(after, state=State.WARM, dirty=dirty, prefetched=False)
-            return Commit(after, Outcome.HIT, DataKind.WRITE if write else DataKind.READ, touch, touch)
+            data = DataKind.WRITE if write else DataKind.READ if wants_data else DataKind.COMPLETE
+            return Commit(after, Outcome.HIT, data, touch, touch, filtered=True, grant=grant)
         if after.prefetched:
             # It comes too late to hide all of the miss.
             after = _changed(after, prefetched=False)
@@ -286,13 +342,22 @@ def commit(entry, slot, now, policy):
 
     if kind in (SlotKind.REPLAY_READ, SlotKind.REPLAY_WRITE):
         write = kind == SlotKind.REPLAY_WRITE
+        filtered = _filtered(entry, verdict, slot)
+        if filtered is not None:
+            return filtered
         if entry.resident:
             after = _changed(entry, state=State.WARM, dirty=entry.dirty or write, prefetched=False)
-            return Commit(after, Outcome.HIT, DataKind.WRITE if write else DataKind.READ)
+            data = DataKind.COMPLETE if slot.access == Access.OWN else DataKind.WRITE if write else DataKind.READ
+            return Commit(after, Outcome.HIT, data, filtered=True, grant=verdict.grant)
         return Commit(entry, Outcome.MISS, DataKind.NONE)
 
     if kind == SlotKind.BYPASS_READ:
         return Commit(entry, Outcome.DONE, DataKind.READ)
+
+    if kind == SlotKind.RELEASE:
+        if verdict.held is not None:
+            return Commit(entry, verdict.held, DataKind.NONE, filtered=True)
+        return Commit(entry, Outcome.DONE, DataKind.COMPLETE, filtered=True, grant=verdict.grant)
 
     if kind in (SlotKind.PIN, SlotKind.UNPIN):
         return Commit(_changed(entry, pinned=kind == SlotKind.PIN), Outcome.DONE, DataKind.NONE)

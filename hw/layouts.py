@@ -16,8 +16,12 @@ __all__ = [
     "command_answer",
     "commit",
     "data_op",
+    "FilterOp",
     "engine_note",
     "entry",
+    "filter_op",
+    "filter_question",
+    "filter_verdict",
     "id_bits",
     "layout",
     "message",
@@ -33,6 +37,8 @@ __all__ = [
     "sidecar_op",
     "slot",
     "slot_stream",
+    "snoop_layout",
+    "snoop_tag_bits",
     "stream_layout",
     "victim_answer",
     "victim_request",
@@ -64,13 +70,14 @@ def id_bits(config):
 def slot(config):
     """A slot of the metadata pipeline (`golden.metadata.Slot`).
 
-    `id` is a read slot or, with `rwd`, a write slot; `mode` (`golden.mode.Mode`) is that of the block's region.
+    `id` is a read slot or, with `rwd`, a write slot; `mode` (`golden.mode.Mode`) is that of the block's region;
+    `access` (`golden.coherency.Access`) is what `host` asks of the snoop filter, `retry` a `golden.coherency.Retry`.
     """
     return layout(
         (
-            ("kind", 4), ("rwd", 1), ("id", id_bits(config)), ("tag", 16), ("head", config.head_bits),
+            ("kind", 5), ("rwd", 1), ("id", id_bits(config)), ("tag", 16), ("head", config.head_bits),
             ("block", config.block_bits), ("line", config.line_bits), ("value", 16), ("frame", config.frame_bits),
-            ("outcome", 5), ("mode", 1),
+            ("outcome", 5), ("mode", 1), ("access", 4), ("host", 1), ("retry", 2),
         )
     )  # fmt: skip
 
@@ -86,11 +93,11 @@ def commit(config):
 
 
 def data_op(config):
-    """Work for the datapath (`golden.metadata.DataKind`)."""
+    """Work for the datapath (`golden.metadata.DataKind`); `grant` (`golden.coherency.Grant`) is the Cmp of its NDR."""
     return layout(
         (
             ("kind", 3), ("rwd", 1), ("id", id_bits(config)), ("mode", 1), ("frame", config.frame_bits),
-            ("line", config.line_bits),
+            ("line", config.line_bits), ("grant", 2),
         )
     )  # fmt: skip
 
@@ -115,7 +122,7 @@ def region_layout(config):
     return layout(
         (
             ("base", messages.ADDRESS_BITS), ("heads", config.heads.bit_length()), ("first_head", config.head_bits),
-            ("enabled", 1), ("mode", 1),
+            ("enabled", 1), ("mode", 1), ("cached", 1), ("hosts", 2),
         )
     )  # fmt: skip
 
@@ -191,6 +198,54 @@ def stream_layout(config):
 def prefetch_counts():
     """What happened to prefetches in this clock."""
     return layout((("queued", 1), ("dropped", 1)))
+
+
+def filter_question(config):
+    """What a slot asks of the snoop filter: `access`, `host`, `retry` and `line` of the slot, its sector, and whether
+    its mode is `lossy`.
+    """
+    return layout(
+        (
+            ("valid", 1), ("access", 4), ("host", 1), ("retry", 2), ("lossy", 1), ("sector", config.sector_bits),
+            ("line", 2),
+        )
+    )  # fmt: skip
+
+
+def filter_verdict():
+    """What the filter says (`golden.snoop_filter.Verdict`): `held` is 0 or the outcome HELD_*, `grant` a `Grant`."""
+    return layout((("held", 5), ("owner", 1), ("grant", 2)))
+
+
+def snoop_layout(config):
+    """A snoop (`golden.coherency.Snoop`)."""
+    return layout((("kind", 2), ("host", 1), ("sector", config.sector_bits), ("lines", 4)))
+
+
+class FilterOp(enum.Enum, shape=2):
+    """An operation of the filter beside the slots (`golden.snoop_filter`)."""
+
+    ANSWER = 0
+    RECALL = 1
+    SCRUB = 2
+
+
+def filter_op(config):
+    """`tag`: of an ANSWER, its snoop's BITag; `snoop`: its sector, or for SCRUB in its lowest bits the set; of an
+    ANSWER also its host, and in `lines` the lines answered; `states`: what the host says of each line (`LineState`,
+    2 bits a line); `everything`: SCRUB takes every line.
+    """
+    return layout(
+        (
+            ("kind", FilterOp), ("tag", snoop_tag_bits(config)), ("snoop", snoop_layout(config)), ("states", 8),
+            ("everything", 1),
+        )
+    )  # fmt: skip
+
+
+def snoop_tag_bits(config):
+    """Width of a BITag, the number of a place in the snoop table."""
+    return (config.snoops - 1).bit_length()
 
 
 def dev_load_thresholds():

@@ -8,17 +8,23 @@ from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.config import EMA_BITS
+from golden.coherency import Access
+from golden.config import EMA_BITS, SECTOR_LINES
 from golden.events import Lane
 from golden.metadata import FLAGS, DataKind, Outcome, SlotKind, State
 from golden.policy import ScoreSource
 from hw import layouts
 from hw.score import Decay, Increment
 
-__all__ = ["MetadataPipeline"]
+__all__ = ["FILTER_CLOCKS", "MetadataPipeline"]
 
 #: the stage at which the decay starts: after the table read and the age
 _DECAY_STAGE = 2
+
+_LINE_OF_SECTOR_BITS = (SECTOR_LINES - 1).bit_length()
+
+#: clocks from a slot's question to the snoop filter to its commit
+FILTER_CLOCKS = 3
 
 #: room in the data FIFO beyond what can be in flight, so that issue need not stop while it drains
 _DATA_SLACK = 8
@@ -55,6 +61,9 @@ class MetadataPipeline(wiring.Component):
         To the event port.
     host_room : In(1)
         Slots of the host may issue: the prefetch unit has room for what they ask for.
+    filter_question : Out, filter_verdict : In, filter_take : Out(1)
+        To the snoop filter: what the slot asks, `FILTER_CLOCKS` before its commit; what it says, in the clock of the
+        commit; there, whether that takes effect.
     data_ops : Out(stream)
         To the datapath, in commit order.
     data_level : Out
@@ -85,6 +94,9 @@ class MetadataPipeline(wiring.Component):
                 "record": Out(layouts.record(config, Lane.SLOT)),
                 "record_room": In(1),
                 "host_room": In(1, init=1),
+                "filter_question": Out(layouts.filter_question(config)),
+                "filter_verdict": In(layouts.filter_verdict(), init={"owner": 1}),
+                "filter_take": Out(1),
                 "data_ops": Out(stream.Signature(layouts.data_op(config))),
                 "data_level": Out(range(self.data_depth + 1)),
                 "sweep": In(layouts.TableRead(config)),
@@ -226,6 +238,26 @@ class MetadataPipeline(wiring.Component):
             scored_ema.eq(Mux(sum_ema[EMA_BITS], (1 << EMA_BITS) - 1, sum_ema)),
         ]
 
+        # What the snoop filter says
+        question, verdict = self.filter_question, self.filter_verdict
+        asked = slots[commit_stage - FILTER_CLOCKS]
+        held, refused, has_own_copy, wants_data = Signal(), Signal(), Signal(), Signal()
+        grants = Signal()
+        m.d.comb += [
+            question.valid.eq(valid[commit_stage - FILTER_CLOCKS] & (asked.access != Access.PLAIN)),
+            question.access.eq(asked.access),
+            question.host.eq(asked.host),
+            question.retry.eq(asked.retry),
+            question.lossy.eq(asked.mode),
+            question.sector.eq(Cat(asked.line[_LINE_OF_SECTOR_BITS:], asked.block, asked.head)),
+            question.line.eq(asked.line[:_LINE_OF_SECTOR_BITS]),
+            held.eq((last.access != Access.PLAIN) & (verdict.held != 0)),
+            refused.eq((last.access != Access.PLAIN) & ~verdict.owner),
+            wants_data.eq(last.access != Access.OWN),
+            # What a host does with its own copy is no access of the model to the block.
+            has_own_copy.eq(last.access.matches(Access.OWN, Access.WRITE_BACK, Access.WRITE_KEEP)),
+        ]
+
         absent = Signal()
         resident = Signal()
         m.d.comb += [
@@ -267,12 +299,20 @@ class MetadataPipeline(wiring.Component):
                     ]
             with m.Case(SlotKind.READ, SlotKind.WRITE):
                 is_write = last.kind == SlotKind.WRITE
-                with m.If(absent & ~is_write):
-                    m.d.comb += [outcome.eq(Outcome.ZEROS), data_kind.eq(DataKind.ZEROS)]
+                with m.If(refused):
+                    m.d.comb += [outcome.eq(Outcome.NOT_OWNER), data_kind.eq(DataKind.COMPLETE)]
+                with m.Elif(held & (absent | resident)):
+                    m.d.comb += outcome.eq(verdict.held)
+                with m.Elif(absent & ~is_write):
+                    m.d.comb += [
+                        outcome.eq(Outcome.ZEROS),
+                        data_kind.eq(Mux(wants_data, DataKind.ZEROS, DataKind.COMPLETE)),
+                        grants.eq(1),
+                    ]
                 with m.Else():
                     first_unhinted = absent & (self.policy.score == ScoreSource.ANNOUNCED) & ~announced
                     m.d.comb += [
-                        touch.eq(~touched),
+                        touch.eq(~touched & ~has_own_copy),
                         do_event.eq(touch),
                         do_score.eq((self.policy.score == ScoreSource.ACCESS) | first_unhinted),
                     ]
@@ -286,23 +326,31 @@ class MetadataPipeline(wiring.Component):
                     with m.Elif(resident):
                         m.d.comb += [
                             outcome.eq(Outcome.HIT),
-                            data_kind.eq(Mux(is_write, DataKind.WRITE, DataKind.READ)),
+                            data_kind.eq(
+                                Mux(is_write, DataKind.WRITE, Mux(wants_data, DataKind.READ, DataKind.COMPLETE))
+                            ),
                             after.state.eq(State.WARM),
                             after.dirty.eq(before.dirty | is_write),
                             after.prefetched.eq(0),
+                            grants.eq(1),
                         ]
                     with m.Else():
                         # What a prefetch is still bringing comes too late to hide all of the miss.
                         m.d.comb += [outcome.eq(Outcome.MISS), after.prefetched.eq(0)]
             with m.Case(SlotKind.REPLAY_READ, SlotKind.REPLAY_WRITE):
                 is_write = last.kind == SlotKind.REPLAY_WRITE
-                with m.If(resident):
+                with m.If(refused):
+                    m.d.comb += [outcome.eq(Outcome.NOT_OWNER), data_kind.eq(DataKind.COMPLETE)]
+                with m.Elif(held & (absent | resident)):
+                    m.d.comb += outcome.eq(verdict.held)
+                with m.Elif(resident):
                     m.d.comb += [
                         outcome.eq(Outcome.HIT),
-                        data_kind.eq(Mux(is_write, DataKind.WRITE, DataKind.READ)),
+                        data_kind.eq(Mux(is_write, DataKind.WRITE, Mux(wants_data, DataKind.READ, DataKind.COMPLETE))),
                         after.state.eq(State.WARM),
                         after.dirty.eq(before.dirty | is_write),
                         after.prefetched.eq(0),
+                        grants.eq(1),
                     ]
                 with m.Else():
                     m.d.comb += outcome.eq(Outcome.MISS)
@@ -319,7 +367,7 @@ class MetadataPipeline(wiring.Component):
                         m.d.comb += data_kind.eq(DataKind.COMPLETE)
                         # Bit 0 of an answer's value: a read, which wants data.
                         with m.If(~last.rwd & last.value[0]):
-                            with m.If(last.outcome == Outcome.NXM):
+                            with m.If(last.outcome.matches(Outcome.NXM, Outcome.UNWRITABLE)):
                                 m.d.comb += data_kind.eq(DataKind.NXM)
                             with m.If(last.outcome == Outcome.WINDOW):
                                 m.d.comb += data_kind.eq(DataKind.ZEROS)
@@ -338,6 +386,11 @@ class MetadataPipeline(wiring.Component):
             with m.Case(SlotKind.PREFETCH):
                 with m.If(before.state != State.COLD):
                     m.d.comb += outcome.eq(Outcome.IGNORED)
+            with m.Case(SlotKind.RELEASE):
+                with m.If(held):
+                    m.d.comb += outcome.eq(verdict.held)
+                with m.Else():
+                    m.d.comb += [data_kind.eq(DataKind.COMPLETE), grants.eq(1)]
             with m.Case(SlotKind.PIN):
                 m.d.comb += after.pinned.eq(1)
             with m.Case(SlotKind.UNPIN):
@@ -358,6 +411,13 @@ class MetadataPipeline(wiring.Component):
             self.commit.event.eq(event),
         ]
 
+        # A held request leaves its mark in the filter's row too.
+        grant = Signal(2)
+        m.d.comb += [
+            self.filter_take.eq(committing & (grants | outcome.matches(*(each for each in Outcome if each.held)))),
+            grant.eq(Mux(grants & (last.access != Access.PLAIN), verdict.grant, 0)),
+        ]
+
         # Datapath
         op = Signal(layouts.data_op(config))
         m.d.comb += [
@@ -367,6 +427,7 @@ class MetadataPipeline(wiring.Component):
             op.mode.eq(last.mode),
             op.frame.eq(Mux(last.kind == SlotKind.BYPASS_READ, last.frame, before.frame)),
             op.line.eq(last.line),
+            op.grant.eq(grant),
             data_fifo.w_data.eq(op),
             data_fifo.w_en.eq(committing & (data_kind != DataKind.NONE)),
             self.data_ops.payload.eq(data_fifo.r_data),
@@ -389,6 +450,10 @@ class MetadataPipeline(wiring.Component):
             self.record.head.eq(last.head),
             self.record.block.eq(last.block),
             self.record.line.eq(last.line),
+            self.record.access.eq(last.access),
+            self.record.host.eq(last.host),
+            self.record.retry.eq(last.retry),
+            self.record.grant.eq(grant),
             self.record.value.eq(last.value),
             self.record.step.eq(self.now),
         ]

@@ -125,7 +125,7 @@ def random_slot(rng, name, blocks):
 @pytest.mark.parametrize("blocks", [2, 64])
 def test_commits_equal_the_golden_commit(score, blocks):
     bench = Bench(replace(Policy(), score=score), seed=blocks + score)
-    bench.run(slots=lambda name: random_slot(bench.random, name, blocks), clocks=4000)
+    bench.run(slots=lambda name: random_slot(bench.random, name, blocks), clocks=6000)
     assert bench.committed > 2000
     # What the datapath took is what committed, in order; a few operations may still wait in the FIFO.
     assert bench.ops == bench.expected_ops[: len(bench.ops)]
