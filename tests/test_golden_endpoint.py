@@ -455,7 +455,7 @@ def evidence():
 
 
 ENGINE_SLOTS = tuple(kind for kind in SlotKind if kind >= SlotKind.REPLAY_READ and kind not in (
-    SlotKind.ANSWER, SlotKind.PIN, SlotKind.UNPIN
+    SlotKind.ANSWER, SlotKind.PIN, SlotKind.UNPIN, SlotKind.RELEASE
 ))  # fmt: skip
 REPLAYS = (SlotKind.REPLAY_READ, SlotKind.REPLAY_WRITE, SlotKind.BYPASS_READ)
 DEMANDS = (SlotKind.READ, SlotKind.WRITE)
@@ -479,6 +479,7 @@ DERIVED = {
         "block": ENGINE_SLOTS,
         "line": (*ENGINE_SLOTS, SlotKind.HINT, SlotKind.ANSWER),
         "value": (*ENGINE_SLOTS, *DEMANDS),
+        "grant": ALL_SLOTS,
         "step": ALL_SLOTS,
         "ema": ALL_SLOTS,
         "frame": ALL_SLOTS,
