@@ -13,11 +13,14 @@ __all__ = ["AddressDecoder", "decoded_layout"]
 
 
 def decoded_layout(config, channel):
-    """A message with the place that its address names."""
+    """A message of `host` with the place that its address names.
+
+    `cached`, `shared`: hosts may cache the lines of its region, more than one may.
+    """
     return layouts.layout(
         (
             ("message", layouts.message(channel)), ("target", 2), ("head", config.head_bits),
-            ("block", config.block_bits), ("line", config.line_bits),
+            ("block", config.block_bits), ("line", config.line_bits), ("host", 1), ("cached", 1), ("shared", 1),
         )
     )  # fmt: skip
 
@@ -26,7 +29,8 @@ class AddressDecoder(wiring.Component):
     """Decodes the address of each message of `channel`: two clocks, one message a clock.
 
     The first clock subtracts the base of every region, the second compares with their sizes and slices the offset of
-    the lowest-numbered region that holds the address.
+    the lowest-numbered region that holds the address and belongs to the message's host. A single host has every region
+    and any LD-ID; with more, an LD-ID without a host finds no region.
 
     Members
     -------
@@ -77,6 +81,7 @@ class AddressDecoder(wiring.Component):
             m.d.sync += [held_valid.eq(self.messages.valid), held.eq(self.messages.payload)]
 
         target = Signal(2)
+        cached, shared = Signal(), Signal()
         head = Signal(config.head_bits)
         chosen = Signal(ADDRESS_BITS)
         m.d.comb += target.eq(Target.NXM)
@@ -86,7 +91,7 @@ class AddressDecoder(wiring.Component):
             window = Signal(head_count_bits, name=f"window{number}")
             inside = Signal(name=f"inside{number}")
             m.d.comb += [
-                inside.eq(region.enabled & ~offset[ADDRESS_BITS]),
+                inside.eq(region.enabled & ~offset[ADDRESS_BITS] & self._belongs(region, held.ld_id)),
                 # Behind the last block lies the hint window, a line a head: the slice above a block is then `heads`.
                 window.eq(offset[:head_count_bits]),
             ]
@@ -95,9 +100,14 @@ class AddressDecoder(wiring.Component):
                     target.eq(Target.BLOCK),
                     head.eq(region.first_head + local_head),
                     chosen.eq(offset),
+                    cached.eq(region.cached),
+                    shared.eq(region.hosts.all() if config.hosts > 1 else 0),
                 ]
             with m.Elif(inside & (local_head == region.heads) & (offset[:block_end] < region.heads)):
-                m.d.comb += [target.eq(Target.HINT), head.eq(region.first_head + window), chosen.eq(0)]
+                m.d.comb += [
+                    target.eq(Target.HINT), head.eq(region.first_head + window), chosen.eq(0), cached.eq(0),
+                    shared.eq(0),
+                ]  # fmt: skip
 
         with m.If(decoded_free):
             m.d.sync += [
@@ -107,5 +117,14 @@ class AddressDecoder(wiring.Component):
                 self.decoded.payload.head.eq(head),
                 self.decoded.payload.block.eq(Mux(target == Target.BLOCK, chosen[line_bits:block_end], 0)),
                 self.decoded.payload.line.eq(Mux(target == Target.BLOCK, chosen[:line_bits], 0)),
+                self.decoded.payload.host.eq(held.ld_id if config.hosts > 1 else 0),
+                self.decoded.payload.cached.eq(cached),
+                self.decoded.payload.shared.eq(shared),
             ]
         return m
+
+    def _belongs(self, region, ld_id):
+        """Whether a region belongs to the host with this LD-ID."""
+        if self._config.hosts == 1:
+            return 1
+        return (ld_id < self._config.hosts) & region.hosts.bit_select(ld_id[0], 1)

@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.address import Target
+from golden.coherency import Access
 from golden.frontend import READ_VALUE
 from golden.messages import MetaField, MetaValue, ReqOpcode, RwDOpcode, Served, SnpType
 from golden.metadata import Outcome, SlotKind
@@ -16,8 +17,8 @@ from hw.transactions import store_read, store_write
 __all__ = ["FrontEnd"]
 
 
-def _serve_req(m, message, served):
-    """`golden.messages.serve_req` as logic."""
+def _serve_req(m, message, served, access):
+    """`golden.messages.serve_req` and, for what is served, `golden.coherency.access_of_req` as logic."""
     meta0 = message.meta_field == MetaField.META0_STATE
     no_op = message.meta_field == MetaField.NO_OP
     snoops, invalidates = message.snp_type == SnpType.SNP_CUR, message.snp_type == SnpType.SNP_INV
@@ -26,18 +27,26 @@ def _serve_req(m, message, served):
         with m.Case(ReqOpcode.MEM_RD):
             shared = (message.meta_value == MetaValue.SHARED) & (message.snp_type == SnpType.SNP_DATA)
             with m.If(no_op & (snoops | invalidates)):
-                m.d.comb += served.eq(Served.READ)
+                m.d.comb += [
+                    served.eq(Served.READ),
+                    access.eq(Mux(invalidates, Access.READ_INVALIDATE, Access.READ_CURRENT)),
+                ]
             with m.Elif(meta0 & (((message.meta_value == MetaValue.ANY) & invalidates) | shared)):
-                m.d.comb += served.eq(Served.CACHEABLE)
+                m.d.comb += [
+                    served.eq(Served.CACHEABLE),
+                    access.eq(Mux(shared, Access.READ_SHARED, Access.READ_OWN)),
+                ]
         with m.Case(ReqOpcode.MEM_RD_DATA):
+            m.d.comb += access.eq(Access.READ_DATA)
             with m.If(no_op & (message.snp_type == SnpType.SNP_DATA)):
                 m.d.comb += served.eq(Served.CACHEABLE)
         with m.Case(ReqOpcode.MEM_INV, ReqOpcode.MEM_INV_NT):
             with m.If(meta0 & invalidates & (message.meta_value == MetaValue.INVALID)):
-                m.d.comb += served.eq(Served.COMPLETE)
+                m.d.comb += [served.eq(Served.COMPLETE), access.eq(Access.FLUSH)]
             with m.Elif(meta0 & invalidates & (message.meta_value == MetaValue.ANY)):
-                m.d.comb += served.eq(Served.CACHEABLE)
+                m.d.comb += [served.eq(Served.CACHEABLE), access.eq(Access.OWN)]
         with m.Case(ReqOpcode.MEM_CLN_EVCT):
+            m.d.comb += access.eq(Access.FORGET)
             no_snoop = message.snp_type == SnpType.NO_OP
             with m.If(meta0 & no_snoop & (message.meta_value == MetaValue.INVALID)):
                 m.d.comb += served.eq(Served.COMPLETE)
@@ -45,8 +54,8 @@ def _serve_req(m, message, served):
             m.d.comb += served.eq(Served.DROP)
 
 
-def _serve_rwd(m, message, served):
-    """`golden.messages.serve_rwd` as logic."""
+def _serve_rwd(m, message, served, access):
+    """`golden.messages.serve_rwd` and, for what is served, `golden.coherency.access_of_rwd` as logic."""
     meta0 = message.meta_field == MetaField.META0_STATE
     full, partial = message.opcode == RwDOpcode.MEM_WR, message.opcode == RwDOpcode.MEM_WR_PTL
     invalid, any_value = message.meta_value == MetaValue.INVALID, message.meta_value == MetaValue.ANY
@@ -56,11 +65,16 @@ def _serve_rwd(m, message, served):
     with m.If(message.opcode == RwDOpcode.BI_CONFLICT):
         m.d.comb += served.eq(Served.CONFLICT)
     with m.Elif((full | partial) & meta0 & (unowned | write_back)):
-        m.d.comb += served.eq(Served.WRITE)
+        m.d.comb += [
+            served.eq(Served.WRITE),
+            access.eq(Mux(unowned, Access.WRITE_THROUGH, Mux(invalid, Access.WRITE_BACK, Access.WRITE_KEEP))),
+        ]
 
 
 class FrontEnd(wiring.Component):
     """Decodes Req and RwD, each one message a clock, two clocks to the slot; hint lines go through the hint unit.
+
+    A slot about a line of a cached region says which host asks, and what for.
 
     Each message takes a read slot or a write slot, and becomes one slot of the pipeline (a hint line: several) in the
     order of its channel. A channel waits only for its own slots and for the pipeline.
@@ -111,7 +125,8 @@ class FrontEnd(wiring.Component):
         wiring.connect(m, wiring.flipped(self.req), decoder.messages)
         decoded, message = decoder.decoded.payload, decoder.decoded.payload.message
         served = Signal(Served)
-        _serve_req(m, message, served)
+        access = Signal(Access)
+        _serve_req(m, message, served, access)
 
         kind = Signal(SlotKind)
         outcome = Signal(Outcome)
@@ -122,12 +137,14 @@ class FrontEnd(wiring.Component):
             m.d.comb += outcome.eq(Outcome.DROPPED)
         with m.Elif(decoded.target == Target.NXM):
             m.d.comb += outcome.eq(Outcome.NXM)
-        with m.Elif(served == Served.CACHEABLE):
+        with m.Elif((served == Served.CACHEABLE) & ~decoded.cached):
             m.d.comb += outcome.eq(Outcome.CACHEABLE)
         with m.Elif(decoded.target == Target.HINT):
             m.d.comb += outcome.eq(Outcome.WINDOW)
-        with m.Elif(served == Served.COMPLETE):
+        with m.Elif((served == Served.COMPLETE) & ~decoded.cached):
             m.d.comb += outcome.eq(Outcome.COMPLETED)
+        with m.Elif(served == Served.COMPLETE):
+            m.d.comb += kind.eq(SlotKind.RELEASE)
         with m.Else():
             m.d.comb += kind.eq(SlotKind.READ)
 
@@ -151,8 +168,8 @@ class FrontEnd(wiring.Component):
             decoder.regions.eq(self.regions),
             decoder.freeze.eq(self.freeze),
         ]
-        with m.If(kind == SlotKind.READ):
-            m.d.comb += [slot.head.eq(decoded.head), slot.block.eq(decoded.block), slot.line.eq(decoded.line)]
+        with m.If(kind != SlotKind.ANSWER):
+            self._place(m, slot, decoded, access)
         with m.Elif(wants_data & answered):
             m.d.comb += slot.value.eq(READ_VALUE)
 
@@ -161,7 +178,8 @@ class FrontEnd(wiring.Component):
         wiring.connect(m, wiring.flipped(self.rwd), decoder.messages)
         decoded, message = decoder.decoded.payload, decoder.decoded.payload.message
         served = Signal(Served)
-        _serve_rwd(m, message, served)
+        access = Signal(Access)
+        _serve_rwd(m, message, served, access)
 
         m.submodules.hints = hints = HintUnit(config=self._config)
         wiring.connect(m, hints.hold, wiring.flipped(self.hold))
@@ -183,6 +201,8 @@ class FrontEnd(wiring.Component):
             m.d.comb += is_hint.eq(1)
         with m.Elif(decoded.target == Target.HINT):
             m.d.comb += outcome.eq(Outcome.WINDOW)
+        with m.Elif(decoded.cached & decoded.shared & (access == Access.WRITE_THROUGH)):
+            m.d.comb += outcome.eq(Outcome.SHARED_WRITE)
         with m.Else():
             m.d.comb += kind.eq(SlotKind.WRITE)
 
@@ -222,4 +242,15 @@ class FrontEnd(wiring.Component):
             decoder.freeze.eq(self.freeze),
         ]
         with m.If(kind == SlotKind.WRITE):
-            m.d.comb += [slot.head.eq(decoded.head), slot.block.eq(decoded.block), slot.line.eq(decoded.line)]
+            self._place(m, slot, decoded, access)
+
+    @staticmethod
+    def _place(m, slot, decoded, access):
+        """What a slot about a line has, and an ANSWER has not."""
+        m.d.comb += [
+            slot.head.eq(decoded.head),
+            slot.block.eq(decoded.block),
+            slot.line.eq(decoded.line),
+            slot.host.eq(decoded.host),
+            slot.access.eq(Mux(decoded.cached, access, Access.PLAIN)),
+        ]

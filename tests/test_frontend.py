@@ -1,10 +1,12 @@
 """The front end turns each message into the slot that golden/frontend.py says, in order, and hint lines into theirs."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from golden.address import Region, encode, hint_address
+from golden.coherency import Access
 from golden.config import preset
 from golden.events import EngineKind
 from golden.frontend import slot_of_req, slot_of_rwd
@@ -18,13 +20,19 @@ CONFIG = preset("tiny")
 REGIONS = (Region(base=0x4000_0000, heads=3, first_head=1), Region(base=0x100_0000, heads=1, first_head=0))
 
 
+def set_region(ctx, port, region):
+    values = {name: getattr(region, name) for name in ("heads", "first_head", "enabled", "mode", "cached", "hosts")}
+    set_payload(ctx, port, values | {"base": region.base // 64})
+
+
 class Bench:
     """Drives a front end; `slots` collects ("req" | "rwd", slot fields), `notes` the engine notes."""
 
-    def __init__(self, seed, stall=0.3):
+    def __init__(self, seed, stall=0.3, *, config=CONFIG, regions=REGIONS):
         self.random = random.Random(seed)
         self.stall = stall
-        self.dut = FrontEnd(config=CONFIG)
+        self.regions = regions
+        self.dut = FrontEnd(config=config)
         self.slots = {"req": [], "rwd": []}
         self.notes = []
         self.expected_slots = {"req": [], "rwd": []}
@@ -34,11 +42,8 @@ class Bench:
         dut, rng = self.dut, self.random
 
         async def bench(ctx):
-            for region, values in zip(dut.regions, REGIONS, strict=True):
-                ctx.set(region.base, values.base // 64)
-                ctx.set(region.heads, values.heads)
-                ctx.set(region.first_head, values.first_head)
-                ctx.set(region.enabled, values.enabled)
+            for region, values in zip(dut.regions, self.regions, strict=True):
+                set_region(ctx, region, values)
             ctx.set(dut.leap_cap, 256)
             queues = {name: list(items) for name, items in messages.items()}
             pending = {"req": False, "rwd": False}
@@ -74,7 +79,7 @@ class Bench:
         simulate(dut, bench)
 
 
-def random_message(rng, channel):
+def random_message(rng, channel, regions=REGIONS):
     opcodes = list(ReqOpcode) + [12] if channel == "req" else list(RwDOpcode) + [7]
     message = {
         "opcode": rng.choice(opcodes),
@@ -82,9 +87,9 @@ def random_message(rng, channel):
         "meta_field": rng.choice(list(MetaField)),
         "meta_value": rng.choice([*MetaValue, 1]),
         "tag": rng.getrandbits(16),
-        "ld_id": rng.getrandbits(4),
+        "ld_id": rng.choice([0, 1, rng.getrandbits(4)]),
     }
-    region = rng.choice(REGIONS)
+    region = rng.choice(regions)
     head = region.first_head + rng.randrange(region.heads)
     place = rng.random()
     if place < 0.7:
@@ -92,7 +97,7 @@ def random_message(rng, channel):
     elif place < 0.85:
         address = hint_address(CONFIG, region, head)
     else:
-        edges = [r.base // 64 - 1 for r in REGIONS] + [hint_address(CONFIG, r, r.first_head + r.heads) for r in REGIONS]
+        edges = [r.base // 64 - 1 for r in regions] + [hint_address(CONFIG, r, r.first_head + r.heads) for r in regions]
         address = rng.choice([*edges, rng.getrandbits(46), 0])
     message["address"] = address
     if channel == "rwd":
@@ -105,23 +110,56 @@ def as_slot(fields):
     return Slot(
         kind=SlotKind(fields["kind"]), rwd=bool(fields["rwd"]), tag=fields["tag"], head=fields["head"],
         block=fields["block"], line=fields["line"], value=fields["value"], outcome=Outcome(fields["outcome"]),
+        access=Access(fields["access"]), host=fields["host"],
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_each_message_becomes_the_slot_the_golden_front_end_says(seed):
+def random_regions(rng, hosts):
+    """Two regions, at least one of them cached; with two hosts any belongs to one of them or to both."""
+    cached = rng.choice([(True, True), (True, False), (False, True)])
+    owners = [rng.randrange(1, 1 << hosts) for _ in REGIONS]
+    return tuple(replace(r, cached=c, hosts=o) for r, c, o in zip(REGIONS, cached, owners, strict=True))
+
+
+@pytest.mark.parametrize(("hosts", "seed"), [(1, 1), (1, 2), (2, 3), (2, 4), (2, 5)])
+def test_each_message_becomes_the_slot_the_golden_front_end_says(hosts, seed):
+    """The first run is of regions as they are after a reset: uncached."""
     rng = random.Random(seed)
-    reqs = [random_message(rng, "req") for _ in range(600)]
+    config = preset("tiny", hosts=hosts)
+    regions = REGIONS if seed == 1 else random_regions(rng, hosts)
+    reqs = [random_message(rng, "req", regions) for _ in range(600)]
     rwds = []
     while len(rwds) < 600:
-        message = random_message(rng, "rwd")
-        if slot_of_rwd(CONFIG, REGIONS, message) is not None:
+        message = random_message(rng, "rwd", regions)
+        if slot_of_rwd(config, regions, message) is not None:
             rwds.append(message)
-    bench = Bench(seed)
+    bench = Bench(seed, config=config, regions=regions)
     bench.run({"req": reqs, "rwd": rwds}, clocks=3000)
     assert not any(bench.left.values())
-    assert [as_slot(s) for s in bench.slots["req"]] == [slot_of_req(CONFIG, REGIONS, m) for m in reqs]
-    assert [as_slot(s) for s in bench.slots["rwd"]] == [slot_of_rwd(CONFIG, REGIONS, m) for m in rwds]
+    assert [as_slot(s) for s in bench.slots["req"]] == [slot_of_req(config, regions, m) for m in reqs]
+    assert [as_slot(s) for s in bench.slots["rwd"]] == [slot_of_rwd(config, regions, m) for m in rwds]
+
+
+def test_a_write_through_is_refused_where_hosts_share_and_only_there():
+    """MemWr of a host that does not own the line: the four kinds of region, by both hosts and by one that is none."""
+    config = preset("tiny", hosts=2)
+    write = {
+        "opcode": RwDOpcode.MEM_WR, "snp_type": SnpType.SNP_INV, "meta_field": MetaField.META0_STATE,
+        "meta_value": MetaValue.INVALID, "tag": 1, "data": 0, "poison": 0, "be": 0,
+    }  # fmt: skip
+    shared, alone = REGIONS
+    regions = (replace(shared, cached=True, hosts=3), replace(alone, cached=True, hosts=2))
+    messages = [
+        write | {"address": encode(config, region, region.first_head, 0, 0), "ld_id": ld_id}
+        for region in regions
+        for ld_id in (0, 1, 2)
+    ]
+    bench = Bench(6, config=config, regions=regions)
+    bench.run({"req": [], "rwd": messages}, clocks=100)
+    seen = [(s["kind"], s["outcome"], s["host"], s["access"]) for s in bench.slots["rwd"]]
+    refused = (SlotKind.ANSWER, Outcome.SHARED_WRITE, 0, Access.PLAIN)
+    nxm = (SlotKind.ANSWER, Outcome.NXM, 0, Access.PLAIN)
+    assert seen == [refused, refused, nxm, nxm, (SlotKind.WRITE, 0, 1, Access.WRITE_THROUGH), nxm]
 
 
 def hint_message(region, head, line, tag, poison=0):
@@ -185,8 +223,7 @@ def test_each_message_is_decoded_by_the_regions_of_one_time():
     async def bench(ctx):
         def set_regions(regions):
             for region, values in zip(dut.regions, regions, strict=True):
-                set_payload(ctx, region, {"base": values.base // 64, "heads": values.heads, "enabled": 1})
-                ctx.set(region.first_head, values.first_head)
+                set_region(ctx, region, values)
 
         set_regions(REGIONS)
         ctx.set(dut.read_slots.valid, 1)
