@@ -36,7 +36,8 @@ class Datapath(wiring.Component):
     READ of a line never written answers zeros without asking memory, and so does, in mode mxint8, one of a line whose
     scale says all. WRITE answers when memory has confirmed the data and the line's sidecar row says so. An operation
     waits, and those behind it, while an operation on its line is in flight and one of the two writes. ZEROS, NXM,
-    COMPLETE, ACK and DISCARD need no memory; they take their turn among the others.
+    COMPLETE, ACK and DISCARD need no memory; they take their turn among the others. The Cmp of an operation is its
+    `grant`.
 
     Latency in clocks, sidecar line at hand, nothing stalled: 6 from `ops` to `mem.ar*`, `mem.aw*` and `mem.w*`; 2 from
     `mem.r*` to `ndr` and `drs`, or from `mem.b*` to `ndr`; 8 from `ops` to `ndr` without memory. Mode mxint8
@@ -187,7 +188,7 @@ class Datapath(wiring.Component):
             direct.kind.eq(Mux(without_data, DataKind.ZEROS, turn.op.kind)),
             direct.poisoned.eq(without_data & Mux(mode, scale == POISONED, poisoned)),
             direct.nan.eq(without_data & mode & (scale == NOT_FINITE)),
-            *(direct[name].eq(turn.op[name]) for name in ("rwd", "id", "epoch")),
+            *(direct[name].eq(turn.op[name]) for name in ("rwd", "id", "epoch", "grant")),
             direct_fifo.w_data.eq(direct),
             responder.direct.valid.eq(direct_fifo.r_rdy),
             responder.direct.payload.eq(direct_fifo.r_data),
@@ -201,7 +202,11 @@ class Datapath(wiring.Component):
         for request in (memory.reads.payload, memory.writes.payload):
             m.d.comb += request.scale.eq(scale)
         for issued in (responder.read_issued, responder.write_issued):
-            m.d.comb += [issued.epoch.eq(turn.op.epoch), issued.written.eq(written)]
+            m.d.comb += [
+                issued.epoch.eq(turn.op.epoch),
+                issued.grant.eq(turn.op.grant),
+                issued.written.eq(written),
+            ]
 
         # What halves of DDR5 lines have to know of others.
         m.d.comb += [

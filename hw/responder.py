@@ -32,6 +32,7 @@ def direct_op(config):
     """An operation that needs no memory; `poisoned` counts for ZEROS, and so does `nan`: NaNs instead of zeros."""
     return layouts.layout((
         ("kind", 3), ("rwd", 1), ("id", layouts.id_bits(config)), ("epoch", 1), ("poisoned", 1), ("nan", 1),
+        ("grant", 2),
     ))  # fmt: skip
 
 
@@ -42,7 +43,7 @@ def issued_op(config):
     """
     return layouts.layout((
         ("valid", 1), ("id", layouts.id_bits(config)), ("place", place(config)), ("epoch", 1), ("written", 1),
-        ("poisoned", 1),
+        ("poisoned", 1), ("grant", 2),
     ))  # fmt: skip
 
 
@@ -98,7 +99,7 @@ class Responder(wiring.Component):
         answer_shape = data.StructLayout({
             "valid": 1, "ndr": 1, "drs": 1, "sidecar": 1, "read": 1, "write": 1, "failed": 1, "rwd": 1,
             "id": layouts.id_bits(config), "kind": 3, "poisoned": 1, "epoch": 1, "frame": config.frame_bits,
-            "nan": 1, "joined": 1, "read_failed": 1, "scale": SCALE_BITS,
+            "nan": 1, "grant": 2, "joined": 1, "read_failed": 1, "scale": SCALE_BITS,
         })  # fmt: skip
         m.submodules.ndr_fifo = ndr_fifo = SyncFIFO(width=layouts.message("ndr").size, depth=FIFO_DEPTH)
         m.submodules.drs_fifo = drs_fifo = SyncFIFO(width=layouts.message("drs").size, depth=FIFO_DEPTH)
@@ -149,7 +150,7 @@ class Responder(wiring.Component):
                 taken.valid.eq(1),
                 taken.ndr.eq(direct_ndr),
                 taken.drs.eq(direct_drs),
-                *(taken[name].eq(direct[name]) for name in ("kind", "rwd", "id", "epoch", "poisoned", "nan")),
+                *(taken[name].eq(direct[name]) for name in ("kind", "rwd", "id", "epoch", "poisoned", "nan", "grant")),
             ]
         line = Signal(layouts.LINE_BITS)
         m.d.sync += [answer.eq(taken), line.eq(returned.data)]
@@ -176,10 +177,13 @@ class Responder(wiring.Component):
         issued = Signal(issued_op(config))
         found = Signal(identity())
         ndr, drs = Signal(layouts.message("ndr")), Signal(layouts.message("drs"))
+        #: a `Grant`, which is the opcode of a Cmp
+        completion = Signal(2)
         m.d.comb += [
             issued.eq(Mux(answer.write, recalled["write"], recalled["read"])),
             found.eq(Mux(answer.rwd, self.write_found, self.read_found)),
-            ndr.opcode.eq(Mux(answer.kind == DataKind.ACK, NDROpcode.BI_CONFLICT_ACK, NDROpcode.CMP)),
+            completion.eq(Mux(answer.read | answer.write, issued.grant, answer.grant)),
+            ndr.opcode.eq(Mux(answer.kind == DataKind.ACK, NDROpcode.BI_CONFLICT_ACK, completion)),
             drs.opcode.eq(Mux(answer.kind == DataKind.NXM, DRSOpcode.MEM_DATA_NXM, DRSOpcode.MEM_DATA)),
             drs.poison.eq(Mux(answer.read, issued.poisoned | answer.failed, answer.poisoned)),
             # All ones for NXM, zeros or NaNs for ZEROS.

@@ -5,6 +5,7 @@ from collections import defaultdict
 
 from amaranth.hdl import Elaboratable, Module, ResetInserter, Signal
 
+from golden.coherency import Grant
 from golden.config import LINES_PER_BLOCK, preset
 from golden.datapath import ALL_BYTES, ALL_ONES, Frames, Mxint8Frames
 from golden.messages import DevLoad, DRSOpcode, MetaField, NDROpcode
@@ -111,6 +112,7 @@ class Bench:
     def operate(self, kind, frame=0, line=0, *, mode=Mode.EXACT, data=0, be=ALL_BYTES, poison=False, rwd=None):
         if rwd is None:
             rwd = kind in (DataKind.WRITE, DataKind.ACK)
+        grant = self.rng.choice(list(Grant))
         # A tag comes again after thousands of operations: no test mistakes one operation for another.
         self._tag = tag = self._tag + self.rng.randrange(1, 14) & 0xFFFF
         fields = {"tag": tag, "ld_id": self.rng.getrandbits(4)}
@@ -132,11 +134,13 @@ class Bench:
             expected |= {"data": 0, "poison": False, "opcode": DRSOpcode.MEM_DATA}
         elif kind == DataKind.NXM:
             expected |= {"data": ALL_ONES, "poison": False, "opcode": DRSOpcode.MEM_DATA_NXM}
-        expected |= {"ld_id": fields["ld_id"], "kind": kind, "place": (mode, frame)}
+        completion = NDROpcode.BI_CONFLICT_ACK if kind == DataKind.ACK else NDROpcode(grant)
+        expected |= {"ld_id": fields["ld_id"], "completion": completion, "place": (mode, frame)}
         if expected["ndr"] or expected["drs"]:
             self._outstanding[tag] = expected
             self.in_flight[mode, frame] += 1
-        operation = {"kind": kind, "rwd": rwd, "mode": mode, "frame": frame, "line": line, "tag": tag}
+        operation = {"kind": kind, "rwd": rwd, "mode": mode, "frame": frame, "line": line}
+        operation |= {"grant": grant, "tag": tag}
         self._messages.append((rwd, fields, operation))
 
     def read(self, frame, line, mode=Mode.EXACT):
@@ -234,7 +238,7 @@ class Bench:
         self._store()
         if self._offered is None and self._ops and self.rng.random() >= self.stall:
             self._offered = self._ops.pop(0)
-            for name in ("kind", "rwd", "id", "mode", "frame", "line"):
+            for name in ("kind", "rwd", "id", "mode", "frame", "line", "grant"):
                 ctx.set(dut.ops.payload[name], self._offered[name])
         ctx.set(dut.ops.valid, self._offered is not None)
         ctx.set(dut.sidecar_ops.valid, self.engine_op is not None)
@@ -284,8 +288,7 @@ class Bench:
         assert response.ld_id == expected["ld_id"]
         assert response.meta_field == MetaField.NO_OP and response.dev_load == DevLoad.MODERATE
         if channel == "ndr":
-            acknowledged = expected["kind"] == DataKind.ACK
-            assert response.opcode == (NDROpcode.BI_CONFLICT_ACK if acknowledged else NDROpcode.CMP)
+            assert response.opcode == expected["completion"], expected
         else:
             assert response.opcode == expected["opcode"], expected
             assert response.poison == expected["poison"], expected
