@@ -83,11 +83,14 @@ def slot(config):
 
 
 def commit(config):
-    """What the pipeline shows of each slot in the clock in which it commits; nobody can hold it back."""
+    """What the pipeline shows of each slot in the clock in which it commits; nobody can hold it back.
+
+    `grant` (`golden.coherency.Grant`): how it is completed, if it is.
+    """
     return layout(
         (
             ("valid", 1), ("slot", slot(config)), ("before", entry(config)), ("after", entry(config)), ("outcome", 5),
-            ("touch", 1), ("event", 1),
+            ("touch", 1), ("event", 1), ("grant", 2),
         )
     )  # fmt: skip
 

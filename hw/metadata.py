@@ -416,6 +416,7 @@ class MetadataPipeline(wiring.Component):
         m.d.comb += [
             self.filter_take.eq(committing & (grants | outcome.matches(*(each for each in Outcome if each.held)))),
             grant.eq(Mux(grants & (last.access != Access.PLAIN), verdict.grant, 0)),
+            self.commit.grant.eq(grant),
         ]
 
         # Datapath
