@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.events import SEQUENCE_BITS, Lane
 from hw import layouts
+from hw.metadata import FILTER_CLOCKS
 
 __all__ = ["EventPort"]
 
@@ -14,7 +15,7 @@ class EventPort(wiring.Component):
     """Two lanes of records with one sequence number (`golden/events.py`).
 
     A record appears at its output two clocks after it was taken; one a clock and lane. In a clock in which both lanes
-    take one, the slot's number is the lower.
+    take one, the slot's number is the lower. Notes wait for commit notes.
 
     Members
     -------
@@ -24,6 +25,11 @@ class EventPort(wiring.Component):
         Room for the records of all slots that can be in flight, `pipeline_depth`, and one more.
     notes : In(stream)
         Engine records before they have a number.
+    commit_note : In
+        One that is taken in the clock of its `valid`: of an operation of the snoop filter, which begins only while
+        `note_room`.
+    note_room : Out(1)
+        Room for a commit note that comes `FILTER_CLOCKS` from now, and one more, whatever is taken in between.
     slot_record, engine_record : Out(stream)
         The lanes.
     stalled : Out(1)
@@ -40,6 +46,8 @@ class EventPort(wiring.Component):
                 "slot": In(layouts.record(config, Lane.SLOT)),
                 "slot_room": Out(1),
                 "notes": In(stream.Signature(layouts.engine_note(config))),
+                "commit_note": In(layouts.layout((("valid", 1), ("note", layouts.engine_note(config))))),
+                "note_room": Out(1),
                 "slot_record": Out(stream.Signature(layouts.record(config, Lane.SLOT))),
                 "engine_record": Out(stream.Signature(layouts.record(config, Lane.ENGINE))),
                 "stalled": Out(1),
@@ -54,7 +62,8 @@ class EventPort(wiring.Component):
             width=self.engine_record.payload.shape().size, depth=depth
         )
         sequence = Signal(SEQUENCE_BITS)
-        take_note = self.notes.valid & self.notes.ready
+        note = Signal.like(self.notes.payload)
+        take_note = Signal()
 
         numbered_slot = Signal.like(self.slot)
         numbered_note = Signal.like(self.engine_record.payload)
@@ -67,11 +76,15 @@ class EventPort(wiring.Component):
             numbered_note.sequence.eq(sequence + self.slot_valid),
             engines.w_data.eq(numbered_note),
             engines.w_en.eq(take_note),
-            self.notes.ready.eq(engines.w_rdy),
+            note.eq(Mux(self.commit_note.valid, self.commit_note.note, self.notes.payload)),
+            take_note.eq(self.commit_note.valid | (self.notes.valid & self.notes.ready)),
+            self.notes.ready.eq(engines.w_rdy & ~self.commit_note.valid),
+            # One record a clock enters a lane, so this counts every note that can come before the operation's.
+            self.note_room.eq(engines.level < depth - FILTER_CLOCKS - 1),
         ]
         for name, _ in self.notes.payload.shape():
-            m.d.comb += getattr(numbered_note, name).eq(getattr(self.notes.payload, name))
-        m.d.sync += sequence.eq(sequence + self.slot_valid + Mux(take_note, 1, 0))
+            m.d.comb += getattr(numbered_note, name).eq(getattr(note, name))
+        m.d.sync += sequence.eq(sequence + self.slot_valid + take_note)
 
         for lane, queue in ((self.slot_record, slots), (self.engine_record, engines)):
             m.d.comb += [lane.payload.eq(queue.r_data), lane.valid.eq(queue.r_rdy), queue.r_en.eq(lane.ready)]

@@ -43,8 +43,10 @@ class MetadataPipeline(wiring.Component):
 
     Members
     -------
-    rwd_slots, req_slots, engine_slots : In(stream of slots)
-        RwD goes before Req; engine slots and the host's take turns.
+    rwd_slots, retry_slots, req_slots, engine_slots : In(stream of slots)
+        Of the host's the first goes first; engine slots and the host's take turns. `retry_slots` are held requests.
+    retrying : In(1)
+        No new Req may issue: a held one is to be tried again.
     hold_external, hold_engine : In(1)
         From `Quiesce`: keep slots of the host, of the engines, from issuing.
     idle : Out(1)
@@ -61,6 +63,8 @@ class MetadataPipeline(wiring.Component):
         To the event port.
     host_room : In(1)
         Slots of the host may issue: the prefetch unit has room for what they ask for.
+    coverage_room : In(1)
+        Slots that ask the snoop filter may issue: what they change in it can be counted.
     filter_question : Out, filter_verdict : In, filter_take : Out(1)
         To the snoop filter: what the slot asks, `FILTER_CLOCKS` before its commit; what it says, in the clock of the
         commit; there, whether that takes effect.
@@ -81,8 +85,10 @@ class MetadataPipeline(wiring.Component):
         super().__init__(
             {
                 "rwd_slots": In(layouts.slot_stream(config)),
+                "retry_slots": In(layouts.slot_stream(config)),
                 "req_slots": In(layouts.slot_stream(config)),
                 "engine_slots": In(layouts.slot_stream(config)),
+                "retrying": In(1),
                 "hold_external": In(1),
                 "hold_engine": In(1),
                 "idle": Out(1),
@@ -94,6 +100,7 @@ class MetadataPipeline(wiring.Component):
                 "record": Out(layouts.record(config, Lane.SLOT)),
                 "record_room": In(1),
                 "host_room": In(1, init=1),
+                "coverage_room": In(1, init=1),
                 "filter_question": Out(layouts.filter_question(config)),
                 "filter_verdict": In(layouts.filter_verdict(), init={"owner": 1}),
                 "filter_take": Out(1),
@@ -137,6 +144,8 @@ class MetadataPipeline(wiring.Component):
 
         # Issue: which slot enters
         may_issue = Signal()
+        host_slot = Signal(slot_layout)
+        host_offered = Signal()
         host_valid = Signal()
         engine_valid = Signal()
         host_turn = Signal()
@@ -144,14 +153,18 @@ class MetadataPipeline(wiring.Component):
         do_engine = Signal()
         m.d.comb += [
             may_issue.eq(self.ready & self.record_room & (data_fifo.level < _DATA_SLACK)),
-            host_valid.eq((self.rwd_slots.valid | self.req_slots.valid) & ~self.hold_external & self.host_room),
-            engine_valid.eq(self.engine_slots.valid & ~self.hold_engine),
+            host_valid.eq(host_offered & ~self.hold_external & self.host_room & self._filter_free(host_slot)),
+            engine_valid.eq(self.engine_slots.valid & ~self.hold_engine & self._filter_free(self.engine_slots.payload)),
             do_host.eq(may_issue & host_valid & (host_turn | ~engine_valid)),
             do_engine.eq(may_issue & engine_valid & ~(host_turn & host_valid)),
-            self.rwd_slots.ready.eq(do_host & self.rwd_slots.valid),
-            self.req_slots.ready.eq(do_host & ~self.rwd_slots.valid),
             self.engine_slots.ready.eq(do_engine),
         ]
+        with m.If(self.rwd_slots.valid):
+            self._choose(m, self.rwd_slots, host_slot, host_offered, do_host)
+        with m.Elif(self.retry_slots.valid):
+            self._choose(m, self.retry_slots, host_slot, host_offered, do_host)
+        with m.Elif(~self.retrying):
+            self._choose(m, self.req_slots, host_slot, host_offered, do_host)
         with m.If(do_host):
             m.d.sync += host_turn.eq(0)
         with m.Elif(do_engine):
@@ -160,13 +173,7 @@ class MetadataPipeline(wiring.Component):
         slots = [Signal(slot_layout, name=f"slot{stage}") for stage in range(commit_stage + 1)]
         valid = [Signal(name=f"valid{stage}") for stage in range(commit_stage + 1)]
         m.d.comb += [
-            slots[0].eq(
-                Mux(
-                    do_engine,
-                    self.engine_slots.payload,
-                    Mux(self.rwd_slots.valid, self.rwd_slots.payload, self.req_slots.payload),
-                )
-            ),
+            slots[0].eq(Mux(do_engine, self.engine_slots.payload, host_slot)),
             valid[0].eq(do_host | do_engine),
             self.idle.eq(~Cat(valid[1:]).any()),
             read.addr.eq(Cat(slots[0].block, slots[0].head)),
@@ -470,3 +477,12 @@ class MetadataPipeline(wiring.Component):
         with m.If(last.kind.matches(SlotKind.PROMOTE, SlotKind.ALLOCATE)):
             m.d.comb += self.record.frame.eq(last.frame)
         return m
+
+    def _filter_free(self, slot):
+        """Whether a slot may issue as far as the snoop filter goes."""
+        return self.coverage_room | (slot.access == Access.PLAIN)
+
+    @staticmethod
+    def _choose(m, source, slot, offered, do_issue):
+        """`source` is the stream of the host whose slot is offered."""
+        m.d.comb += [slot.eq(source.payload), offered.eq(source.valid), source.ready.eq(do_issue)]

@@ -886,7 +886,7 @@ MUTATIONS = (
     Mutation(
         name="event-dropped",
         file="hw/event_port.py",
-        old="self.notes.ready.eq(engines.w_rdy)",
+        old="self.notes.ready.eq(engines.w_rdy & ~self.commit_note.valid)",
         new="self.notes.ready.eq(1)",
         tests=("tests/test_event_port.py::test_records_leave_in_order_with_one_sequence[0.9]",),
         why="a note waits for room; none is lost",

@@ -6,10 +6,13 @@ import pytest
 
 from golden.config import preset
 from hw.event_port import EventPort
+from hw.metadata import FILTER_CLOCKS
 from tests.simulation import set_payload, simulate
 
 CONFIG = preset("tiny")
 PIPELINE_DEPTH = 7
+#: added to the clock in a commit note
+COMMIT_NOTE = 1 << 31
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5, 0.9])
@@ -20,6 +23,7 @@ def test_records_leave_in_order_with_one_sequence(stall):
 
     async def bench(ctx):
         in_flight = [False] * PIPELINE_DEPTH
+        operations = [False] * FILTER_CLOCKS
         note = None
         for clock in range(2000):
             # A slot that issues commits PIPELINE_DEPTH clocks later, whatever the port says then.
@@ -27,6 +31,11 @@ def test_records_leave_in_order_with_one_sequence(stall):
             commits = in_flight.pop(0)
             ctx.set(dut.slot_valid, commits)
             set_payload(ctx, dut.slot, {"tag": clock})
+            # An operation that begins makes its note FILTER_CLOCKS later.
+            operations.append(bool(ctx.get(dut.note_room)) and rng.random() < 0.3)
+            noted = operations.pop(0)
+            ctx.set(dut.commit_note.valid, noted)
+            set_payload(ctx, dut.commit_note.note, {"aux": COMMIT_NOTE | clock})
             if note is None and rng.random() < 0.4:
                 note = clock
                 set_payload(ctx, dut.notes.payload, {"aux": note})
@@ -35,6 +44,9 @@ def test_records_leave_in_order_with_one_sequence(stall):
             ctx.set(dut.engine_record.ready, rng.random() >= stall)
             if commits:
                 taken.append(("slot", clock))
+            if noted:
+                taken.append(("engine", COMMIT_NOTE | clock))
+                assert not ctx.get(dut.notes.ready)
             if note is not None and ctx.get(dut.notes.ready):
                 taken.append(("engine", note))
                 note = None

@@ -2,6 +2,7 @@
 
 from amaranth.hdl import ResetInserter, Signal
 
+from golden.coherency import Access
 from golden.config import preset
 from golden.metadata import Outcome, SlotKind
 from hw.metadata import MetadataPipeline
@@ -71,6 +72,52 @@ def test_the_host_waits_for_the_prefetch_unit_and_engines_do_not():
         ctx.set(dut.engine_slots.valid, 0)
         ctx.set(dut.host_room, 1)
         assert await offer_reads(ctx, dut, 4) == 4
+
+    run(body)
+
+
+def test_rwd_goes_before_held_requests_and_these_before_new_ones():
+    async def body(ctx, dut):
+        ctx.set(dut.data_ops.ready, 1)
+        streams = {"rwd": dut.rwd_slots, "retry": dut.retry_slots, "req": dut.req_slots}
+        for name in streams:
+            ctx.set(streams[name].valid, 1)
+        for chosen in streams:
+            assert [name for name in streams if ctx.get(streams[name].ready)] == [chosen]
+            await ctx.tick()
+            ctx.set(streams[chosen].valid, 0)
+
+    run(body)
+
+
+def test_no_new_req_issues_while_a_held_one_is_to_be_tried_again():
+    async def body(ctx, dut):
+        ctx.set(dut.data_ops.ready, 1)
+        ctx.set(dut.retrying, 1)
+        assert await offer_reads(ctx, dut, 4) == 0
+        for port in (dut.rwd_slots, dut.retry_slots, dut.engine_slots):
+            ctx.set(port.valid, 1)
+            assert ctx.get(port.ready)
+            ctx.set(port.valid, 0)
+        ctx.set(dut.retrying, 0)
+        assert await offer_reads(ctx, dut, 4) == 4
+
+    run(body)
+
+
+def test_what_asks_the_filter_waits_for_room_in_the_coverage_and_nothing_else_does():
+    async def body(ctx, dut):
+        ctx.set(dut.data_ops.ready, 1)
+        ctx.set(dut.coverage_room, 0)
+        for port in (dut.rwd_slots, dut.retry_slots, dut.req_slots, dut.engine_slots):
+            ctx.set(port.valid, 1)
+            for access in (Access.READ_SHARED, Access.PLAIN, Access.WRITE_BACK):
+                ctx.set(port.payload.access, access)
+                assert ctx.get(port.ready) == (access == Access.PLAIN)
+            ctx.set(dut.coverage_room, 1)
+            assert ctx.get(port.ready)
+            ctx.set(dut.coverage_room, 0)
+            ctx.set(port.valid, 0)
 
     run(body)
 
