@@ -46,7 +46,7 @@ class EventPort(wiring.Component):
                 "slot": In(layouts.record(config, Lane.SLOT)),
                 "slot_room": Out(1),
                 "notes": In(stream.Signature(layouts.engine_note(config))),
-                "commit_note": In(layouts.layout((("valid", 1), ("note", layouts.engine_note(config))))),
+                "commit_note": In(layouts.commit_note(config)),
                 "note_room": Out(1),
                 "slot_record": Out(stream.Signature(layouts.record(config, Lane.SLOT))),
                 "engine_record": Out(stream.Signature(layouts.record(config, Lane.ENGINE))),

@@ -15,6 +15,7 @@ __all__ = [
     "command",
     "command_answer",
     "commit",
+    "commit_note",
     "data_op",
     "FilterOp",
     "engine_note",
@@ -113,6 +114,11 @@ def record(config, lane):
 def engine_note(config):
     """A record of lane `engine` before it has its sequence number."""
     return layout(events.record_fields(config, events.Lane.ENGINE)[1:])
+
+
+def commit_note(config):
+    """An engine note that cannot be refused: of an operation of the snoop filter, in the clock of its commit."""
+    return layout((("valid", 1), ("note", engine_note(config))))
 
 
 def policy_layout():
