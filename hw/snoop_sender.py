@@ -1,0 +1,166 @@
+"""Sending snoops: which one leaves next, its note, and its BISnp."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.coherency import SECTORS_PER_BLOCK
+from golden.config import SECTOR_LINES
+from golden.events import EngineKind
+from golden.messages import ADDRESS_BITS, FIELDS, BISnpOpcode
+from hw import layouts
+from hw.turns import next_in_turn
+
+__all__ = ["BI_TAG_BITS", "SnoopSender", "tagged_layout"]
+
+#: width of a BITag in a message
+BI_TAG_BITS = dict(FIELDS["bisnp"])["bi_tag"]
+_BLOCK_FORM = BISnpOpcode.CUR_BLK - BISnpOpcode.CUR
+_LINE_BITS = (SECTOR_LINES - 1).bit_length()
+
+
+def tagged_layout(config):
+    """A place of the snoop table, in a clock with `valid`."""
+    return layouts.layout((("valid", 1), ("tag", layouts.snoop_tag_bits(config))))
+
+
+def _sector_layout(config):
+    """Parts of a sector's number (`Config.split_sector`)."""
+    local_bits = (SECTORS_PER_BLOCK - 1).bit_length()
+    return layouts.layout((("sector", local_bits), ("block", config.block_bits), ("head", config.head_bits)))
+
+
+class SnoopSender(wiring.Component):
+    """Sends launched snoops in turns, each once no granted request of its sector has its NDR still to come.
+
+    One that has to wait gives up its turn, so it keeps no other from leaving. A BISnp in 2 clocks.
+    ```
+    clock  0         1                 2                      3                    4
+           launched  chosen, row read  region, may it leave?  note, address added  BISnp
+    ```
+
+    Members
+    -------
+    launched : In(places)
+        Bits of the places in which snoops begin in this clock.
+    look : Out({valid, tag}), snoop : In(snoop)
+        Reads the table: the snoop of place `tag`, from the clock after `valid` until the next.
+    pending_sector : Out, pending : In(1)
+        Whether a granted request of a sector is in flight, in the same clock.
+    regions : In(array of regions)
+        The base of a region whose lines may be cached is a multiple of a sector's size.
+    in_flight, in_flight_cap : In
+        Snoops sent and unanswered; one leaves while they are fewer than the cap.
+    notes : Out(stream of engine_note), bisnp : Out(stream)
+        BI_SNOOP, then the message.
+    sent : Out(1)
+        The note is taken: the snoop counts as sent.
+    left : Out({valid, tag})
+        The message is taken: it can be answered.
+    """
+
+    def __init__(self, *, config):
+        self._config = config
+        super().__init__(
+            {
+                "launched": In(config.snoops),
+                "look": Out(tagged_layout(config)),
+                "snoop": In(layouts.snoop_layout(config)),
+                "pending_sector": Out(config.sector_bits),
+                "pending": In(1),
+                "regions": In(data.ArrayLayout(layouts.region_layout(config), config.regions)),
+                "in_flight": In(range(config.snoops + 1)),
+                "in_flight_cap": In(13),
+                "notes": Out(stream.Signature(layouts.engine_note(config))),
+                "bisnp": Out(stream.Signature(layouts.message("bisnp"))),
+                "sent": Out(1),
+                "left": Out(tagged_layout(config)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        tag_bits = layouts.snoop_tag_bits(config)
+
+        # Chosen
+        to_send, checked = Signal(config.snoops), Signal(config.snoops)
+        checks, check_tag, stays = Signal(), Signal(tag_bits), Signal()
+        m.d.comb += checked.eq(checks << check_tag)
+        candidates = to_send & ~checked
+        chosen = next_in_turn(m, "chosen", candidates, check_tag)
+        m.d.comb += [self.look.valid.eq(~stays & candidates.any()), self.look.tag.eq(chosen)]
+        with m.If(~stays):
+            m.d.sync += checks.eq(self.look.valid)
+        with m.If(self.look.valid):
+            m.d.sync += check_tag.eq(chosen)
+
+        # May it leave?
+        where = data.View(_sector_layout(config), self.snoop.sector)
+        noted = data.StructLayout(
+            {
+                "tag": tag_bits,
+                "snoop": layouts.snoop_layout(config),
+                "local_head": config.head_bits,
+                "base": ADDRESS_BITS - _LINE_BITS,
+            }
+        )
+        notes, goes = Signal(), Signal()
+        held = Signal(noted)
+        m.d.comb += [
+            self.pending_sector.eq(self.snoop.sector),
+            goes.eq(
+                checks
+                & ~self.pending
+                & (~notes | self.sent)
+                # The one whose note waits will count.
+                & (self.in_flight + notes < self.in_flight_cap)
+            ),
+            # One that only waits for those before it keeps its turn.
+            stays.eq(checks & ~self.pending & ~goes),
+        ]
+        m.d.sync += to_send.eq((to_send | self.launched) & ~Mux(goes, checked, 0))
+        with m.If(goes):
+            m.d.sync += [notes.eq(1), held.tag.eq(check_tag), held.snoop.eq(self.snoop)]
+        with m.Elif(self.sent):
+            m.d.sync += notes.eq(0)
+        for region in self.regions:
+            local_head = Signal(config.head_bits + 1)
+            m.d.comb += local_head.eq(where.head - region.first_head)
+            with m.If(goes & region.enabled & (local_head < region.heads)):
+                m.d.sync += [held.local_head.eq(local_head), held.base.eq(region.base[_LINE_BITS:])]
+
+        # Note and message
+        where = data.View(_sector_layout(config), held.snoop.sector)
+        lines = held.snoop.lines
+        single = Signal()
+        opcode = Signal(4)
+        note, message = self.notes.payload, self.bisnp.payload
+        m.d.comb += [
+            single.eq((lines & (lines - 1)[: len(lines)]) == 0),
+            opcode.eq(held.snoop.kind + Mux(single, 0, _BLOCK_FORM)),
+            self.notes.valid.eq(notes & ~self.bisnp.valid),
+            self.sent.eq(self.notes.valid & self.notes.ready),
+            note.kind.eq(EngineKind.BI_SNOOP),
+            note.head.eq(where.head),
+            note.block.eq(where.block),
+            note.key.eq(where.sector),
+            note.aux.eq(Cat(held.tag, Const(0, BI_TAG_BITS - tag_bits), lines, opcode, held.snoop.host)),
+            self.left.valid.eq(self.bisnp.valid & self.bisnp.ready),
+            self.left.tag.eq(message.bi_tag),
+        ]
+        with m.If(self.sent):
+            m.d.sync += [
+                self.bisnp.valid.eq(1),
+                message.opcode.eq(opcode),
+                message.bi_id.eq(held.snoop.host),
+                message.bi_tag.eq(held.tag),
+                # A region's sectors lie in its memory as their numbers count from its first head.
+                message.address[_LINE_BITS:].eq(held.base + Cat(where.sector, where.block, held.local_head)),
+                message.address[:_LINE_BITS].eq(
+                    Mux(single, Cat(lines[1] | lines[3], lines[2:].any()), Cat(lines[:2].any(), lines[2:].any()))
+                ),
+            ]
+        with m.Elif(self.left.valid):
+            m.d.sync += self.bisnp.valid.eq(0)
+        return m
