@@ -32,7 +32,7 @@ class Action(IntEnum):
     BYPASS = 2
     #: nothing, until a demotion ends or the state changes otherwise
     WAIT = 3
-    #: nothing ever: the write is answered UNWRITABLE, the prefetch is given up for the reason `drop`
+    #: nothing ever: the request is answered UNWRITABLE, the prefetch is given up for the reason `drop`
     DROP = 4
 
 
@@ -97,13 +97,16 @@ class Allocator:
         Size of each pool to begin with.
     modes : sequence of Mode, one a head, optional
         Which pool a head belongs to, now: `golden.registers.Registers` changes it.
+    cached : sequence of bool, one a head, optional
+        Whether hosts may cache its lines, likewise.
     """
 
-    def __init__(self, config, pool_frames=None, modes=None):
+    def __init__(self, config, pool_frames=None, modes=None, cached=None):
         self._config = config
         size = config.pool_frames_max if pool_frames is None else pool_frames
         self.pools = {mode: Pool(config, size) for mode in Mode}
         self.modes = [Mode.EXACT] * config.heads if modes is None else modes
+        self.cached = [False] * config.heads if cached is None else cached
         self.held = [0] * config.heads
         self.minimum = [0] * config.heads
         self.maximum = [config.pool_frames_max] * config.heads
@@ -152,13 +155,13 @@ class Allocator:
             return [other for other in heads if self.held[other] > self.minimum[other] or other == head]
         return heads
 
-    def decide(self, head, *, write, bypass_below, find, demoting, unwritable):
+    def decide(self, head, *, write, bypass_below, find, demoting, unwritable, caches=False):
         """What a missed block of `head` gets next.
 
-        `write`: a write waits for it. `bypass_below`: a victim with a key above this number is spared by reading past
-        the pool, or None. `find(domain)` is the victim of a domain or None; `demoting`: a demotion is in progress, and
-        will free a frame. `unwritable`: nothing is demoted any more, since its page might be lost; what would need a
-        victim is dropped, or read past the pool.
+        `write`: a write waits for it; `caches`: a read that is never served past the pool. `bypass_below`: a victim
+        with a key above this number is spared by reading past the pool, or None. `find(domain)` is the victim of a
+        domain or None; `demoting`: a demotion is in progress, and will free a frame. `unwritable`: nothing is demoted
+        any more, since its page might be lost; what would need a victim is dropped, or read past the pool.
         """
         domain, pool = self.domain(head), self.pool_of(head)
         if domain is None:
@@ -170,12 +173,12 @@ class Allocator:
         if victim is None and write and pool.free_frames:
             return Decision(Action.FRAME, frame=pool.next_frame)
         if unwritable:
-            return Decision(Action.DROP if write else Action.BYPASS)
+            return Decision(Action.DROP if write or caches else Action.BYPASS)
         if victim is None and write and not demoting:
             victim = find(Domain.ANY)
         if victim is None:
             return Decision(Action.WAIT)
-        if not write and bypass_below is not None and bypass_below < victim.key:
+        if not write and not caches and bypass_below is not None and bypass_below < victim.key:
             return Decision(Action.BYPASS, victim=victim)
         return Decision(Action.VICTIM, victim=victim)
 
@@ -225,7 +228,13 @@ class Allocator:
         config = self._config
         if not config.pool_frames_min <= frames <= config.pool_frames_max or frames < self._minimums(mode):
             return RefusalKind.POOL_SIZE
+        if frames < config.pool_frames_min_cached and self._has_cached(mode):
+            return RefusalKind.POOL_CACHED
         return None
+
+    def _has_cached(self, mode):
+        """Whether a head of a pool has lines that hosts may cache."""
+        return any(cached and of == mode for cached, of in zip(self.cached, self.modes, strict=True))
 
     def _minimums(self, mode):
         """Sum of the minimums of the heads of a pool."""

@@ -20,7 +20,7 @@ from golden.messages import (
 
 __all__ = [
     "SECTORS_PER_BLOCK", "Access", "Grant", "LineState", "Retry", "Snoop", "SnoopKind", "access_of_req",
-    "access_of_rwd", "answer_lines", "covering", "is_bi_request", "snoop_opcode",
+    "access_of_rwd", "answer_lines", "answer_states", "covering", "is_bi_request", "snoop_opcode",
 ]  # fmt: skip
 
 SECTORS_PER_BLOCK = LINES_PER_BLOCK // SECTOR_LINES
@@ -137,6 +137,11 @@ def snoop_opcode(snoop):
         return BISnpOpcode(snoop.kind), snoop.lines.bit_length() - 1
     halves = bool(snoop.lines & 0b0011) | bool(snoop.lines & 0b1100) << 1
     return BISnpOpcode(snoop.kind + _BLOCK), halves
+
+
+def answer_states(kind):
+    """The states that a host may say after a snoop of `kind`."""
+    return frozenset(_LEGAL_ANSWERS[kind].values())
 
 
 def answer_lines(snoop, lines_open, opcode, low_addr):

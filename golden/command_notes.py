@@ -1,5 +1,7 @@
 """What the notes of the host's commands must be: register writes, quotas, pool sizes, and what is refused."""
 
+from itertools import product
+
 from golden import csr
 from golden.events import EngineKind, ErrorKind, RefusalKind
 from golden.mismatch import Mismatch
@@ -8,6 +10,9 @@ from golden.mode import Mode
 __all__ = ["CommandNotes"]
 
 _REFUSALS = {int(kind): kind for kind in RefusalKind}
+#: of writes to CTRL of a region, of a stream
+_REGION_REFUSALS = {RefusalKind.MODE_BUSY, RefusalKind.COVERED, RefusalKind.SHARED_MODE}
+_STREAM_REFUSALS = {RefusalKind.STREAM_RANGE, RefusalKind.STREAM_OVERLAP}
 
 
 class CommandNotes:
@@ -29,11 +34,11 @@ class CommandNotes:
         }
 
     def _csr_write(self, record):
-        registers, address, value = self._endpoint.registers, record["key"], record["aux"]
-        if address not in registers:
+        endpoint, address, value = self._endpoint, record["key"], record["aux"]
+        if address not in endpoint.registers:
             raise Mismatch("key", "the address of a policy, region or stream register", address)
         try:
-            registers.write(address, value, self._endpoint.occupied)
+            endpoint.registers.write(address, value, **self._state())
         except ValueError as error:
             raise Mismatch("aux", error, value) from None
 
@@ -58,11 +63,14 @@ class CommandNotes:
         if kind in (RefusalKind.PIN_CAP, RefusalKind.PIN_QUOTA, RefusalKind.PIN_RANGE):
             # The command's head and block in full.
             refusal = endpoint.allocator.pin_refusal(aux >> 16, aux & 0xFFFF)
-        elif kind == RefusalKind.POOL_SIZE:
+        elif kind in (RefusalKind.POOL_SIZE, RefusalKind.POOL_CACHED):
             refusal = endpoint.allocator.pool_refusal(aux, self._mode("block", record["block"]))
+            if kind == RefusalKind.POOL_CACHED and refusal != kind:
+                # Not of a pool's size, so of a region that is to be cached.
+                refusal = self._enabling_refusal(kind, aux)
         elif kind == RefusalKind.QUOTA_SUM:
             refusal = endpoint.allocator.quota_refusal(record["head"], aux, endpoint.config.pool_frames_max)
-        elif kind in (RefusalKind.MODE_BUSY, RefusalKind.STREAM_RANGE, RefusalKind.STREAM_OVERLAP):
+        elif kind in _REGION_REFUSALS or kind in _STREAM_REFUSALS:
             refusal = self._enabling_refusal(kind, aux)
         else:
             # QUOTA_RANGE: `aux` is the maximum, which the minimum or a head out of range may contradict.
@@ -72,19 +80,31 @@ class CommandNotes:
         endpoint.errors_owed[ErrorKind.REFUSED_COMMAND] += 1
 
     def _enabling_refusal(self, kind, number):
-        """`kind` if enabling region or stream `number` is refused for that, else None."""
-        endpoint, is_region = self._endpoint, kind == RefusalKind.MODE_BUSY
+        """`kind` if a write to CTRL of region or stream `number` is refused for that, else None."""
+        endpoint, is_region = self._endpoint, kind not in _STREAM_REFUSALS
         array, count = ("REGION", endpoint.config.regions) if is_region else ("STREAM", endpoint.config.streams)
         if number >= count:
             raise Mismatch("aux", f"0 to {count - 1}", number)
         name = f"{array}[{number}].CTRL"
         address, registers = csr.address(name), endpoint.registers
-        # The note does not say which mode was asked for.
-        words = [csr.pack(name, ENABLED=1, MODE=mode) for mode in Mode] if is_region else [csr.pack(name, ENABLED=1)]
-        found = [
-            registers.refusal(address, word, endpoint.occupied) for word in words if registers.legal(address, word)
-        ]
+        # The note does not say what was written.
+        words = self._region_words(name) if is_region else [csr.pack(name, ENABLED=1)]
+        found = [registers.refusal(address, word, **self._state()) for word in words if registers.legal(address, word)]
         return kind if kind in found else None
+
+    def _region_words(self, name):
+        """Every value of CTRL of a region."""
+        fields = product(range(2), Mode, range(2), range(1, 1 << self._endpoint.config.hosts))
+        return [csr.pack(name, ENABLED=on, MODE=mode, CACHED=cached, HOSTS=hosts) for on, mode, cached, hosts in fields]
+
+    def _state(self):
+        """What decides about a write besides the registers."""
+        endpoint = self._endpoint
+        return {
+            "occupied": endpoint.occupied,
+            "covered": endpoint.coherent.filter.sectors,
+            "pool_frames": {mode: pool.size for mode, pool in endpoint.allocator.pools.items()},
+        }
 
     @staticmethod
     def _mode(field, value):

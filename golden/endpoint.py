@@ -10,9 +10,10 @@ from collections import Counter
 from functools import cache
 
 from golden.allocator import Allocator, BypassSlots
+from golden.coherent_state import FILTERED_KINDS, HELD, CoherentState
 from golden.events import SEQUENCE_BITS, EngineKind, Lane
 from golden.hint_line import HintLine
-from golden.metadata import Entry, Outcome, SlotKind, commit
+from golden.metadata import PLAIN_VERDICT, Entry, Outcome, SlotKind, commit
 from golden.migration import Migration
 from golden.mismatch import Mismatch
 from golden.misses import Misses, Request
@@ -32,6 +33,8 @@ __all__ = ["Endpoint"]
 _NEVER_SEEN = Entry()
 _SLOT_KINDS = {int(kind): kind for kind in SlotKind}
 _NOTE_KINDS = {int(kind): kind for kind in EngineKind}
+#: (write, caches) of the requests that may wait for a block
+_REQUESTS = ((False, False), (False, True), (True, False))
 _SEQUENCE_MASK = (1 << SEQUENCE_BITS) - 1
 
 
@@ -52,7 +55,7 @@ class Endpoint:
         The step counter.
     table : dict of (head, block) -> Entry
         The blocks that a slot has changed so far.
-    registers, allocator, bypass_slots, misses, migration, hint_line, page_tags, prefetcher, phases
+    registers, allocator, bypass_slots, misses, migration, hint_line, page_tags, prefetcher, phases, coherent
         The engines' parts of the state.
     counters : list of HeadCounters, one a head
     bypasses, victims, waived : int
@@ -68,7 +71,7 @@ class Endpoint:
         self.registers = Registers(config, policy)
         self.now = 0
         self.table = {}
-        self.allocator = Allocator(config, pool_frames, self.registers.modes)
+        self.allocator = Allocator(config, pool_frames, self.registers.modes, self.registers.cached)
         self._had_blocks = set()
         self.bypass_slots = BypassSlots(config)
         self.misses = Misses(config)
@@ -77,6 +80,7 @@ class Endpoint:
         self.page_tags = PageTags(config)
         self.prefetcher = Prefetcher(config)
         self.phases = Phases(config)
+        self.coherent = CoherentState(config, self.registers.modes)
         self._depth_overtaken = 0
         self.counters = [HeadCounters() for _ in range(config.heads)]
         self.bypasses = self.victims = self.waived = 0
@@ -97,6 +101,13 @@ class Endpoint:
     def occupied(self):
         """Heads that keep their mode: a block of theirs has been written, or they have a minimum quota."""
         return self._had_blocks.union(head for head, minimum in enumerate(self.allocator.minimum) if minimum)
+
+    def region_of(self, head):
+        """The enabled region that a head lies in, or None."""
+        for region in self.registers.regions:
+            if region.enabled and region.first_head <= head < region.first_head + region.heads:
+                return region
+        return None
 
     @property
     def page_write_tag(self):
@@ -135,8 +146,8 @@ class Endpoint:
 
     def slot(self, slot):
         """Commit a slot of our own making; the entry before it, and what `golden.metadata.commit` says of it."""
-        before, result = self._evaluate(slot)
-        self._follow_slot(slot, before, result)
+        before, result, verdict = self._evaluate(slot)
+        self._follow_slot(slot, before, result, verdict)
         return before, result
 
     def note(self, kind, record):
@@ -149,7 +160,7 @@ class Endpoint:
 
     def finish(self):
         """After the last record of a drained endpoint: raises `Mismatch` for the first thing that is still owed."""
-        owed = [*self.misses.owed(), *self.migration.owed()]
+        owed = [*self.misses.owed(), *self.migration.owed(), *self.coherent.owed()]
         if self.leaving is not None:
             owed.append((*self.leaving, "DEMOTE"))
         owed.extend(self.hint_line.owed())
@@ -176,23 +187,31 @@ class Endpoint:
         return slot_record(slot, before, result, self.now)
 
     def _evaluate(self, slot):
+        """(entry before the slot, what comes of it, what the snoop filter says)."""
         before = self.table.get((slot.head, slot.block), _NEVER_SEEN)
-        return before, commit(before, slot, self.now, self.policy)
+        verdict = PLAIN_VERDICT
+        if slot.access and slot.kind in FILTERED_KINDS:
+            verdict = self.coherent.verdict(slot)
+        return before, commit(before, slot, self.now, self.policy, verdict), verdict
 
     def _check_slot(self, kind, record):
         slot = slot_of(kind, record)
-        before, result = self._evaluate(slot)
+        before, result, verdict = self._evaluate(slot)
         for name, expected in slot_record(slot, before, result, self.now).items():
             if record[name] != expected:
                 raise Mismatch(name, expected, record[name])
-        self._follow_slot(slot, before, result)
+        self._follow_slot(slot, before, result, verdict)
 
-    def _follow_slot(self, slot, before, result):
+    def _follow_slot(self, slot, before, result, verdict):
         kind, head, after = slot.kind, slot.head, result.entry
         where = head, slot.block
         self._slot_rules.follow(slot, where, before, result)
         if kind == SlotKind.ANSWER:
             return
+        if verdict is not PLAIN_VERDICT or slot.retry:
+            self.coherent.commit(slot, result, verdict)
+            if result.outcome in HELD:
+                return
         if after is not before:
             self.table[where] = after
             self.allocator.observe(head, kind, before, after)
@@ -201,7 +220,9 @@ class Endpoint:
         if result.outcome == Outcome.FIRST_WRITE:
             self._had_blocks.add(head)
         if result.outcome in (Outcome.MISS, Outcome.FIRST_WRITE):
-            self.misses.missed(where, Request(kind, slot.tag, slot.line, self.now, result.touch))
+            self.misses.missed(
+                where, Request(kind, slot.tag, slot.line, self.now, result.touch, slot.access, slot.host)
+            )
         decode = False
         if kind in (SlotKind.READ, SlotKind.WRITE):
             regions = self.registers.regions
@@ -211,18 +232,30 @@ class Endpoint:
 
     # Decisions --------------------------------------------------------------------------------------------------------
 
-    def decide(self, where, write):
-        """What the missed block (head, block) gets next, for a write or for a read (`golden.allocator.Decision`)."""
+    def decide(self, where, write, caches=False):
+        """What the missed block (head, block) gets next, for a write or for a read (`golden.allocator.Decision`).
+
+        `caches`: for a read after which the host may hold the line, which is never read past the pool.
+        """
         head, block = where
         own_key = self.key_of(self.entry(head, block)) if self.policy.bypass and not write else None
         return self.allocator.decide(
             head,
             write=write,
+            caches=caches,
             bypass_below=own_key,
             find=self._finder(head),
             demoting=bool(self.migration.demotions),
             unwritable=self.migration.unwritable,
         )
+
+    def decisions(self, where, write=None):
+        """What a missed block may get next: a decision for each kind of request that waits for it and needs one."""
+        return [
+            self.decide(where, *request)
+            for request in _REQUESTS
+            if write in (None, request[0]) and self.wants_frame(where, *request)
+        ]
 
     def decide_prefetch(self, where):
         """What a miss opened by a prefetch gets next, while nobody waits for it."""
@@ -235,25 +268,35 @@ class Endpoint:
             may_demote=self.migration.may_demote() and not self.migration.unwritable,
         )
 
+    def covered_victim(self, head):
+        """The block that would leave for a missed block of `head` if hosts gave up its lines, or None if none does
+        so or another one leaves anyway.
+        """
+        covered, domain = self.coherent.covered, self.allocator.domain(head)
+        if not covered or domain is None:
+            return None
+        victim = self._find(domain, head, barred=())
+        return victim if victim is not None and (victim.head, victim.block) in covered else None
+
     def _finder(self, head):
         """A function from a domain to the victim in it, for a missed block of `head`; it searches once a domain."""
+        return cache(lambda domain: self._find(domain, head, barred=self.coherent.covered))
 
-        @cache
-        def find(domain):
-            return self._search.find(
-                self.allocator.heads_of(domain, head),
-                now=self.now,
-                policy=self.policy,
-                in_migration=(*self.misses.open, *self.migration.demotions),
-                protect=self.policy.protect and domain != Domain.ANY,
-            )
-
-        return find
+    def _find(self, domain, head, *, barred):
+        """The victim of a domain: none of the blocks `barred`, and none in migration."""
+        return self._search.find(
+            self.allocator.heads_of(domain, head),
+            now=self.now,
+            policy=self.policy,
+            in_migration=(*self.misses.open, *self.migration.demotions, *barred),
+            protect=self.policy.protect and domain != Domain.ANY,
+        )
 
     def remembered(self, where):
         """The bypass slot that serves the reads waiting for a block without a new decision, or None.
 
-        It was decided in this step, and none of the reads is a touch. A miss opened by a prefetch has no such memory.
+        It was decided in this step, and none of the reads is a touch or lets the host hold the line. A miss opened by
+        a prefetch has no such memory.
         """
         miss = self.misses.open.get(where)
         if miss is not None and miss.prefetch is not None:
@@ -261,16 +304,21 @@ class Endpoint:
         held = self.bypass_slots.holding(where)
         if held is None or not held.loaded or held.step != self.now:
             return None
-        if any(request.write or request.touch or request.step != self.now for request in self.misses.waiting[where]):
+        if any(
+            request.write or request.caches or request.touch or request.step != self.now
+            for request in self.misses.waiting[where]
+        ):
             return None
         return held
 
-    def wants_frame(self, where, write):
-        """Whether an open miss still needs a decision for its waiting writes, or for its reads."""
+    def wants_frame(self, where, write, caches=False):
+        """Whether an open miss still needs a decision for its waiting writes, or for its reads, those that `caches`
+        let the host hold the line or the others.
+        """
         miss = self.misses.open[where]
-        if miss.unchecked or miss.given_up or miss.frame is not None or not self.misses.waits(where, write):
+        if miss.unchecked or miss.given_up or miss.frame is not None or not self.misses.waits(where, write, caches):
             return False
-        return write or (miss.bypass is None and self.remembered(where) is None)
+        return write or caches or (miss.bypass is None and self.remembered(where) is None)
 
     def wants_prefetch(self, where):
         """Whether a block's open miss needs a decision for its prefetch: nobody waits for it, and it has no frame."""

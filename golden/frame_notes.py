@@ -63,9 +63,10 @@ class FrameNotes:
         if not endpoint.migration.may_demote():
             raise Mismatch("kind", f"at most {endpoint.config.demotion_slots} demotions", EngineKind.VICTIM.name)
         decisions = [
-            endpoint.decide(where, write)
+            decision
             for where in endpoint.misses.open
-            if where[0] == requester and endpoint.wants_frame(where, write)
+            if where[0] == requester
+            for decision in endpoint.decisions(where, write=write)
         ]
         if not write:
             decisions += [

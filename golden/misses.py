@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from golden.coherency import Access
 from golden.events import PrefetchSource
 from golden.metadata import SlotKind
 from golden.mismatch import Mismatch
@@ -21,10 +22,21 @@ class Request:
     line: int
     step: int
     touch: bool
+    access: Access = Access.PLAIN
+    host: int = 0
 
     @property
     def write(self):
         return self.kind == SlotKind.WRITE
+
+    @property
+    def caches(self):
+        """A read after which the host may hold the line."""
+        return self.access.caches
+
+    @property
+    def wants_data(self):
+        return self.access != Access.OWN
 
 
 @dataclass(slots=True)
@@ -135,21 +147,27 @@ class Misses:
         """Open misses that no write has opened."""
         return sum(not miss.write for miss in self.open.values())
 
-    def waits(self, where, write):
-        """Whether a write, or a read, waits for the block."""
-        return any(request.write == write for request in self.waiting.get(where, ()))
+    def waits(self, where, write, caches=None):
+        """Whether a write, or a read, waits for the block; `caches`: only one that may be cached, or may not."""
+        return any(
+            request.write == write and caches in (None, request.caches) for request in self.waiting.get(where, ())
+        )
 
-    def served(self, where, kind, tag, line):
-        """A request of `kind` (READ or WRITE) was replayed or answered; `line` None if the record does not say."""
+    def served(self, where, kind, **told):
+        """A request of `kind` (READ or WRITE) was replayed or answered; `told`: what the record says of it, its tag
+        first (fields of `Request`).
+        """
         requests = self.waiting.get(where, ())
-        found = [request for request in requests if request.kind == kind and request.tag == tag]
+        found = [request for request in requests if request.kind == kind and request.tag == told["tag"]]
         if not found:
             tags = sorted(request.tag for request in requests if request.kind == kind)
-            raise Mismatch("tag", f"a waiting {kind.name}: one of {tags}", tag)
-        request = next((request for request in found if line in (None, request.line)), None)
-        if request is None:
-            raise Mismatch("line", found[0].line, line)
-        requests.remove(request)
+            raise Mismatch("tag", f"a waiting {kind.name}: one of {tags}", told["tag"])
+        for name, seen in told.items():
+            same = [request for request in found if getattr(request, name) == seen]
+            if not same:
+                raise Mismatch(name, getattr(found[0], name), seen)
+            found = same
+        requests.remove(found[0])
         if not requests:
             del self.waiting[where]
         if where in self.open:

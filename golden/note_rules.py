@@ -1,5 +1,6 @@
 """What each engine note must be: the fields of its kind, and the rule that it follows."""
 
+from golden.coherency_notes import CoherencyNotes
 from golden.command_notes import CommandNotes
 from golden.events import EngineKind, ErrorKind, Lane, record_fields
 from golden.frame_notes import FrameNotes
@@ -30,6 +31,10 @@ _FIELDS = {
     EngineKind.PHASE: ("key", "aux"),
     EngineKind.PREFETCH_QUEUED: ("head", "block", "aux"),
     EngineKind.PREFETCH_DROPPED: ("head", "block", "aux"),
+    EngineKind.BI_SNOOP: ("head", "block", "key", "aux"),
+    EngineKind.BI_ANSWER: ("head", "block", "key", "aux"),
+    EngineKind.BI_RECALL: ("head", "block", "key"),
+    EngineKind.BI_SCRUB: ("key", "aux"),
 }
 
 
@@ -46,6 +51,7 @@ class NoteRules:
         self._endpoint = endpoint
         names = [name for name, _ in record_fields(endpoint.config, Lane.ENGINE) if name not in ("sequence", "kind")]
         self._unused = {kind: [name for name in names if name not in used] for kind, used in _FIELDS.items()}
+        coherency = CoherencyNotes(endpoint)
         self._rules = {
             EngineKind.STEP: self._step,
             EngineKind.ERROR: self._error,
@@ -53,7 +59,9 @@ class NoteRules:
             **FrameNotes(endpoint).rules,
             **CommandNotes(endpoint).rules,
             **PrefetchNotes(endpoint).rules,
+            **coherency.rules,
         }
+        self._coherency_errors = coherency.errors
 
     def follow(self, kind, record):
         """The next record is a note of `kind`."""
@@ -73,6 +81,8 @@ class NoteRules:
         kind, owed = _ERRORS[record["key"]], self._endpoint.errors_owed
         if kind == ErrorKind.STEP_EXHAUSTED:
             self._endpoint.hint_line.exhausted(record["aux"])
+        elif kind in self._coherency_errors:
+            self._coherency_errors[kind](record["aux"])
         elif kind not in _MEMORY_ERRORS:
             if not owed[kind]:
                 raise Mismatch("key", "no such error", kind.name)

@@ -1,6 +1,8 @@
 """What each slot needs: the notes and slots that must have come before it."""
 
 from golden.allocator import Action
+from golden.coherency import Access
+from golden.coherent_state import HELD
 from golden.events import EngineKind
 from golden.metadata import Outcome, SlotKind
 from golden.migration import Demotion
@@ -8,7 +10,17 @@ from golden.mismatch import Mismatch
 
 __all__ = ["SlotRules"]
 
+#: accesses of the host's slots of a cached region
+_ACCESSES = {
+    SlotKind.READ: frozenset(access for access in Access if Access.READ_CURRENT <= access <= Access.OWN),
+    SlotKind.WRITE: frozenset(access for access in Access if access.is_write),
+    SlotKind.RELEASE: frozenset((Access.FLUSH, Access.FORGET)),
+}
 _HINT_ANSWERS = {Outcome.HINT_DONE, Outcome.HINT_STALE, Outcome.HINT_MALFORMED, Outcome.HINT_EXHAUSTED}
+
+
+#: what a replay that finds the block in a frame comes to; one that is held comes again as a READ
+_REPLAYED = HELD | {Outcome.HIT, Outcome.NOT_OWNER}
 
 
 class SlotRules:
@@ -23,6 +35,9 @@ class SlotRules:
     def __init__(self, endpoint):
         self._endpoint = endpoint
         self._rules = {
+            SlotKind.READ: self._demand,
+            SlotKind.WRITE: self._demand,
+            SlotKind.RELEASE: self._demand,
             SlotKind.HINT: self._hint,
             SlotKind.ANSWER: self._answer,
             SlotKind.REPLAY_READ: self._replay,
@@ -49,6 +64,23 @@ class SlotRules:
 
     # The host's slots -------------------------------------------------------------------------------------------------
 
+    def _demand(self, slot, where, before, result):
+        """READ, WRITE, RELEASE: whether the region lets this host ask for that."""
+        endpoint = self._endpoint
+        if endpoint.config.hosts > 1:
+            region = endpoint.region_of(slot.head)
+            if region is not None and not region.hosts >> slot.host & 1:
+                raise Mismatch("host", "a host that the region belongs to", slot.host)
+            if region is not None and region.shared and slot.access == Access.WRITE_THROUGH:
+                raise Mismatch("kind", "ANSWER SHARED_WRITE", slot.kind.name)
+        elif slot.host:
+            raise Mismatch("host", 0, slot.host)
+        if not endpoint.registers.cached[slot.head]:
+            if slot.access:
+                raise Mismatch("access", Access.PLAIN.name, slot.access.name)
+        elif slot.access not in _ACCESSES[slot.kind]:
+            raise Mismatch("access", f"one that fits {slot.kind.name} of a cached region", slot.access.name)
+
     def _hint(self, slot, where, before, result):
         self._endpoint.hint_line.block(slot)
 
@@ -70,10 +102,15 @@ class SlotRules:
         endpoint = self._endpoint
         if not endpoint.migration.unwritable:
             raise Mismatch("outcome", "no UNWRITABLE before flash is", slot.outcome.name)
-        if slot.value:
-            raise Mismatch("value", 0, slot.value)
         endpoint.misses.of(where)
-        endpoint.misses.served(where, SlotKind.WRITE, slot.tag, None)
+        if slot.rwd:
+            if slot.value:
+                raise Mismatch("value", 0, slot.value)
+            endpoint.misses.served(where, SlotKind.WRITE, tag=slot.tag)
+        else:
+            if slot.value > 1:
+                raise Mismatch("value", "0 or 1", slot.value)
+            endpoint.misses.served(where, SlotKind.READ, tag=slot.tag, caches=True, wants_data=bool(slot.value))
 
     def _pin(self, slot, where, before, result):
         refusal = self._endpoint.allocator.pin_refusal(slot.head, slot.block)
@@ -85,12 +122,12 @@ class SlotRules:
     def _replay(self, slot, where, before, result):
         misses = self._endpoint.misses
         miss = misses.of(where)
-        if result.outcome != Outcome.HIT:
+        if result.outcome not in _REPLAYED:
             raise Mismatch("outcome", "a replay only when the block has a frame", result.outcome.name)
         if miss.page_tag is not None:
             raise Mismatch("kind", EngineKind.PAGE_READ_DONE.name, slot.kind.name)
         request = SlotKind.WRITE if slot.kind == SlotKind.REPLAY_WRITE else SlotKind.READ
-        misses.served(where, request, slot.tag, slot.line)
+        misses.served(where, request, tag=slot.tag, line=slot.line, access=slot.access, host=slot.host)
 
     def _bypass_read(self, slot, where, before, result):
         endpoint = self._endpoint
@@ -111,7 +148,9 @@ class SlotRules:
                 raise Mismatch("kind", EngineKind.BYPASS.name, slot.kind.name)
             miss.bypass = held
             held.busy = True
-        endpoint.misses.served(where, SlotKind.READ, slot.tag, slot.line)
+        if slot.access.caches:
+            raise Mismatch("kind", SlotKind.REPLAY_READ.name, slot.kind.name)
+        endpoint.misses.served(where, SlotKind.READ, tag=slot.tag, line=slot.line, access=slot.access, host=slot.host)
 
     def _admit(self, slot, where, before, result):
         """PROMOTE, ALLOCATE."""
@@ -122,7 +161,7 @@ class SlotRules:
         miss = endpoint.misses.of(where)
         if result.outcome != Outcome.DONE or miss.page_tag is not None:
             raise Mismatch("kind", f"no frame for a block that is {before.state.name}", slot.kind.name)
-        decisions = [endpoint.decide(where, write) for write in (False, True) if endpoint.wants_frame(where, write)]
+        decisions = endpoint.decisions(where)
         if for_nobody:
             decisions.append(endpoint.decide_prefetch(where))
         if not any(decision.action == Action.FRAME for decision in decisions):
@@ -146,6 +185,8 @@ class SlotRules:
         endpoint = self._endpoint
         if endpoint.leaving is None:
             raise Mismatch("kind", EngineKind.VICTIM.name, slot.kind.name)
+        if where in endpoint.coherent.covered:
+            raise Mismatch("block", "one of which no host may hold a line", slot.block)
         endpoint.leaving = None
         endpoint.migration.demotions[where] = Demotion(before.frame)
 

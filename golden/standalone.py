@@ -1,16 +1,26 @@
 """The endpoint without hardware: every request is served at once, in the order of hw/README.md, by the golden rules."""
 
+from dataclasses import replace
+
 from golden import csr
 from golden.allocator import Action
+from golden.coherency import SECTORS_PER_BLOCK, Access, LineState, Retry
+from golden.config import SECTOR_LINES
 from golden.endpoint import Endpoint
 from golden.events import SEQUENCE_BITS, EngineKind, ErrorKind, Lane
 from golden.hints import ENTRIES_MAX, HeaderCheck, check_header, pack_hint
 from golden.metadata import Outcome, Slot, SlotKind, State
 from golden.mode import Mode
+from golden.snoops import answer_aux, snoop_aux
 
 __all__ = ["Standalone"]
 
 _TAG_MASK = 0xFFFF
+
+
+def gives_up(tag, snoop):
+    """What a host says that holds nothing, or drops what it holds: invalid, for every line it is asked for."""
+    return {line: LineState.I for line in range(SECTOR_LINES) if snoop.lines >> line & 1}
 
 
 class Standalone:
@@ -19,17 +29,27 @@ class Standalone:
     So do prefetches, where they are switched on: each begins as soon as it is asked for, after the request, hint line
     or register write that did.
 
+    So do snoops, unless the host takes its time: `host(tag, snoop)` is called when one leaves, and returns what the
+    host says, {line of the sector: LineState}, or None if it will do so later by `answer`. What it writes back
+    meanwhile it writes before it returns. Without it hosts hold nothing any more when they are asked. A request that is
+    still held when its method returns is served during the `answer` that it waits for.
+
     `on_record(lane, record)`, if given, receives every record as a dict that `golden.events.pack` takes; the same
     records pass `Endpoint.check`.
     """
 
-    def __init__(self, config, *, policy=None, pool_frames=None, on_record=None):
+    def __init__(self, config, *, policy=None, pool_frames=None, on_record=None, host=gives_up):
         self.endpoint = Endpoint(config, policy=policy, pool_frames=pool_frames)
         self._config = config
         self._on_record = on_record
         self._sequence = 0
         self._tag = 0
         self._loaded = False
+        self._host = host
+        #: a request is being served: what comes of it besides is done behind it
+        self._in_request = False
+        #: outcomes of requests that had been held, by tag
+        self._ended = {}
 
     # Requests ---------------------------------------------------------------------------------------------------------
 
@@ -43,13 +63,42 @@ class Standalone:
             outcome = self._hint_line(head, line, step)
         return outcome
 
-    def read(self, head, block, line=0):
-        """Read a line. Returns the outcome of the request's own slot."""
-        return self._access(Slot(SlotKind.READ, tag=self._next_tag(), head=head, block=block, line=line))
+    def read(self, head, block, line=0, *, access=Access.PLAIN, host=0):
+        """Read a line, or with `access` OWN ask for it without data.
 
-    def write(self, head, block, line=0):
+        Returns the outcome of the request's own slot, the last one if it was held.
+        """
+        return self._access(Slot(SlotKind.READ, False, self._next_tag(), head, block, line, access=access, host=host))
+
+    def write(self, head, block, line=0, *, access=Access.PLAIN, host=0):
         """Write a line. Returns the outcome of the request's own slot."""
-        return self._access(Slot(SlotKind.WRITE, rwd=True, tag=self._next_tag(), head=head, block=block, line=line))
+        return self._access(Slot(SlotKind.WRITE, True, self._next_tag(), head, block, line, access=access, host=host))
+
+    def release(self, head, block, line=0, *, access=Access.FORGET, host=0):
+        """Give up a line (`access` FORGET or FLUSH). Returns what `read` does."""
+        return self._access(
+            Slot(SlotKind.RELEASE, False, self._next_tag(), head, block, line, access=access, host=host)
+        )
+
+    def answer(self, tag, states):
+        """A host answers lines of a snoop, {line of the sector: LineState}; whoever waited for that is served."""
+        self._request(lambda: self._answer(tag, states))
+
+    def recall(self, head, block):
+        """Take back every line of a block that hosts may hold."""
+        self._request(lambda: self._recall(head, block))
+
+    def scrub(self, *, everything=False):
+        """Take back the stale lines of the whole filter, or with `everything` all lines: a snoop a set."""
+
+        def all_sets():
+            for number in range(self._config.filter_sets):
+                coherent = self.endpoint.coherent
+                if coherent.filter.scrub(number, everything=everything, may_launch=coherent.snoops.has_place).launched:
+                    self._note(EngineKind.BI_SCRUB, key=number, aux=everything)
+                    self._send()
+
+        self._request(all_sets)
 
     def pin(self, head, block):
         """Pin a block. Returns a `RefusalKind`, or None."""
@@ -127,6 +176,25 @@ class Standalone:
         return outcome
 
     def _access(self, slot):
+        outcome = self._request(lambda: self._serve(slot))
+        return self._ended.pop(slot.tag, outcome)
+
+    def _request(self, serve):
+        """Do what a request is about, and what follows from it; one inside another leaves that to the other."""
+        if self._in_request:
+            return serve()
+        self._in_request = True
+        self._ended.clear()
+        try:
+            result = serve()
+            self._retry()
+            self._prefetch()
+            return result
+        finally:
+            self._in_request = False
+
+    def _serve(self, slot):
+        """A READ, WRITE or RELEASE slot, its miss, and the snoops that begin. Returns its outcome."""
         outcome = self._slot(slot)
         for region, phase in self.endpoint.phases.owed():
             self._note(EngineKind.PHASE, key=region, aux=phase)
@@ -134,8 +202,44 @@ class Standalone:
             self._note(EngineKind.MISS_OPEN, head=slot.head, block=slot.block, aux=slot.rwd)
             self._resolve(slot)
             self._note(EngineKind.MISS_CLOSE, head=slot.head, block=slot.block)
-        self._prefetch()
+        self._send()
         return outcome
+
+    # Snoops -----------------------------------------------------------------------------------------------------------
+
+    def _retry(self):
+        """Held requests come again until all that are left wait for an answer."""
+        while slot := self.endpoint.coherent.held.first():
+            self._ended[slot.tag] = self._serve(slot)
+
+    def _send(self):
+        """Snoops that have begun leave, and are answered if the host does so at once."""
+        outstanding = self.endpoint.coherent.snoops.outstanding
+        for tag, snoop in [(tag, place.snoop) for tag, place in outstanding.items() if not place.sent]:
+            self._note(EngineKind.BI_SNOOP, **self._sector(snoop.sector), aux=snoop_aux(tag, snoop))
+            states = self._host(tag, snoop)
+            if states is not None:
+                self._answer(tag, states)
+
+    def _answer(self, tag, states):
+        snoop = self.endpoint.coherent.snoops.outstanding[tag].snoop
+        self._note(EngineKind.BI_ANSWER, **self._sector(snoop.sector), aux=answer_aux(tag, states))
+
+    def _recall(self, head, block):
+        coherent = self.endpoint.coherent
+        for number in range(SECTORS_PER_BLOCK):
+            sector = coherent.sector(head, block, number * SECTOR_LINES)
+            # From one host at a time.
+            for _ in range(self._config.hosts):
+                if coherent.filter.recall(sector, may_launch=coherent.snoops.has_place).launched:
+                    self._note(EngineKind.BI_RECALL, **self._sector(sector))
+                    self._send()
+
+    def _sector(self, sector):
+        head, block, number = self._config.split_sector(sector)
+        return {"head": head, "block": block, "key": number}
+
+    # Misses -----------------------------------------------------------------------------------------------------------
 
     def _resolve(self, request):
         """Obtain a frame or a bypass slot for a missed request and replay it."""
@@ -143,7 +247,9 @@ class Standalone:
         where, write = (head, block), request.kind == SlotKind.WRITE
         held = None if write else endpoint.remembered(where)
         while held is None:
-            decision = endpoint.decide(where, write)
+            decision = endpoint.decide(where, write, request.access.caches)
+            if decision.action in (Action.VICTIM, Action.WAIT) and self._take_back_for(where):
+                continue
             if decision.action == Action.VICTIM:
                 self._demote(head, decision.victim, write)
             elif decision.action == Action.FRAME:
@@ -160,9 +266,17 @@ class Standalone:
                 raise RuntimeError(f"head {head}, block {block}: nothing can leave for it, now or later")
         self._slot(self._again(request, SlotKind.BYPASS_READ, held.frame))
 
+    def _take_back_for(self, where):
+        """The block that should leave for a missed one is uncovered, if it is not. Whether it was."""
+        victim = self.endpoint.covered_victim(where[0])
+        if victim is None:
+            return False
+        self._recall(victim.head, victim.block)
+        return (victim.head, victim.block) not in self.endpoint.coherent.covered
+
     @staticmethod
     def _again(request, kind, frame=0):
-        return Slot(kind, request.rwd, request.tag, request.head, request.block, request.line, frame=frame)
+        return replace(request, kind=kind, frame=frame, retry=Retry.NO)
 
     def _prefetch(self):
         """Whatever is asked for is fetched ahead at once."""
