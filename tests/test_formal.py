@@ -1,0 +1,51 @@
+"""The short proofs hold, and a proof of something false is refused."""
+
+import pytest
+from amaranth.hdl import Assert, Cover, Elaboratable, Module, Signal
+
+from tests.formal.proofs import PROOFS
+from tests.formal.prove import Method, Proof, prove
+
+
+@pytest.mark.parametrize("proof", [proof for proof in PROOFS if proof.short], ids=lambda proof: proof.name)
+def test_a_short_proof_holds(proof, tmp_path):
+    result = prove(proof, tmp_path)
+    assert result.holds, result.report
+
+
+class Counter(Elaboratable):
+    """Counts 0 .. 5 and stays there; asserts that it never reaches `limit`, covers that it reaches `aim`."""
+
+    def __init__(self, limit=7, aim=5):
+        self._limit, self._aim = limit, aim
+
+    def elaborate(self, platform):
+        m = Module()
+        count = Signal(3)
+        with m.If(count != 5):
+            m.d.sync += count.eq(count + 1)
+        m.d.comb += [Assert(count != self._limit), Cover(count == self._aim)]
+        return m
+
+
+@pytest.mark.parametrize(
+    ("method", "bench", "holds"),
+    [
+        (Method.BOUNDED, Counter(), True),
+        (Method.BOUNDED, Counter(limit=4), False),
+        # 6 -> 7 could happen, if 6 could.
+        (Method.INDUCTION, Counter(), False),
+        (Method.INDUCTION, Counter(limit=6), True),
+        (Method.COVER, Counter(), True),
+        (Method.COVER, Counter(aim=6), False),
+    ],
+)
+def test_what_is_false_is_not_proven(method, bench, holds, tmp_path):
+    proof = Proof("counter", "", "", lambda: bench, method, 8 if method != Method.INDUCTION else 1)
+    assert prove(proof, tmp_path).holds == holds
+
+
+def test_names_of_proofs_are_unique():
+    names = [proof.name for proof in PROOFS]
+    assert len(names) == len(set(names))
+    assert not any(Signal(name=name).name != name for name in names)
