@@ -20,7 +20,7 @@ RUN = $(PYTHON) -m sim run --workload $(WORKLOAD) --preset $(PRESET) --simulator
 	--mode $(MODE) --prefetch $(PREFETCH) --announce-lead $(LEAD) --out $(SIM_OUT)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim test verilog waves lint bench fpga mutants registers clean
+.PHONY: help setup sim test verilog waves lint bench fpga formal mutants registers clean
 
 help:
 	@echo "make sim      run WORKLOAD through the RTL at PRESET on SIM, checked event by event; results in OUT"
@@ -31,6 +31,7 @@ help:
 	@echo "make lint     ruff check, ruff format --check, and whether the register documents are up to date"
 	@echo "make bench    the measured numbers of the README (long)"
 	@echo "make fpga     size and clock of BLOCKS on an ECP5-85, by yosys and nextpnr (minutes a block)"
+	@echo "make formal   every proof of the RTL, as a table (minutes)"
 	@echo "make mutants  break the RTL on purpose, one mutation at a time: each must fail (long)"
 	@echo "make clean    remove build products and results; .venv stays"
 	@echo "variables: SIM=verilator|icarus|golden ($(SIM)) PRESET=tiny|small ($(PRESET)) WORKLOAD= ($(WORKLOAD))"
@@ -65,6 +66,9 @@ lint: setup
 
 bench: setup
 	@$(PYTHON) -m sim bench $(ARGS)
+
+formal: setup
+	@$(PYTHON) -m tests.formal $(ARGS)
 
 fpga: setup
 	@$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["fpga"], sep="\n")' \

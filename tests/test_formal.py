@@ -48,4 +48,3 @@ def test_what_is_false_is_not_proven(method, bench, holds, tmp_path):
 def test_names_of_proofs_are_unique():
     names = [proof.name for proof in PROOFS]
     assert len(names) == len(set(names))
-    assert not any(Signal(name=name).name != name for name in names)

@@ -3,7 +3,6 @@
 from golden.config import preset
 from hw.event_port import EventPort
 from hw.phase import PhaseDetector
-from hw.responder import Responder
 from hw.streams import Arbiter
 from tests.formal.free import FreeBlock, ReadyIsLate
 from tests.formal.prove import Method, Proof
@@ -11,11 +10,9 @@ from tests.formal.prove import Method, Proof
 __all__ = ["PROOFS"]
 
 _CONFIG = preset("tiny")
-#: more than the clocks from any input of these blocks to its output
 _BLOCKS = {
     "arbiter": lambda: Arbiter(4, count=3),
     "event_port": lambda: EventPort(config=_CONFIG, pipeline_depth=9),
-    "responder": lambda: Responder(config=_CONFIG),
     "phase": lambda: PhaseDetector(config=_CONFIG),
 }
 
