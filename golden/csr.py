@@ -7,6 +7,7 @@ from dataclasses import replace
 from enum import Enum
 
 from golden.address import Region
+from golden.coherency import Access, Grant
 from golden.csr_map import REGISTERS
 from golden.events import RefusalKind
 from golden.metadata import Outcome, SlotKind
@@ -14,8 +15,8 @@ from golden.mode import Mode
 from golden.policy import Policy, Priority, ScoreSource
 
 __all__ = [
-    "NAMES", "COUNTERS", "Only", "address", "pack", "unpack", "reset_value", "reset_regions", "policy_addresses",
-    "apply", "legal", "refusal", "counted",
+    "NAMES", "COUNTERS", "WRITE_BACKS", "Only", "address", "pack", "unpack", "reset_value", "control", "reset_regions",
+    "policy_addresses", "apply", "legal", "refusal", "counted",
 ]  # fmt: skip
 
 #: every register; those of regions that a configuration does not have answer with SLVERR
@@ -39,7 +40,17 @@ class Only(Enum):
     PREFETCHED = "entry prefetched before"
     #: that make it one
     PREFETCH = "entry prefetched after"
+    #: that are completed with Cmp-S, Cmp-E
+    SHARED = "granted Cmp-S"
+    EXCLUSIVE = "granted Cmp-E"
+    #: of a host that owned the line
+    WRITE_BACK = "write-backs"
 
+
+_READS, _WRITES = (SlotKind.READ, SlotKind.REPLAY_READ), (SlotKind.WRITE, SlotKind.REPLAY_WRITE)
+_HELD = tuple(outcome for outcome in Outcome if outcome.held)
+#: accesses of a host that owns the line
+WRITE_BACKS = (Access.WRITE_BACK, Access.WRITE_KEEP)
 
 #: counter -> (slot kinds, outcomes, which of them); a commit may count in several
 COUNTERS = {
@@ -75,6 +86,13 @@ COUNTERS = {
     "PREFETCH_LATE": ((SlotKind.READ, SlotKind.WRITE), (Outcome.MISS,), Only.PREFETCHED),
     "PREFETCH_MET": ((SlotKind.REPLAY_READ, SlotKind.REPLAY_WRITE), (Outcome.HIT,), Only.PREFETCHED),
     "PREFETCH_UNUSED": ((SlotKind.EVICT,), (Outcome.DONE,), Only.PREFETCHED),
+    "GRANTS_SHARED": (_READS, (Outcome.HIT, Outcome.ZEROS), Only.SHARED),
+    "GRANTS_EXCLUSIVE": (_READS, (Outcome.HIT, Outcome.ZEROS), Only.EXCLUSIVE),
+    "RELEASES": ((SlotKind.RELEASE,), (Outcome.DONE,), Only.ALL),
+    "HELD": ((*_READS, SlotKind.RELEASE), _HELD, Only.ALL),
+    "WRITE_BACKS": ((SlotKind.WRITE,), (Outcome.HIT, Outcome.MISS, Outcome.FIRST_WRITE), Only.WRITE_BACK),
+    "NOT_OWNER": (_WRITES, (Outcome.NOT_OWNER,), Only.ALL),
+    "SHARED_WRITES": ((SlotKind.ANSWER,), (Outcome.SHARED_WRITE,), Only.ALL),
 }
 
 
@@ -107,6 +125,12 @@ def reset_value(name):
     return sum(reset << low for low, _, reset in fields)
 
 
+def control(region, *, enabled=None):
+    """The word that CTRL of a region has; `enabled` where it is to be otherwise."""
+    enabled = region.enabled if enabled is None else enabled
+    return pack("REGION[0].CTRL", ENABLED=int(enabled), MODE=region.mode, CACHED=int(region.cached), HOSTS=region.hosts)
+
+
 def reset_regions(config):
     """The regions after reset: the first holds every head, from address 0; the others are off."""
     whole = Region(base=0, heads=config.heads, first_head=0, enabled=True)
@@ -130,7 +154,13 @@ def _apply_region(region, register, value):
     if register == "FIRST_HEAD":
         return replace(region, first_head=value)
     fields = unpack("REGION[0].CTRL", value)
-    return replace(region, enabled=bool(fields["ENABLED"]), mode=Mode(fields["MODE"]))
+    return replace(
+        region,
+        enabled=bool(fields["ENABLED"]),
+        mode=Mode(fields["MODE"]),
+        cached=bool(fields["CACHED"]),
+        hosts=fields["HOSTS"],
+    )
 
 
 def _replaced(items, number, item):
@@ -221,6 +251,8 @@ def legal(config, regions, streams, address, value):
         number, _ = _element(name)
         if (regions if name.startswith("REGION[") else streams)[number].enabled:
             return False
+    if name.startswith("REGION[") and name.endswith(".CTRL") and not 0 < fields["HOSTS"] < 1 << config.hosts:
+        return False
     _, after, _ = apply(Policy(), regions, streams, address, value)
     for region, then in zip(regions, after, strict=True):
         if (region.enabled, region.mode) != (then.enabled, then.mode):
@@ -230,22 +262,20 @@ def legal(config, regions, streams, address, value):
     return _legal_regions(config, after)
 
 
-def refusal(config, regions, streams, modes, occupied, address, value):
-    """Why the endpoint refuses a write that is `legal` and enables a region or a stream: a `RefusalKind`, or None.
+def refusal(config, regions, streams, modes, occupied, address, value, *, covered=0, pool_frames=None):
+    """Why the endpoint refuses a `legal` write to CTRL of a region or a stream: a `RefusalKind`, or None.
 
-    `modes` is the mode of each head, `occupied` the heads that have had blocks or have a minimum quota.
+    `modes` is the mode of each head, `occupied` the heads that have had blocks or have a minimum quota. `covered`: how
+    many sectors hosts may hold lines of. `pool_frames`: the size of the pool of each mode, None: as large as can be.
     """
     name = _NAME_OF[address]
     if "[" not in name or not name.endswith(".CTRL"):
         return None
-    _, regions, streams = apply(Policy(), regions, streams, address, value)
+    _, after, streams = apply(Policy(), regions, streams, address, value)
     number, _ = _element(name)
     if name.startswith("REGION["):
-        region = regions[number]
-        heads = range(region.first_head, region.first_head + region.heads)
-        if region.enabled and any(modes[head] != region.mode and head in occupied for head in heads):
-            return RefusalKind.MODE_BUSY
-        return None
+        frames = config.pool_frames_max if pool_frames is None else pool_frames[after[number].mode]
+        return _region_refusal(config, regions[number], after[number], modes, occupied, covered, frames)
     stream = streams[number]
     if not stream.enabled:
         return None
@@ -257,13 +287,33 @@ def refusal(config, regions, streams, modes, occupied, address, value):
     return None
 
 
-def counted(kind, outcome, touch, prefetched_before, prefetched_after):
+def _region_refusal(config, before, after, modes, occupied, covered, frames):
+    """Why a region is not changed so, or None. `frames`: the pool that it is to have."""
+    stays = (after.enabled, after.cached, after.hosts) == (True, True, before.hosts)
+    if before.enabled and before.cached and not stays and covered:
+        return RefusalKind.COVERED
+    if not after.enabled:
+        return None
+    if after.shared and (not after.cached or after.mode != Mode.EXACT):
+        return RefusalKind.SHARED_MODE
+    if after.cached and frames < config.pool_frames_min_cached:
+        return RefusalKind.POOL_CACHED
+    heads = range(after.first_head, after.first_head + after.heads)
+    if any(modes[head] != after.mode and head in occupied for head in heads):
+        return RefusalKind.MODE_BUSY
+    return None
+
+
+def counted(kind, outcome, touch, prefetched_before, prefetched_after, *, grant=Grant.CMP, access=Access.PLAIN):
     """Names of the counters that a committed slot adds to."""
     counts = {
         Only.ALL: True,
         Only.TOUCH: touch,
         Only.PREFETCHED: prefetched_before,
         Only.PREFETCH: prefetched_after,
+        Only.SHARED: grant == Grant.CMP_S,
+        Only.EXCLUSIVE: grant == Grant.CMP_E,
+        Only.WRITE_BACK: access in WRITE_BACKS,
     }
     return [
         name

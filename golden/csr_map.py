@@ -13,8 +13,8 @@ REGISTERS = {
     "VERSION": (
         0x004,
         {
-            "MINOR": (0, 16, 1),
-            "MAJOR": (16, 16, 1),
+            "MINOR": (0, 16, 0),
+            "MAJOR": (16, 16, 2),
         },
     ),
     "STATUS": (
@@ -34,6 +34,10 @@ REGISTERS = {
             "PAGE_WRITE": (4, 1, 0),
             "FLASH_UNWRITABLE": (5, 1, 0),
             "REFUSED_COMMAND": (6, 1, 0),
+            "BAD_BIRSP": (7, 1, 0),
+            "SNOOP_TIMEOUT": (8, 1, 0),
+            "NOT_OWNER": (9, 1, 0),
+            "SHARED_WRITE": (10, 1, 0),
         },
     ),
     "STEP": (
@@ -126,6 +130,18 @@ REGISTERS = {
             "VALUE": (0, 32, None),
         },
     ),
+    "HOSTS": (
+        0x058,
+        {
+            "VALUE": (0, 32, None),
+        },
+    ),
+    "FILTER_SETS": (
+        0x05C,
+        {
+            "VALUE": (0, 32, None),
+        },
+    ),
     "POLICY": (
         0x060,
         {
@@ -177,6 +193,13 @@ REGISTERS = {
             "OPTIMAL": (0, 10, None),
             "MODERATE": (10, 10, None),
             "SEVERE": (20, 10, None),
+        },
+    ),
+    "COHERENCY": (
+        0x07C,
+        {
+            "TIMEOUT": (0, 24, 65535),
+            "RECALL_ALL": (24, 1, 0),
         },
     ),
     "POOL_FRAMES": (
@@ -248,6 +271,30 @@ REGISTERS = {
             "VALUE": (0, 32, 0),
         },
     ),
+    "FILTER_WAYS": (
+        0x0B0,
+        {
+            "VALUE": (0, 32, None),
+        },
+    ),
+    "SNOOPS": (
+        0x0B4,
+        {
+            "VALUE": (0, 32, None),
+        },
+    ),
+    "POOL_FRAMES_MIN_CACHED": (
+        0x0B8,
+        {
+            "VALUE": (0, 32, None),
+        },
+    ),
+    "SNOOP_LIMIT": (
+        0x0BC,
+        {
+            "VALUE": (0, 13, None),
+        },
+    ),
     "TRACKER_TOUCHES": (
         0x0C0,
         {
@@ -304,6 +351,24 @@ REGISTERS = {
     ),
     "POOL_HELD_MX": (
         0x0E4,
+        {
+            "VALUE": (0, 32, 0),
+        },
+    ),
+    "COVERED_SECTORS": (
+        0x0E8,
+        {
+            "VALUE": (0, 32, 0),
+        },
+    ),
+    "SNOOPS_IN_FLIGHT": (
+        0x0EC,
+        {
+            "VALUE": (0, 32, 0),
+        },
+    ),
+    "HELD_REQUESTS": (
+        0x0F0,
         {
             "VALUE": (0, 32, 0),
         },
@@ -518,6 +583,78 @@ REGISTERS = {
             "VALUE": (0, 32, 0),
         },
     ),
+    "GRANTS_SHARED": (
+        0x190,
+        {
+            "VALUE": (0, 32, 0),
+        },
+    ),
+    "GRANTS_EXCLUSIVE": (
+        0x194,
+        {
+            "VALUE": (0, 32, 0),
+        },
+    ),
+    "RELEASES": (
+        0x198,
+        {
+            "VALUE": (0, 32, 0),
+        },
+    ),
+    "HELD": (
+        0x19C,
+        {
+            "VALUE": (0, 32, 0),
+        },
+    ),
+    "WRITE_BACKS": (
+        0x1A0,
+        {
+            "VALUE": (0, 32, 0),
+        },
+    ),
+    "NOT_OWNER": (
+        0x1A4,
+        {
+            "VALUE": (0, 32, 0),
+        },
+    ),
+    "SHARED_WRITES": (
+        0x1A8,
+        {
+            "VALUE": (0, 32, 0),
+        },
+    ),
+    "BISNP": (
+        0x1AC,
+        {
+            "VALUE": (0, 32, 0),
+        },
+    ),
+    "BIRSP": (
+        0x1B0,
+        {
+            "VALUE": (0, 32, 0),
+        },
+    ),
+    "RECALLS": (
+        0x1B4,
+        {
+            "VALUE": (0, 32, 0),
+        },
+    ),
+    "BAD_BIRSP": (
+        0x1B8,
+        {
+            "VALUE": (0, 32, 0),
+        },
+    ),
+    "SNOOP_TIMEOUTS": (
+        0x1BC,
+        {
+            "VALUE": (0, 32, 0),
+        },
+    ),
     "REGION[0].BASE_LO": (
         0x200,
         {
@@ -547,6 +684,8 @@ REGISTERS = {
         {
             "ENABLED": (0, 1, 1),
             "MODE": (1, 1, 0),
+            "CACHED": (2, 1, 0),
+            "HOSTS": (4, 2, 1),
         },
     ),
     "REGION[0].PHASE": (
@@ -584,6 +723,8 @@ REGISTERS = {
         {
             "ENABLED": (0, 1, 0),
             "MODE": (1, 1, 0),
+            "CACHED": (2, 1, 0),
+            "HOSTS": (4, 2, 1),
         },
     ),
     "REGION[1].PHASE": (
@@ -621,6 +762,8 @@ REGISTERS = {
         {
             "ENABLED": (0, 1, 0),
             "MODE": (1, 1, 0),
+            "CACHED": (2, 1, 0),
+            "HOSTS": (4, 2, 1),
         },
     ),
     "REGION[2].PHASE": (
@@ -658,6 +801,8 @@ REGISTERS = {
         {
             "ENABLED": (0, 1, 0),
             "MODE": (1, 1, 0),
+            "CACHED": (2, 1, 0),
+            "HOSTS": (4, 2, 1),
         },
     ),
     "REGION[3].PHASE": (
@@ -695,6 +840,8 @@ REGISTERS = {
         {
             "ENABLED": (0, 1, 0),
             "MODE": (1, 1, 0),
+            "CACHED": (2, 1, 0),
+            "HOSTS": (4, 2, 1),
         },
     ),
     "REGION[4].PHASE": (
@@ -732,6 +879,8 @@ REGISTERS = {
         {
             "ENABLED": (0, 1, 0),
             "MODE": (1, 1, 0),
+            "CACHED": (2, 1, 0),
+            "HOSTS": (4, 2, 1),
         },
     ),
     "REGION[5].PHASE": (
@@ -769,6 +918,8 @@ REGISTERS = {
         {
             "ENABLED": (0, 1, 0),
             "MODE": (1, 1, 0),
+            "CACHED": (2, 1, 0),
+            "HOSTS": (4, 2, 1),
         },
     ),
     "REGION[6].PHASE": (
@@ -806,6 +957,8 @@ REGISTERS = {
         {
             "ENABLED": (0, 1, 0),
             "MODE": (1, 1, 0),
+            "CACHED": (2, 1, 0),
+            "HOSTS": (4, 2, 1),
         },
     ),
     "REGION[7].PHASE": (

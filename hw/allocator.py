@@ -42,8 +42,8 @@ class Allocator(wiring.Component):
     Members
     -------
     commit : In(commit)
-    modes : In(heads)
-        The mode of each head; it changes only while the pipeline is held.
+    modes, cached : In(heads)
+        The mode of each head, and whether hosts may cache its lines; they change only while the pipeline is held.
     query : In(stream of head), availability : Out(stream)
         About 3 clocks.
     commands : In(stream), command_answers : Out(stream)
@@ -70,6 +70,7 @@ class Allocator(wiring.Component):
             {
                 "commit": In(layouts.commit(config)),
                 "modes": In(config.heads),
+                "cached": In(config.heads),
                 "query": In(stream.Signature(config.head_bits)),
                 "availability": Out(stream.Signature(availability(config))),
                 "commands": In(stream.Signature(layouts.command(config))),
@@ -261,7 +262,7 @@ class Allocator(wiring.Component):
             pool_frames.eq(_of(mode, [pool.state.size for pool in self._pools])),
             *(pool.size.eq(command.maximum) for pool in self._pools),
         ]
-        reason = Signal(3)
+        reason = Signal(4)
         refused = Signal()
         new_minimums = Signal(34)
         # The comparisons of a command, one clock before they are combined
@@ -269,8 +270,13 @@ class Allocator(wiring.Component):
         bad_quota = Signal()
         bad_sum = Signal()
         bad_pool = Signal()
+        uncachable_pool = Signal()
         pins_full = Signal()
         head_pins_full = Signal()
+
+        # Regions change by register writes, of which this command is one: this is steady when it is looked at.
+        has_cached = Signal()
+        m.d.sync += has_cached.eq((self.cached & Mux(mode, self.modes, ~self.modes)).any())
 
         note = self.notes.payload
         with m.FSM(name="commands"):
@@ -310,6 +316,7 @@ class Allocator(wiring.Component):
                         | (command.maximum > config.pool_frames_max)
                         | (command.maximum < minimums)
                     ),
+                    uncachable_pool.eq((command.maximum < config.pool_frames_min_cached) & has_cached),
                     pins_full.eq(self.pins >= config.pin_cap),
                     head_pins_full.eq(row.pins + UNPINNED_FRAMES_MIN >= row.maximum),
                 ]
@@ -342,6 +349,8 @@ class Allocator(wiring.Component):
                     with m.Case(kinds.POOL):
                         with m.If(bad_pool):
                             m.d.sync += reason.eq(RefusalKind.POOL_SIZE)
+                        with m.Elif(uncachable_pool):
+                            m.d.sync += reason.eq(RefusalKind.POOL_CACHED)
                         with m.Else():
                             m.d.sync += refused.eq(0)
                             m.next = "CHANGE"
@@ -399,10 +408,10 @@ class Allocator(wiring.Component):
                     m.d.comb += note.head.eq(command.head)
                 with m.If((reason == RefusalKind.PIN_CAP) | (reason == RefusalKind.PIN_QUOTA)):
                     m.d.comb += note.block.eq(command.block)
-                with m.If(reason == RefusalKind.POOL_SIZE):
+                with m.If((reason == RefusalKind.POOL_SIZE) | (reason == RefusalKind.POOL_CACHED)):
                     m.d.comb += note.block.eq(mode)
                 with m.Switch(reason):
-                    with m.Case(RefusalKind.QUOTA_RANGE, RefusalKind.POOL_SIZE):
+                    with m.Case(RefusalKind.QUOTA_RANGE, RefusalKind.POOL_SIZE, RefusalKind.POOL_CACHED):
                         m.d.comb += note.aux.eq(command.maximum)
                     with m.Case(RefusalKind.QUOTA_SUM):
                         m.d.comb += note.aux.eq(command.minimum)

@@ -2,26 +2,27 @@
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.data import ArrayLayout, StructLayout
+from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
 
-from golden.events import EngineKind, ErrorKind, RefusalKind
+from golden.events import EngineKind, ErrorKind
+from golden.metadata import Outcome
 from golden.mode import Mode
-from hw import layouts
+from hw import csr_ports, layouts
 from hw.axi import AXI4Lite
 from hw.csr_bus import CsrBus
-from hw.csr_counters import EndpointCounters
+from hw.csr_counters import EndpointCounters, bi_events
+from hw.csr_judge import CtrlJudge
 from hw.csr_map import ADDRESS_BITS, Kind, registers
-from hw.csr_modes import HeadModes
 from hw.csr_regions import RegionRules
-from hw.csr_streams import StreamRules
+from hw.csr_words import word_is_legal
 from hw.frame_pool import count_bits
 from hw.tracker import head_counters
 
 __all__ = ["Csr"]
 
-#: asking whether a write may enable what it enables: `number` is that of the region or stream
-_JUDGE = StructLayout({"wanted": 1, "number": 3, "start": 1, "done": 1, "refused": 1, "reason": 4})
+#: outcomes of slots that are errors by themselves
+_ERRORS_OF_OUTCOMES = {Outcome.NOT_OWNER: ErrorKind.NOT_OWNER, Outcome.SHARED_WRITE: ErrorKind.SHARED_WRITE}
 
 
 class Csr(wiring.Component):
@@ -32,8 +33,8 @@ class Csr(wiring.Component):
 
     - a plain register changes at once;
     - a `held` register asks for the pipeline (`hold`), offers a CSR_WRITE note, and changes in the clock in which the
-      note is accepted; the pipeline is released a clock later. One that enables a region or a stream is judged first,
-      in the held pipeline (`HeadModes`, `StreamRules`); if it is refused, a REFUSAL and an ERROR note follow instead;
+      note is accepted; the pipeline is released a clock later. One to CTRL of a region, or that enables a stream, is
+      judged first, in the held pipeline (`CtrlJudge`); if it is refused, a REFUSAL and an ERROR note follow instead;
     - a `command` goes to the allocator (`commands`) and waits for the answer (`command_answers`);
 
     and BRESP follows. SLVERR: no such register, none of its fields writable, strobes not all set, a bit set outside
@@ -45,14 +46,18 @@ class Csr(wiring.Component):
     bus : In(AXI4Lite)
     policy, regions, streams : Out
         The values in force; they change only while the pipeline is held.
-    modes : Out(heads)
-        The mode of each head, likewise.
+    modes, cached : Out(heads)
+        The mode of each head, and whether hosts may cache its lines, likewise.
+    coherency : Out(csr_ports.coherency)
+        Clocks after which a snoop is late, whether every line is to be taken back, and the most snoops under way.
     dev_load : Out
         Thresholds of `DevLoad`.
     phases : In(regions), stream_positions : In(array), inspect_window : In(8)
         Shown in REGION[].PHASE, STREAM[].POSITION, PREFETCH_WINDOW.
-    prefetches : In(layouts.prefetch_counts)
-        Pulses that PREFETCH_QUEUED and PREFETCH_DROPPED count.
+    prefetches : In(layouts.prefetch_counts), bi_events : In(csr_counters.bi_events)
+        Pulses that counters of no slots count; two of `bi_events` set their bits of ERROR too.
+    covered_sectors, snoops_in_flight, held_requests : In
+        Shown in the registers of these names. `covered_sectors` is steady while the pipeline is held.
     rebuild : Out(1)
         The new policy, in force from this clock on, gives other eviction keys.
     commands : Out(stream), command_answers : In(stream)
@@ -66,8 +71,8 @@ class Csr(wiring.Component):
         Shown in POOL_HELD, POOL_HELD_MX.
     now : In(step_bits), table_ready, flash_unwritable : In(1)
         Shown in STEP, STATUS.
-    errors : In(7)
-        Bit `ErrorKind`: sets that bit of ERROR.
+    errors : In(len(ErrorKind))
+        Bit `ErrorKind`: sets that bit of ERROR, as outcomes of commits do.
     inspect_head : Out(head_bits)
     inspect_held, inspect_minimum, inspect_maximum : In(32), inspect_tracker : In(head_counters(config))
         Allocator's and tracker's numbers of `inspect_head`, at most 2 clocks after it changed.
@@ -83,10 +88,16 @@ class Csr(wiring.Component):
                 "regions": Out(ArrayLayout(layouts.region_layout(config), config.regions)),
                 "streams": Out(ArrayLayout(layouts.stream_layout(config), config.streams)),
                 "modes": Out(config.heads),
+                "cached": Out(config.heads),
+                "coherency": Out(csr_ports.coherency()),
                 "dev_load": Out(layouts.dev_load_thresholds()),
                 "phases": In(config.regions),
                 "stream_positions": In(ArrayLayout(32, config.streams)),
                 "prefetches": In(layouts.prefetch_counts()),
+                "bi_events": In(bi_events()),
+                "covered_sectors": In(range(config.filter_sectors + 1)),
+                "snoops_in_flight": In(range(config.snoops + 1)),
+                "held_requests": In(range(config.read_slots + 1)),
                 "inspect_window": In(8),
                 "rebuild": Out(1),
                 "commands": Out(stream.Signature(layouts.command(config))),
@@ -120,6 +131,7 @@ class Csr(wiring.Component):
             counters.commit.eq(self.commit),
             counters.stalled.eq(self.stalled),
             counters.prefetches.eq(self.prefetches),
+            counters.bi_events.eq(self.bi_events),
         ]
 
         # Storage: what each field reads as, by register and field name.
@@ -134,79 +146,13 @@ class Csr(wiring.Component):
                 elif field.kind in (Kind.CONSTANT, Kind.PULSE):
                     values[register.name, field.name] = Const(field.reset, field.width)
         refused, reason = Signal(), Signal.like(self.command_answers.payload.reason)
-        values |= self._status(m, values, refused, reason)
+        values |= csr_ports.status(self, m, config, values)
+        values |= {("COMMAND_STATUS", "REFUSED"): refused, ("COMMAND_STATUS", "REASON"): reason}
 
-        self._drive_outputs(m, values)
+        csr_ports.drive(self, m, values)
         self._read(m, port, values)
         self._write(m, port, values, refused, reason)
         return m
-
-    def _status(self, m, values, refused, reason):
-        """The fields that follow the hardware."""
-        # The select register may name a head that does not exist; its low bits would show another head's numbers.
-        exists = Signal()
-        m.d.sync += exists.eq(values["HEAD_SELECT", "VALUE"] < self._config.heads)
-        of_head = {"HEAD_HELD": self.inspect_held, "HEAD_MIN": self.inspect_minimum, "HEAD_MAX": self.inspect_maximum}
-        of_head["PREFETCH_WINDOW"] = self.inspect_window
-        for name in head_counters(self._config).members:
-            of_head[f"TRACKER_{name.upper()}"] = self.inspect_tracker[name]
-        return {
-            ("STATUS", "TABLE_READY"): self.table_ready,
-            ("STATUS", "FLASH_UNWRITABLE"): self.flash_unwritable,
-            ("STEP", "VALUE"): self.now,
-            ("POOL_HELD", "VALUE"): self.pool_held[Mode.EXACT],
-            ("POOL_HELD_MX", "VALUE"): self.pool_held[Mode.MXINT8],
-            ("COMMAND_STATUS", "REFUSED"): refused,
-            ("COMMAND_STATUS", "REASON"): reason,
-            **{(name, "VALUE"): Mux(exists, value, 0) for name, value in of_head.items()},
-            **{(f"REGION[{number}].PHASE", "VALUE"): phase for number, phase in enumerate(self.phases)},
-            **{
-                (f"STREAM[{number}].POSITION", "BLOCKS"): position
-                for number, position in enumerate(self.stream_positions)
-            },
-        }
-
-    def _drive_outputs(self, m, values):
-        m.d.comb += [
-            self.policy.priority.eq(values["POLICY", "PRIORITY"]),
-            self.policy.score.eq(values["POLICY", "SCORE"]),
-            self.policy.protect.eq(values["POLICY", "PROTECT"]),
-            self.policy.bypass.eq(values["POLICY", "BYPASS"]),
-            self.policy.alpha.eq(values["ALPHA", "VALUE"]),
-            self.policy.lam.eq(values["LAMBDA", "VALUE"]),
-            self.policy.leap_cap.eq(values["LEAP_CAP", "VALUE"]),
-            self.policy.prefetch_announced.eq(values["PREFETCH", "ANNOUNCED"]),
-            self.policy.prefetch_window.eq(values["PREFETCH", "WINDOW"]),
-            self.policy.prefetch_streams.eq(values["PREFETCH", "STREAMS"]),
-            self.policy.prefetch_depth.eq(values["PREFETCH", "DEPTH"]),
-            self.policy.phase_ratio.eq(values["PHASE", "RATIO"]),
-            self.policy.phase_window.eq(values["PHASE", "WINDOW"]),
-            self.policy.phase_burst.eq(values["PHASE", "BURST"]),
-            self.policy.phase_burst_lines.eq(values["PHASE", "BURST_LINES"]),
-            *(
-                self.dev_load[name].eq(values["DEVLOAD", name.upper()])
-                for name in layouts.dev_load_thresholds().members
-            ),
-            self.inspect_head.eq(values["HEAD_SELECT", "VALUE"]),
-        ]
-        for number, region in enumerate(self.regions):
-            path = f"REGION[{number}]."
-            m.d.comb += [
-                region.base.eq(Cat(values[path + "BASE_LO", "ADDRESS"], values[path + "BASE_HI", "ADDRESS"])),
-                region.heads.eq(values[path + "HEADS", "COUNT"]),
-                region.first_head.eq(values[path + "FIRST_HEAD", "NUMBER"]),
-                region.enabled.eq(values[path + "CTRL", "ENABLED"]),
-                region.mode.eq(values[path + "CTRL", "MODE"]),
-            ]
-        for number, descriptor in enumerate(self.streams):
-            path = f"STREAM[{number}]."
-            m.d.comb += [
-                descriptor.enabled.eq(values[path + "CTRL", "ENABLED"]),
-                descriptor.base.eq(values[path + "BASE", "INDEX"]),
-                descriptor.length.eq(values[path + "LENGTH", "COUNT"]),
-                descriptor.stride.eq(values[path + "STRIDE", "BLOCKS"]),
-                descriptor.ahead.eq(values[path + "AHEAD", "BLOCKS"]),
-            ]
 
     def _read(self, m, port, values):
         """One clock to find the register, one to gather its bits."""
@@ -232,9 +178,9 @@ class Csr(wiring.Component):
             return Cat(chosen_of[register.name] for register in writable if getattr(register, mark)).any()
 
         fields_legal = Signal()
-        m.d.sync += fields_legal.eq(full & _any_of([chosen_of[r.name] & _word_is_legal(r, data) for r in writable]))
+        m.d.sync += fields_legal.eq(full & _any_of([chosen_of[r.name] & word_is_legal(r, data) for r in writable]))
         regions_legal = self._regions_after(m, values, chosen_of, data)
-        stream_rules = self._stream_rules(m, values)
+        judge = self._judge(m, values, chosen_of, data)
         streams_legal = Signal()
         # A stream stays where it is while it is enabled, and so does its region.
         moves_stream = [
@@ -244,7 +190,7 @@ class Csr(wiring.Component):
         ]
         moves_region = [
             chosen_of[f"REGION[{number}].CTRL"] & used & (data[:2] != Cat(1, region.mode))
-            for number, (region, used) in enumerate(zip(self.regions, stream_rules.used, strict=True))
+            for number, (region, used) in enumerate(zip(self.regions, judge.used, strict=True))
         ]
         m.d.sync += streams_legal.eq(~_any_of([*moves_stream, *moves_region]))
 
@@ -252,7 +198,7 @@ class Csr(wiring.Component):
 
         # `apply`: the write takes effect in this clock. `refuse`: it ends refused.
         apply, refuse = Signal(), Signal()
-        judge = self._judge(m, values, chosen_of, data, stream_rules, apply)
+        m.d.comb += judge.apply.eq(apply)
         with m.FSM(name="write"):
             with m.State("DECODE"):
                 m.d.sync += full.eq(port.write_full)
@@ -281,8 +227,8 @@ class Csr(wiring.Component):
                     m.next = "NOTE"
                     with m.If(judge.wanted):
                         m.d.comb += judge.start.eq(1)
-                        m.next = "ENABLING"
-            with m.State("ENABLING"):
+                        m.next = "CTRL"
+            with m.State("CTRL"):
                 m.d.comb += self.hold.request.eq(1)
                 with m.If(judge.done):
                     m.d.sync += [refused.eq(judge.refused), reason.eq(Mux(judge.refused, judge.reason, 0))]
@@ -354,9 +300,23 @@ class Csr(wiring.Component):
                     with m.If(~is_pool & data[field.low]):
                         m.d.comb += command.kind.eq(layouts.CommandKind[field.name])
 
+    def _errors(self, m, refuse):
+        """Bit `ErrorKind`: there is such an error. `refuse`: a write ends refused."""
+        errors = {kind: self.errors[kind] for kind in ErrorKind}
+        for outcome, kind in _ERRORS_OF_OUTCOMES.items():
+            # The broadcast has many listeners: it gets a clock to arrive.
+            seen = Signal(name=f"saw_{outcome.name.lower()}")
+            m.d.sync += seen.eq(self.commit.valid & (self.commit.outcome == outcome))
+            errors[kind] |= seen
+        errors[ErrorKind.REFUSED_COMMAND] |= refuse
+        errors[ErrorKind.BAD_BIRSP] |= self.bi_events.bad_birsp
+        errors[ErrorKind.SNOOP_TIMEOUT] |= self.bi_events.timed_out
+        return errors
+
     def _store(self, m, values, applied, data, refuse):
         """The fields after a write; `applied` says for each register that its write takes effect in this clock."""
         changes_keys = []
+        errors = self._errors(m, refuse)
         for register in self._registers:
             for field in register.fields:
                 part = data[field.low : field.low + field.width]
@@ -368,61 +328,47 @@ class Csr(wiring.Component):
                         changes_keys.append(applied[register.name] & (part != value))
                 elif field.kind == Kind.STICKY:
                     # An error in the clock of its clearing wins.
-                    error = ErrorKind[field.name]
-                    set_now = self.errors[error] | (refuse if error == ErrorKind.REFUSED_COMMAND else 0)
+                    set_now = errors[ErrorKind[field.name]]
                     m.d.sync += value.eq(set_now | (value & ~(applied[register.name] & part)))
         m.d.sync += self.rebuild.eq(Cat(changes_keys).any())
 
-    def _stream_rules(self, m, values):
-        """The judge of streams, and what follows from those that are enabled."""
-        m.submodules.stream_rules = rules = StreamRules(config=self._config)
-        for region, values_of in zip(rules.regions, self.regions, strict=True):
+    def _field(self, register, field):
+        return next(each for each in self._registers if each.name == register).field(field)
+
+    def _judge(self, m, values, chosen_of, data):
+        """Who judges writes to CTRL of regions and streams, and what follows from the registers as they are."""
+        config = self._config
+        m.submodules.judge = judge = CtrlJudge(config=config)
+        for number, region in enumerate(judge.regions):
+            path = f"REGION[{number}]."
             m.d.comb += [
-                region.first.eq(values_of.first_head),
-                region.count.eq(values_of.heads),
-                region.enabled.eq(values_of.enabled),
+                region.count.eq(values[path + "HEADS", "COUNT"]),
+                region.first.eq(values[path + "FIRST_HEAD", "NUMBER"]),
+                judge.of_region[number].eq(chosen_of[path + "CTRL"]),
+                *(region.control[name].eq(values[path + "CTRL", name.upper()]) for name in judge.after.shape().members),
             ]
+        for name in judge.after.shape().members:
+            field = self._field("REGION[0].CTRL", name.upper())
+            m.d.comb += judge.after[name].eq(data[field.low : field.low + field.width])
         modes = Cat(region.mode for region in self.regions)
-        for number, (descriptor, region) in enumerate(zip(rules.streams, rules.region_of, strict=True)):
+        for number, (descriptor, region) in enumerate(zip(judge.streams, judge.region_of, strict=True)):
             path = f"STREAM[{number}]."
             m.d.comb += [
                 descriptor.base.eq(values[path + "BASE", "INDEX"]),
                 descriptor.length.eq(values[path + "LENGTH", "COUNT"]),
                 descriptor.stride.eq(values[path + "STRIDE", "BLOCKS"]),
                 descriptor.enabled.eq(values[path + "CTRL", "ENABLED"]),
+                judge.of_stream[number].eq(chosen_of[path + "CTRL"]),
                 self.streams[number].mode.eq(modes.bit_select(region, 1)),
             ]
-        return rules
-
-    def _judge(self, m, values, chosen_of, data, stream_rules, apply):
-        """Who judges a write that enables a region or a stream (`number`); `start` only where it is `wanted`."""
-        config = self._config
-        m.submodules.head_modes = head_modes = HeadModes(config=config)
-        of_region = Cat(chosen_of[f"REGION[{number}].CTRL"] for number in range(config.regions))
-        of_stream = Cat(chosen_of[f"STREAM[{number}].CTRL"] for number in range(config.streams))
-        judge = Signal(_JUDGE)
-        is_region = of_region.any()
-        for array in (of_region, of_stream):
-            for number, chosen in enumerate(array):
-                with m.If(chosen):
-                    m.d.comb += judge.number.eq(number)
-        region = self.regions[judge.number]
         m.d.comb += [
-            judge.wanted.eq((is_region | of_stream.any()) & data[0]),
-            judge.done.eq(Mux(is_region, head_modes.done, stream_rules.done)),
-            judge.refused.eq(Mux(is_region, head_modes.refused, stream_rules.refused)),
-            judge.reason.eq(Mux(is_region, RefusalKind.MODE_BUSY, stream_rules.reason)),
-            head_modes.commit.eq(self.commit),
-            head_modes.has_minimum.eq(self.has_minimum),
-            head_modes.start.eq(judge.start & is_region),
-            head_modes.first.eq(region.first_head),
-            head_modes.count.eq(region.heads),
-            head_modes.mode.eq(data[1]),
-            head_modes.apply.eq(apply & is_region & data[0]),
-            self.modes.eq(head_modes.modes),
-            stream_rules.start.eq(judge.start & ~is_region),
-            stream_rules.number.eq(judge.number),
-            stream_rules.apply.eq(apply & of_stream.any() & data[0]),
+            judge.pool_frames[Mode.EXACT].eq(values["POOL_FRAMES", "VALUE"]),
+            judge.pool_frames[Mode.MXINT8].eq(values["POOL_FRAMES_MX", "VALUE"]),
+            judge.covered.eq(self.covered_sectors != 0),
+            judge.commit.eq(self.commit),
+            judge.has_minimum.eq(self.has_minimum),
+            self.modes.eq(judge.modes),
+            self.cached.eq(judge.cached),
         ]
         return judge
 
@@ -430,11 +376,14 @@ class Csr(wiring.Component):
         """Whether the regions as the write would leave them keep their rules; 2 clocks after `chosen_of` is set."""
         m.submodules.region_rules = rules = RegionRules(config=self._config)
         for number, region in enumerate(rules.regions):
-            places = {"count": ("HEADS", "COUNT"), "first": ("FIRST_HEAD", "NUMBER"), "enabled": ("CTRL", "ENABLED")}
+            places = {
+                "count": ("HEADS", "COUNT"), "first": ("FIRST_HEAD", "NUMBER"), "enabled": ("CTRL", "ENABLED"),
+                "hosts": ("CTRL", "HOSTS"),
+            }  # fmt: skip
             for member, (register, field) in places.items():
                 name = f"REGION[{number}].{register}"
-                value = values[name, field]
-                m.d.comb += region[member].eq(Mux(chosen_of[name], data[: len(value)], value))
+                value, low = values[name, field], self._field(name, field).low
+                m.d.comb += region[member].eq(Mux(chosen_of[name], data[low : low + len(value)], value))
             moving = [f"REGION[{number}].{register}" for register in ("BASE_LO", "BASE_HI", "HEADS", "FIRST_HEAD")]
             m.d.comb += region.moved.eq(_any_of([chosen_of[name] for name in moving]))
         return rules.legal
@@ -442,27 +391,7 @@ class Csr(wiring.Component):
 
 def _any_of(terms):
     """The bitwise or of `terms`."""
-    result = Const(0)
-    for term in terms:
-        result = result | term
-    return result
-
-
-def _word_is_legal(register, word):
-    """Whether a write of `word` respects the fields of `register`; of several pulses exactly one must be set."""
-    legal = (word & (~register.mask & 0xFFFFFFFF)) == 0
-    for field in register.fields:
-        if field.encoding:
-            legal = legal & word[field.low : field.low + field.width].matches(*field.encoding)
-        if field.least:
-            legal = legal & (word[field.low : field.low + field.width] >= field.least)
-        if field.most < (1 << field.width) - 1:
-            legal = legal & (word[field.low : field.low + field.width] <= field.most)
-    if register.rising:
-        parts = [word[field.low : field.low + field.width] for field in register.fields]
-        for below, above in zip(parts[:-1], parts[1:], strict=True):
-            legal = legal & (below <= above)
-    pulses = [1 << field.low for field in register.fields if field.kind == Kind.PULSE]
-    if pulses:
-        legal = legal & word.matches(*pulses)
-    return legal
+    if len(terms) < 2:
+        return terms[0] if terms else Const(0)
+    half = len(terms) // 2
+    return _any_of(terms[:half]) | _any_of(terms[half:])

@@ -4,14 +4,26 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.csr import COUNTERS, Only
+from golden.coherency import Grant
+from golden.csr import COUNTERS, WRITE_BACKS, Only
 from hw import layouts
 
-__all__ = ["EndpointCounters"]
+__all__ = ["PULSES", "EndpointCounters", "bi_events"]
 
 _BITS = 32
 #: counters of what is no slot
-_PULSES = ("EVENT_STALLS", "PREFETCH_QUEUED", "PREFETCH_DROPPED")
+PULSES = (
+    "EVENT_STALLS", "PREFETCH_QUEUED", "PREFETCH_DROPPED", "BISNP", "BIRSP", "RECALLS", "BAD_BIRSP", "SNOOP_TIMEOUTS",
+)  # fmt: skip
+
+
+def bi_events():
+    """What happened to snoops in this clock.
+
+    `snoop`: a BISnp counts as sent. `answer`: answers took effect. `recall`: a sector is taken back. `bad_birsp`: a
+    BIRsp answered nothing. `timed_out`: a BISnp was not answered in time.
+    """
+    return data.StructLayout(dict.fromkeys(("bad_birsp", "timed_out", "snoop", "answer", "recall"), 1))
 
 
 class EndpointCounters(wiring.Component):
@@ -25,7 +37,7 @@ class EndpointCounters(wiring.Component):
         What the metadata pipeline commits in this clock.
     stalled : In(1)
         A full event port holds the endpoint back in this clock.
-    prefetches : In(layouts.prefetch_counts)
+    prefetches : In(layouts.prefetch_counts), bi_events : In(bi_events)
     counts : Out
         One 32-bit number for each of `golden.csr.COUNTERS`, and those of the other inputs.
     """
@@ -37,7 +49,8 @@ class EndpointCounters(wiring.Component):
                 "commit": In(layouts.commit(config)),
                 "stalled": In(1),
                 "prefetches": In(layouts.prefetch_counts()),
-                "counts": Out(data.StructLayout(dict.fromkeys((*COUNTERS, *_PULSES), _BITS))),
+                "bi_events": In(bi_events()),
+                "counts": Out(data.StructLayout(dict.fromkeys((*COUNTERS, *PULSES), _BITS))),
             }
         )
 
@@ -48,6 +61,8 @@ class EndpointCounters(wiring.Component):
         valid, touch, stalled, prefetched, prefetch = (Signal() for _ in range(5))
         kind = Signal.like(self.commit.slot.kind)
         outcome = Signal.like(self.commit.outcome)
+        grant = Signal.like(self.commit.grant)
+        access = Signal.like(self.commit.slot.access)
         m.d.sync += [
             valid.eq(self.commit.valid),
             touch.eq(self.commit.touch),
@@ -55,18 +70,32 @@ class EndpointCounters(wiring.Component):
             prefetch.eq(self.commit.after.prefetched),
             kind.eq(self.commit.slot.kind),
             outcome.eq(self.commit.outcome),
+            grant.eq(self.commit.grant),
+            access.eq(self.commit.slot.access),
             stalled.eq(self.stalled),
         ]
 
-        conditions = {Only.ALL: 1, Only.TOUCH: touch, Only.PREFETCHED: prefetched, Only.PREFETCH: prefetch}
+        conditions = {
+            Only.ALL: 1,
+            Only.TOUCH: touch,
+            Only.PREFETCHED: prefetched,
+            Only.PREFETCH: prefetch,
+            Only.SHARED: grant == Grant.CMP_S,
+            Only.EXCLUSIVE: grant == Grant.CMP_E,
+            Only.WRITE_BACK: access.matches(*WRITE_BACKS),
+        }
         for name, (kinds, outcomes, only) in COUNTERS.items():
             increment = Signal(name=f"increment_{name.lower()}")
             m.d.sync += [
                 increment.eq(valid & kind.matches(*kinds) & outcome.matches(*outcomes) & conditions[only]),
                 self.counts[name].eq(self.counts[name] + increment),
             ]
-        pulses = stalled, self.prefetches.queued, self.prefetches.dropped
-        for name, pulse in zip(_PULSES, pulses, strict=True):
+        events = self.bi_events
+        pulses = (
+            stalled, self.prefetches.queued, self.prefetches.dropped, events.snoop, events.answer, events.recall,
+            events.bad_birsp, events.timed_out,
+        )  # fmt: skip
+        for name, pulse in zip(PULSES, pulses, strict=True):
             increment = Signal(name=f"increment_{name.lower()}")
             m.d.sync += [increment.eq(pulse), self.counts[name].eq(self.counts[name] + increment)]
         return m

@@ -69,7 +69,7 @@ One AXI4-Lite port, 32 bits wide, {bits} address bits. Addresses are byte addres
   write that does not set all four byte strobes; a write of 1 to a bit outside the fields; a value outside an encoding
   or a range;
   what the rules of a register exclude; what is refused.
-- **refused** are commands by the allocator, and writes that enable a region or a stream. COMMAND_STATUS says why,
+- **refused** are commands by the allocator, and writes to CTRL of a region or a stream. COMMAND_STATUS says why,
   REFUSED_COMMAND is set in ERROR, and there is a REFUSAL and an ERROR record.
 - **held**: the write waits until the metadata pipeline stands still, takes effect in the clock in which its CSR_WRITE
   record (key = byte address, aux = value) is accepted, and is answered then.

@@ -1,4 +1,4 @@
-"""The mode of each head, and whether a region may have another one."""
+"""The mode of each head, and whether a region may have another one; which heads may be cached."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
@@ -11,7 +11,8 @@ __all__ = ["HeadModes"]
 
 
 class HeadModes(wiring.Component):
-    """Keeps the mode of each head: that of its region when it was last enabled (`golden.registers.Registers`).
+    """Keeps the mode of each head, that of its region when it was last enabled, and whether hosts may cache its lines
+    (`golden.registers.Registers`).
 
     A head that has had a block since reset, or that has a minimum quota, keeps its mode, and so does its whole region.
     The heads of a region are looked at one a clock, `count` + 1 clocks from `start` to `done`. Only in a held pipeline,
@@ -22,13 +23,13 @@ class HeadModes(wiring.Component):
     commit : In(layouts.commit)
     has_minimum : In(heads)
         Heads with a minimum quota.
-    start : In(1), first, count, mode : In
-        Look at `count` heads from `first` on: may they have `mode`? They must exist.
+    start : In(1), first, count, enabled, mode, cached : In
+        Look at `count` heads from `first` on: may they have `mode`, if `enabled`? They must exist.
     done, refused : Out(1)
         For one clock; `refused` holds from then on until the next start.
     apply : In(1)
-        The heads looked at have the mode now.
-    modes : Out(heads)
+        The heads looked at have the mode now, if `enabled`, and are cached, if `enabled` and `cached`.
+    modes, cached_heads : Out(heads)
     """
 
     def __init__(self, *, config):
@@ -40,11 +41,14 @@ class HeadModes(wiring.Component):
                 "start": In(1),
                 "first": In(config.head_bits),
                 "count": In(range(config.heads + 1)),
+                "enabled": In(1),
                 "mode": In(1),
+                "cached": In(1),
                 "done": Out(1),
                 "refused": Out(1),
                 "apply": In(1),
                 "modes": Out(config.heads),
+                "cached_heads": Out(config.heads),
             }
         )
 
@@ -66,21 +70,23 @@ class HeadModes(wiring.Component):
         left = Signal.like(self.count)
         scanning = Signal()
         scanned = Signal(config.heads)
-        mode = Signal()
+        mode, enabled, cached = Signal(), Signal(), Signal()
         keeps = (had_blocks | self.has_minimum).bit_select(head, 1)
         with m.If(self.start):
             m.d.sync += [
                 head.eq(self.first), left.eq(self.count), mode.eq(self.mode), scanning.eq(1), scanned.eq(0),
-                self.refused.eq(0),
+                self.refused.eq(0), enabled.eq(self.enabled), cached.eq(self.enabled & self.cached),
             ]  # fmt: skip
         with m.Elif(left != 0):
             m.d.sync += [head.eq(head + 1), left.eq(left - 1), scanned.bit_select(head, 1).eq(1)]
-            with m.If(keeps & (self.modes.bit_select(head, 1) != mode)):
+            with m.If(enabled & keeps & (self.modes.bit_select(head, 1) != mode)):
                 m.d.sync += self.refused.eq(1)
         with m.Elif(self.done):
             m.d.sync += scanning.eq(0)
         m.d.comb += self.done.eq(scanning & (left == 0))
 
         with m.If(self.apply):
-            m.d.sync += self.modes.eq(Mux(mode, self.modes | scanned, self.modes & ~scanned))
+            m.d.sync += self.cached_heads.eq(Mux(cached, self.cached_heads | scanned, self.cached_heads & ~scanned))
+            with m.If(enabled):
+                m.d.sync += self.modes.eq(Mux(mode, self.modes | scanned, self.modes & ~scanned))
         return m

@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from golden.mode import Mode
 from hw import layouts
 from hw.allocator import Allocator
 from hw.gate import Gate
@@ -39,6 +40,10 @@ class Residency(wiring.Component):
     held, free, pool_frames, pins, has_minimum, unwritable : Out
         For the CSR block: of each pool frames held, free frames and size; pinned blocks; heads with a minimum quota;
         flash counts as unwritable.
+    pool_full : Out(array by mode)
+        Frames held have reached the pool's size; a clock after `held`.
+    uncovered : In(1)
+        Hosts may no longer hold lines of some block. Misses that could get nothing are tried again.
     victim_request : Out(stream), victim_answer : In(stream)
         Only while `hold` is granted.
     prefetch_first : In(struct valid, request), prefetch_take : Out(1), prefetch_lock : Out(Hold)
@@ -66,7 +71,7 @@ class Residency(wiring.Component):
             name: self._allocator.signature.members[name]
             for name in (
                 "commands", "command_answers", "inspect_head", "inspect_held", "inspect_minimum", "inspect_maximum",
-                "modes", "above_min", "has_minimum", "held", "free", "pool_frames", "pins",
+                "modes", "cached", "above_min", "has_minimum", "held", "free", "pool_frames", "pins",
             )
         }  # fmt: skip
         super().__init__(
@@ -76,6 +81,8 @@ class Residency(wiring.Component):
                 "now": In(config.step_bits),
                 "policy": In(layouts.policy_layout()),
                 "unwritable": Out(1),
+                "pool_full": Out(data.ArrayLayout(1, len(Mode))),
+                "uncovered": In(1),
                 "victim_request": Out(stream.Signature(layouts.victim_request(config))),
                 "victim_answer": In(stream.Signature(layouts.victim_answer(config))),
                 "prefetch_first": In(data.StructLayout({"valid": 1, "request": layouts.prefetch_request(config)})),
@@ -127,6 +134,7 @@ class Residency(wiring.Component):
             misses.unwritable.eq(migration.unwritable),
             misses.demotion_ended.eq(migration.ended.valid),
             misses.demotions.eq(migration.count),
+            misses.uncovered.eq(self.uncovered),
             misses.prefetch_first.eq(self.prefetch_first),
             self.prefetch_take.eq(misses.prefetch_take),
             self.unwritable.eq(migration.unwritable),
@@ -134,6 +142,8 @@ class Residency(wiring.Component):
             migration.lookup_index.eq(self.migrating_index),
             self.migrating.eq(misses.lookup | migration.lookup),
         ]
+
+        m.d.sync += [self.pool_full[mode].eq(self.held[mode] >= self.pool_frames[mode]) for mode in Mode]
 
         # Two blocks that leave in one clock are told one after the other; the next is more than a clock away.
         late = Signal(self.migration_ended.shape())

@@ -22,7 +22,7 @@ def run_golden(operations, *, config, region, policy, frames, quotas, first_step
     statistics = measured.statistics
     endpoint = Standalone(config, policy=policy, on_record=statistics.record)
     if region.mode != Mode.EXACT:
-        endpoint.write_register("REGION[0].CTRL", ENABLED=1, MODE=region.mode)
+        endpoint.write_register("REGION[0].CTRL", ENABLED=1, MODE=region.mode, HOSTS=region.hosts)
     pool = endpoint.pool(frames, region.mode)
     for refusal in (pool, *(endpoint.quota(head, *bounds) for head, bounds in quotas.items())):
         if refusal is not None:

@@ -43,7 +43,7 @@ def register_writes(policy, frames, quotas, mode=Mode.EXACT):
     """[(register, value)] that bring an endpoint from reset to the settings of a run; region 0 has all heads."""
     writes = []
     if mode != Mode.EXACT:
-        writes.append(("REGION[0].CTRL", pack("REGION[0].CTRL", ENABLED=1, MODE=mode)))
+        writes.append(("REGION[0].CTRL", pack("REGION[0].CTRL", ENABLED=1, MODE=mode, HOSTS=1)))
     writes += [
         (
             "POLICY",

@@ -9,7 +9,7 @@ import cocotb
 from cocotb.triggers import ClockCycles
 
 from golden.address import Region, encode, hint_address
-from golden.csr import pack
+from golden.csr import control
 from golden.events import EngineKind, Lane
 from golden.messages import MetaField, MetaValue, NDROpcode, ReqOpcode, RwDOpcode, SnpType
 from golden.mode import Mode
@@ -164,8 +164,8 @@ async def mode_of_a_region_with_blocks(dut):
     await tb.set_regions((region, *tb.host.regions[1:]))
     line = encode(tb.config, region, 1, 3, 4)
     await tb.host.write(line, 0x1234)
-    other = pack("REGION[0].CTRL", ENABLED=1, MODE=Mode.MXINT8)
-    await tb.csr.write("REGION[0].CTRL", 0)
+    other = control(replace(region, mode=Mode.MXINT8))
+    await tb.csr.write("REGION[0].CTRL", control(region, enabled=False))
     try:
         await tb.csr.write("REGION[0].CTRL", other)
     except Refused:
@@ -173,7 +173,7 @@ async def mode_of_a_region_with_blocks(dut):
     else:
         raise AssertionError("the mode changed under a block")
     assert (await tb.csr.read_fields("ERROR"))["REFUSED_COMMAND"]
-    await tb.csr.write("REGION[0].CTRL", 1)
+    await tb.csr.write("REGION[0].CTRL", control(region))
     assert (await tb.host.read(line)).data == 0x1234
     half = tb.config.heads // 2
     compressed = Region(base=1 << 40, heads=tb.config.heads - half, first_head=half, mode=Mode.MXINT8)

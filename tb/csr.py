@@ -1,6 +1,6 @@
 """The registers, by name, over the endpoint's AXI4-Lite port."""
 
-from golden.csr import address, pack, unpack
+from golden.csr import address, control, pack, unpack
 from tb.bus import AxiLiteMaster, AXIProtocolError
 
 __all__ = ["Csr", "Refused", "region_writes", "regions_writes"]
@@ -14,18 +14,20 @@ def region_writes(number, region):
     """((register, value), ...) that make region `number` a golden `Region`: off, moved, on again if enabled."""
     prefix = f"REGION[{number}]"
     return (
-        (f"{prefix}.CTRL", 0),
+        (f"{prefix}.CTRL", control(region, enabled=False)),
         (f"{prefix}.BASE_LO", region.base & 0xFFFFFFFF),
         (f"{prefix}.BASE_HI", region.base >> 32),
         (f"{prefix}.FIRST_HEAD", region.first_head),
         (f"{prefix}.HEADS", region.heads),
-        (f"{prefix}.CTRL", pack("REGION[0].CTRL", ENABLED=int(region.enabled), MODE=region.mode)),
+        (f"{prefix}.CTRL", control(region)),
     )
 
 
 def regions_writes(regions):
     """[(register, value), ...] that make the endpoint's regions these; those that are to be off go first."""
-    writes = [(f"REGION[{number}].CTRL", 0) for number, region in enumerate(regions) if not region.enabled]
+    writes = [
+        (f"REGION[{number}].CTRL", control(region)) for number, region in enumerate(regions) if not region.enabled
+    ]
     for number, region in enumerate(regions):
         writes += region_writes(number, region)
     return writes

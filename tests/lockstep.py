@@ -8,7 +8,7 @@ from random import Random
 from amaranth.hdl import ResetInserter, Signal
 
 from golden.config import LINE_BYTES, LINES_PER_BLOCK
-from golden.csr import address, pack, reset_regions
+from golden.csr import address, control, pack, reset_regions
 from golden.endpoint import Endpoint as GoldenEndpoint
 from golden.events import Lane, unpack
 from golden.messages import DRSOpcode, NDROpcode
@@ -34,11 +34,11 @@ def quota_writes(head, minimum, maximum):
 
 def region_writes(regions):
     """Register writes that put the first regions where `regions` (`golden.address.Region`) says."""
-    writes = [(f"REGION[{number}].CTRL", 0) for number in range(len(regions))]
+    writes = [(f"REGION[{number}].CTRL", control(region, enabled=False)) for number, region in enumerate(regions)]
     for number, region in enumerate(regions):
         values = {
             "BASE_LO": region.base & 0xFFFFFFFF, "BASE_HI": region.base >> 32, "HEADS": region.heads,
-            "FIRST_HEAD": region.first_head, "CTRL": pack("REGION[0].CTRL", ENABLED=region.enabled, MODE=region.mode),
+            "FIRST_HEAD": region.first_head, "CTRL": control(region),
         }  # fmt: skip
         writes += [(f"REGION[{number}].{register}", value) for register, value in values.items()]
     return writes

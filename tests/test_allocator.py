@@ -32,18 +32,23 @@ class Bench:
         self.dut = Allocator(config=config)
         self.reset = Signal()
         self.modes = [Mode.EXACT] * config.heads if modes is None else modes
-        self.golden = Golden(config, modes=self.modes)
+        self.cached = [False] * config.heads
+        self.golden = Golden(config, modes=self.modes, cached=self.cached)
         self.entries = {}
 
     def set_modes(self, ctx, modes):
         self.modes[:] = modes
         ctx.set(self.dut.modes, sum(mode << head for head, mode in enumerate(modes)))
 
+    def set_cached(self, ctx, cached):
+        self.cached[:] = cached
+        ctx.set(self.dut.cached, sum(of << head for head, of in enumerate(cached)))
+
     async def restart(self, ctx):
         ctx.set(self.reset, 1)
         await ctx.tick()
         ctx.set(self.reset, 0)
-        self.golden = Golden(self.config, modes=self.modes)
+        self.golden = Golden(self.config, modes=self.modes, cached=self.cached)
         self.entries.clear()
 
     async def commit(self, ctx, kind, head, block, **changes):
@@ -292,7 +297,9 @@ def test_commands_are_accepted_or_refused_as_the_golden_ones(seed, modes):
     seen = set()
 
     async def body(ctx):
-        for _ in range(250):
+        for _ in range(300):
+            if rng.random() < 0.1:
+                bench.set_cached(ctx, [rng.random() < 0.2 for _ in range(config.heads)])
             kind = rng.choice(list(CommandKind))
             head = rng.choice((*range(config.heads), config.heads, 0xFFFF))
             block = rng.choice((*range(4), config.blocks_per_head, 0xFFFF))
@@ -317,7 +324,7 @@ def test_commands_are_accepted_or_refused_as_the_golden_ones(seed, modes):
                 assert kinds == [EngineKind.REFUSAL, EngineKind.ERROR]
                 assert notes[0]["key"] == refusal
                 assert notes[0]["head"] < config.heads
-                if refusal == RefusalKind.POOL_SIZE:
+                if refusal in (RefusalKind.POOL_SIZE, RefusalKind.POOL_CACHED):
                     assert (notes[0]["block"], notes[0]["aux"]) == (mode, values["maximum"])
             elif kind == CommandKind.QUOTA:
                 assert kinds == [EngineKind.QUOTA]
@@ -335,7 +342,10 @@ def test_commands_are_accepted_or_refused_as_the_golden_ones(seed, modes):
     bench.run(body)
     assert {kind for kind, refusal in seen if refusal is None} == set(CommandKind)
     rare = {RefusalKind.PIN_QUOTA, RefusalKind.QUOTA_SUM}
-    by_csr = {RefusalKind.STREAM_RANGE, RefusalKind.STREAM_OVERLAP, RefusalKind.MODE_BUSY}
+    by_csr = {
+        RefusalKind.STREAM_RANGE, RefusalKind.STREAM_OVERLAP, RefusalKind.MODE_BUSY, RefusalKind.COVERED,
+        RefusalKind.SHARED_MODE,
+    }  # fmt: skip
     assert {refusal for _, refusal in seen} >= set(RefusalKind) - rare - by_csr
 
 

@@ -10,6 +10,7 @@ from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 
 from golden import csr
+from golden.coherency import Access, Grant
 from golden.config import PRESETS, preset
 from golden.csr_map import REGISTERS
 from golden.events import EngineKind, ErrorKind, RefusalKind
@@ -21,12 +22,15 @@ from golden.streams import Stream
 from hw import csr_documents
 from hw.axi import RESP_OKAY, RESP_SLVERR
 from hw.csr import Csr
+from hw.csr_counters import PULSES
 from hw.csr_map import ADDRESS_BITS, Kind, registers
 from hw.layouts import CommandKind
 from hw.tracker import head_counters
 
-#: three regions and a head count that is no power of two, so that every rule of the regions has a case
-CONFIG = preset("tiny", heads=5, regions=3)
+#: three regions, a head count that is no power of two and two hosts, so that every rule of the regions has a case
+CONFIG = preset("tiny", heads=5, regions=3, hosts=2)
+#: words of CTRL of a region of the first host: off, on, on in mode mxint8; the bit of a cached one
+OFF, ON, MX, CACHED = 0x10, 0x11, 0x13, 0x4
 #: clocks that a response may take while nothing but the bus is slow
 PATIENCE = 200
 POOLS = {Mode.EXACT: "POOL_FRAMES", Mode.MXINT8: "POOL_FRAMES_MX"}
@@ -103,6 +107,8 @@ def regions_of(ctx, dut, config=CONFIG):
             first_head=ctx.get(dut.regions[number].first_head),
             enabled=bool(ctx.get(dut.regions[number].enabled)),
             mode=ctx.get(dut.regions[number].mode),
+            cached=bool(ctx.get(dut.regions[number].cached)),
+            hosts=ctx.get(dut.regions[number].hosts),
         )
         for number, region in enumerate(csr.reset_regions(config))
     )
@@ -117,6 +123,10 @@ def streams_of(ctx, dut):
 
 def modes_of(ctx, dut):
     return [Mode(ctx.get(dut.modes) >> head & 1) for head in range(CONFIG.heads)]
+
+
+def cached_of(ctx, dut):
+    return [bool(ctx.get(dut.cached) >> head & 1) for head in range(CONFIG.heads)]
 
 
 class Surroundings:
@@ -140,7 +150,7 @@ class Surroundings:
         dut, granted, taken, before = self.dut, False, False, None
         while True:
             outputs = dut.policy, dut.regions, dut.streams
-            in_force = *(ctx.get(output.as_value()) for output in outputs), ctx.get(dut.modes)
+            in_force = *(ctx.get(output.as_value()) for output in outputs), ctx.get(dut.modes), ctx.get(dut.cached)
             assert in_force == before or before is None or taken or self.resetting, "changed without a note"
             before = in_force
             request = bool(ctx.get(dut.hold.request))
@@ -267,7 +277,7 @@ def test_encodings_of_the_map_are_the_golden_enumerations():
     errors = {field.name: field.low for (name, _), field in fields.items() if name == "ERROR"}
     assert errors == {kind.name: kind.value for kind in ErrorKind}
     counters = {name for (name, _), field in fields.items() if field.kind == Kind.COUNTER}
-    assert counters == {*csr.COUNTERS, "EVENT_STALLS", "PREFETCH_QUEUED", "PREFETCH_DROPPED"}
+    assert counters == {*csr.COUNTERS, *PULSES}
     commands = {field.name for (name, _), field in fields.items() if name == "COMMAND"}
     assert commands == {kind.name for kind in CommandKind} - {"POOL"}
 
@@ -322,7 +332,8 @@ def test_every_address_reads_its_reset_value_or_answers_slverr(config):
 def test_parameters_are_those_of_the_configuration():
     async def bench(ctx, dut, around):
         for name in ("HEADS", "BLOCKS_PER_HEAD", "REGIONS", "STEP_BITS", "FRAMES", "POOL_FRAMES_MIN", "POOL_FRAMES_MAX",
-                     "PIN_CAP", "BYPASS_SLOTS", "LANES", "QUEUE_DEPTH"):  # fmt: skip
+                     "PIN_CAP", "BYPASS_SLOTS", "LANES", "QUEUE_DEPTH", "HOSTS", "FILTER_SETS", "FILTER_WAYS", "SNOOPS",
+                     "POOL_FRAMES_MIN_CACHED"):  # fmt: skip
             assert await read_word(ctx, dut, name) == getattr(CONFIG, name.lower()), name
         assert (await read_word(ctx, dut, "ID")).to_bytes(4, "big") == b"KVEP"
 
@@ -341,6 +352,10 @@ def test_status_registers_follow_the_hardware():
             )
         for mode, held in ((Mode.EXACT, 5), (Mode.MXINT8, 7)):
             ctx.set(dut.pool_held[mode], held)
+        values = {"COVERED_SECTORS": CONFIG.filter_sectors, "SNOOPS_IN_FLIGHT": 3, "HELD_REQUESTS": CONFIG.read_slots}
+        for name, value in values.items():
+            ctx.set(getattr(dut, name.lower()), value)
+            assert await read_word(ctx, dut, name) == value
         assert await read_word(ctx, dut, "POOL_HELD") == 5
         assert await read_word(ctx, dut, "POOL_HELD_MX") == 7
 
@@ -398,6 +413,16 @@ def test_plain_registers_keep_what_is_written_without_a_hold():
             assert await write(ctx, dut, csr.address("DEVLOAD"), word) == RESP_OKAY
             assert await read_word(ctx, dut, "DEVLOAD") == word
             assert tuple(ctx.get(dut.dev_load[name]) for name in ("optimal", "moderate", "severe")) == thresholds
+        for timeout, recall_all, limit in ((0, 1, 1), ((1 << 24) - 1, 0, 8191), (5, 1, CONFIG.snoops)):
+            words = {
+                "COHERENCY": csr.pack("COHERENCY", TIMEOUT=timeout, RECALL_ALL=recall_all),
+                "SNOOP_LIMIT": limit,
+            }
+            for name, word in words.items():
+                assert await write(ctx, dut, csr.address(name), word) == RESP_OKAY
+                assert await read_word(ctx, dut, name) == word
+            seen = tuple(ctx.get(dut.coherency[name]) for name in ("timeout", "recall_all", "snoop_limit"))
+            assert seen == (timeout, recall_all, limit)
         assert around.requests == 0
 
     run(bench)
@@ -420,6 +445,8 @@ def test_every_refused_write_answers_slverr_and_changes_nothing(seed):
             else:
                 cases.append((address, register.reset, 0xF))
         cases += [(csr.address("POLICY"), word, 0xF) for word in (0x3, 0x30, 0x33)]
+        cases += [(csr.address("SNOOP_LIMIT"), 0, 0xF)]
+        cases += [(csr.address("REGION[0].CTRL"), on, 0xF) for on in (0, 1)]  # of no host
         cases += [(csr.address("COMMAND"), word, 0xF) for word in (0, 3, 5, 6, 7)]
         falling = ((2, 1, 3), (2, 3, 2), (9, 1, 1))
         cases += [(csr.address("DEVLOAD"), low | middle << 10 | high << 20, 0xF) for low, middle, high in falling]
@@ -500,6 +527,9 @@ def test_reads_do_not_wait_for_a_write_that_waits_for_its_hold():
 
 def near(rng, register):
     """A word for `register`: often legal, often just not."""
+    if register.name.startswith("REGION[") and register.name.endswith(".CTRL"):
+        on, cached, mode = rng.random() < 0.7, rng.random() < 0.5, rng.random() < 0.3
+        return csr.pack("REGION[0].CTRL", ENABLED=on, CACHED=cached, MODE=mode, HOSTS=rng.choice((1, 1, 1, 2, 3, 0)))
     field = rng.choice(register.fields)
     top = (1 << field.width) - 1
     value = rng.choice([0, 1, 2, 3, rng.randrange(CONFIG.heads + 2), top, rng.randint(0, top)])
@@ -511,14 +541,23 @@ def near(rng, register):
 @pytest.mark.parametrize("slowness", [0.0, 0.6], ids=["quick", "slow"])
 @pytest.mark.parametrize("seed", range(2))
 def test_policy_and_regions_follow_the_golden_registers(seed, slowness):
-    """Random writes; some heads get blocks, some a minimum on the way."""
+    """Random writes; heads get blocks or a minimum, hosts hold lines, pools change on the way."""
     rng = random.Random(seed)
     controls = [register for register in POLICY_REGISTERS if register.name.endswith(".CTRL")]
 
     async def bench(ctx, dut, around):
         golden, had_blocks, minimums = Registers(CONFIG), set(), set()
         notes, refusals, rebuilds, accepted = [], [], 0, 0
-        for _ in range(220):
+        around_it = {"covered": 0, "pool_frames": dict.fromkeys(Mode, CONFIG.pool_frames_max)}
+        for _ in range(300):
+            if rng.random() < 0.1:
+                around_it["covered"] = rng.choice((0, 0, 1, CONFIG.filter_sectors))
+                ctx.set(dut.covered_sectors, around_it["covered"])
+            if rng.random() < 0.05:
+                mode, frames = rng.choice(list(Mode)), CONFIG.pool_frames_min_cached - rng.choice((0, 0, 1))
+                around.answers.append(None)
+                assert await write(ctx, dut, csr.address(POOLS[mode]), frames) == RESP_OKAY
+                around_it["pool_frames"][mode] = frames
             if rng.random() < 0.03:
                 minimums = set(rng.sample(range(CONFIG.heads), rng.choice((0, 0, 1))))
                 ctx.set(dut.has_minimum, sum(1 << head for head in minimums))
@@ -529,12 +568,12 @@ def test_policy_and_regions_follow_the_golden_registers(seed, slowness):
             word = near(rng, register)
             occupied, before = had_blocks | minimums, golden.policy
             legal = golden.legal(register.address, word)
-            refusal = golden.refusal(register.address, word, occupied) if legal else None
+            refusal = golden.refusal(register.address, word, occupied, **around_it) if legal else None
             response = await write(ctx, dut, register.address, word, delays=random_delays(rng))
             done = legal and refusal is None
             assert response == (RESP_OKAY if done else RESP_SLVERR), f"{register.name} {word:#x} {vars(golden)}"
             if done:
-                golden.write(register.address, word, occupied)
+                golden.write(register.address, word, occupied, **around_it)
                 notes.append((register.address, word))
                 rebuilds += (before.priority, before.lam) != (golden.policy.priority, golden.policy.lam)
                 accepted += 1
@@ -542,16 +581,20 @@ def test_policy_and_regions_follow_the_golden_registers(seed, slowness):
                 refusals.append((EngineKind.REFUSAL, refusal, int(register.name[7])))
                 refusals.append((EngineKind.ERROR, ErrorKind.REFUSED_COMMAND, refusal))
             assert (policy_of(ctx, dut), regions_of(ctx, dut)) == (golden.policy, golden.regions)
-            assert modes_of(ctx, dut) == golden.modes
+            assert (modes_of(ctx, dut), cached_of(ctx, dut)) == (golden.modes, golden.cached)
+            seen.add(refusal)
             check_streams(ctx, dut, golden)
             assert (around.notes, around.refusals) == (notes, refusals)
             await ctx.tick()
             assert around.rebuilds == rebuilds
             if done:
                 assert await read(ctx, dut, register.address, delays=random_delays(rng)) == (word, RESP_OKAY)
-        assert 60 < accepted < 200 and rebuilds and refusals
+        assert 60 < accepted < 250 and rebuilds and refusals
 
+    seen = set()
     run(bench, seed=seed, slowness=slowness)
+    print(sorted(kind.name for kind in seen if kind is not None))
+    assert seen >= {RefusalKind.COVERED, RefusalKind.POOL_CACHED, RefusalKind.SHARED_MODE}
 
 
 async def first_write(ctx, dut, head):
@@ -594,7 +637,7 @@ def test_a_stream_is_refused_and_stays_off(kind, fields):
             return await write(ctx, dut, csr.address(name), value)
 
         # Region 0 has the first two heads; a stream has block 4 of head 1.
-        writes = [("REGION[0].CTRL", 0), ("REGION[0].HEADS", 2), ("REGION[0].CTRL", 1)]
+        writes = [("REGION[0].CTRL", OFF), ("REGION[0].HEADS", 2), ("REGION[0].CTRL", ON)]
         writes += [("STREAM[0].BASE", 20), ("STREAM[0].LENGTH", 1), ("STREAM[0].CTRL", 1)]
         writes += [(f"STREAM[1].{register}", value) for register, value in ({"LENGTH": 2} | fields).items()]
         for name, value in writes:
@@ -618,7 +661,7 @@ def test_a_stream_is_refused_and_stays_off(kind, fields):
 def test_a_head_with_blocks_or_a_minimum_keeps_its_mode(occupy):
     async def bench(ctx, dut, around):
         address, last = csr.address("REGION[0].CTRL"), CONFIG.heads - 1
-        exact, mxint8 = (csr.pack("REGION[0].CTRL", ENABLED=1, MODE=mode) for mode in Mode)
+        exact, mxint8 = ON, MX
         assert await write(ctx, dut, address, mxint8) == RESP_OKAY
         assert modes_of(ctx, dut) == [Mode.MXINT8] * CONFIG.heads
         if occupy == "blocks":
@@ -632,7 +675,7 @@ def test_a_head_with_blocks_or_a_minimum_keeps_its_mode(occupy):
         assert modes_of(ctx, dut) == [Mode.MXINT8] * CONFIG.heads
         assert await read(ctx, dut, address) == (mxint8, RESP_OKAY)
         # Disabled and enabled again it is as it was; without its last head it may change.
-        for word in (exact & ~1, mxint8, 0):
+        for word in (OFF, mxint8, OFF):
             assert await write(ctx, dut, address, word) == RESP_OKAY
         assert await write(ctx, dut, address, exact) == RESP_SLVERR
         assert await write(ctx, dut, csr.address("REGION[0].HEADS"), last) == RESP_OKAY
@@ -641,7 +684,7 @@ def test_a_head_with_blocks_or_a_minimum_keeps_its_mode(occupy):
         if occupy == "minimum":
             # Where the minimum is taken back, the mode is free.
             ctx.set(dut.has_minimum, 0)
-            for name, word in (("REGION[1].FIRST_HEAD", last), ("REGION[1].HEADS", 1), ("REGION[1].CTRL", 1)):
+            for name, word in (("REGION[1].FIRST_HEAD", last), ("REGION[1].HEADS", 1), ("REGION[1].CTRL", ON)):
                 assert await write(ctx, dut, csr.address(name), word) == RESP_OKAY
             assert modes_of(ctx, dut) == [Mode.EXACT] * CONFIG.heads
 
@@ -657,7 +700,7 @@ def test_a_first_write_just_before_the_hold_keeps_the_mode():
         around.slowness = 0.0
 
     async def writer(ctx):
-        answers.append(await write(ctx, dut, csr.address("REGION[0].CTRL"), 3))
+        answers.append(await write(ctx, dut, csr.address("REGION[0].CTRL"), MX))
 
     answers, dut = [], Csr(config=CONFIG)
     seen = []
@@ -678,15 +721,15 @@ def test_a_region_with_a_stream_stays_as_it_is():
         async def put(name, value):
             return await write(ctx, dut, csr.address(name), value)
 
-        for name, value in (("REGION[0].CTRL", 3), ("STREAM[1].LENGTH", 2), ("STREAM[1].CTRL", 1)):
+        for name, value in (("REGION[0].CTRL", MX), ("STREAM[1].LENGTH", 2), ("STREAM[1].CTRL", 1)):
             assert await put(name, value) == RESP_OKAY
         assert ctx.get(dut.streams[1].mode) == Mode.MXINT8
-        for word in (0, 1, 2):
+        for word in (OFF, ON, MX & ~1):
             assert await put("REGION[0].CTRL", word) == RESP_SLVERR
-        assert await put("REGION[0].CTRL", 3) == RESP_OKAY
+        assert await put("REGION[0].CTRL", MX) == RESP_OKAY
         assert around.refusals == []
         assert await put("STREAM[1].CTRL", 0) == RESP_OKAY
-        assert await put("REGION[0].CTRL", 0) == RESP_OKAY
+        assert await put("REGION[0].CTRL", OFF) == RESP_OKAY
 
     run(bench, slowness=0.2)
 
@@ -697,25 +740,67 @@ def test_regions_may_share_heads_or_reach_too_far_only_while_disabled():
             return await write(ctx, dut, csr.address(f"REGION[{number}].{register}"), value)
 
         heads = CONFIG.heads
-        assert await put(1, "CTRL", 1) == RESP_SLVERR  # no head
+        assert await put(1, "CTRL", ON) == RESP_SLVERR  # no head
         assert await put(1, "HEADS", heads) == RESP_OKAY
-        assert await put(1, "CTRL", 1) == RESP_SLVERR  # all heads are region 0's
+        assert await put(1, "CTRL", ON) == RESP_SLVERR  # all heads are region 0's
         for register in ("HEADS", "FIRST_HEAD", "BASE_LO", "BASE_HI"):
             assert await put(0, register, 0) == RESP_SLVERR  # nothing of an enabled region moves
-        assert await put(0, "CTRL", 0) == RESP_OKAY
+        assert await put(0, "CTRL", OFF) == RESP_OKAY
         assert await put(0, "HEADS", heads - 1) == RESP_OKAY
-        assert await put(0, "CTRL", 1) == RESP_OKAY
+        assert await put(0, "CTRL", ON) == RESP_OKAY
         assert await put(1, "HEADS", 1) == RESP_OKAY
-        assert await put(1, "CTRL", 1) == RESP_SLVERR  # head 0 still is
+        assert await put(1, "CTRL", ON) == RESP_SLVERR  # head 0 still is
         assert await put(1, "FIRST_HEAD", heads) == RESP_SLVERR
         assert await put(1, "FIRST_HEAD", heads - 1) == RESP_OKAY
         assert await put(1, "HEADS", 2) == RESP_OKAY
-        assert await put(1, "CTRL", 1) == RESP_SLVERR  # beyond the endpoint
+        assert await put(1, "CTRL", ON) == RESP_SLVERR  # beyond the endpoint
         assert await put(1, "HEADS", heads + 1) == RESP_SLVERR  # even while disabled
         assert await put(1, "HEADS", 1) == RESP_OKAY
-        assert await put(1, "CTRL", 1) == RESP_OKAY
+        assert await put(1, "CTRL", ON) == RESP_OKAY
 
     run(bench, slowness=0.0)
+
+
+@pytest.mark.parametrize("hosts", [1, 2])
+def test_a_region_belongs_to_hosts_that_exist(hosts):
+    config = preset("tiny", hosts=hosts)
+
+    async def bench(ctx, dut, around):
+        for mask in range(4):
+            for word in (0, 1 | CACHED):
+                response = await write(ctx, dut, csr.address("REGION[0].CTRL"), word | mask << 4)
+                assert response == (RESP_OKAY if 0 < mask < 1 << hosts else RESP_SLVERR), (word, mask)
+        assert around.refusals == []
+
+    run(bench, config=config, slowness=0.0)
+
+
+def test_a_cached_region_stays_while_hosts_hold_lines():
+    async def bench(ctx, dut, around):
+        address = csr.address("REGION[0].CTRL")
+        cached, shared = ON | CACHED, 0x31 | CACHED
+        for word in (cached, shared):
+            assert await write(ctx, dut, address, word) == RESP_OKAY
+        assert cached_of(ctx, dut) == [True] * CONFIG.heads
+        ctx.set(dut.covered_sectors, 1)
+        for word in (cached, OFF, shared & ~CACHED, OFF | CACHED):
+            around.refusals.clear()
+            assert await write(ctx, dut, address, word) == RESP_SLVERR
+            kind = RefusalKind.COVERED
+            assert around.refusals == [
+                (EngineKind.REFUSAL, kind, 0),
+                (EngineKind.ERROR, ErrorKind.REFUSED_COMMAND, kind),
+            ]
+            assert await read(ctx, dut, address) == (shared, RESP_OKAY)
+        # As it is it may be written, and so may other regions be.
+        assert await write(ctx, dut, address, shared) == RESP_OKAY
+        assert await write(ctx, dut, csr.address("REGION[1].CTRL"), 0x20 | CACHED) == RESP_OKAY
+        assert cached_of(ctx, dut) == [True] * CONFIG.heads
+        ctx.set(dut.covered_sectors, 0)
+        assert await write(ctx, dut, address, OFF | CACHED) == RESP_OKAY
+        assert cached_of(ctx, dut) == [False] * CONFIG.heads
+
+    run(bench, slowness=0.2)
 
 
 # Commands ------------------------------------------------------------------------------------------------------------
@@ -810,6 +895,27 @@ def test_an_error_in_the_clock_of_its_clearing_stays():
     run(bench, pulse, dut=dut)
 
 
+@pytest.mark.parametrize("outcome", [Outcome.NOT_OWNER, Outcome.SHARED_WRITE])
+def test_outcomes_and_bad_answers_are_errors_without_a_note(outcome):
+    async def bench(ctx, dut, around):
+        for valid in (0, 1):
+            ctx.set(dut.commit.valid, valid)
+            ctx.set(dut.commit.outcome, outcome)
+            await ctx.tick()
+            ctx.set(dut.commit.outcome, Outcome.HIT)
+            await ctx.tick()
+            assert await read_word(ctx, dut, "ERROR") == valid << ErrorKind[outcome.name]
+        for event, kind in (("bad_birsp", ErrorKind.BAD_BIRSP), ("timed_out", ErrorKind.SNOOP_TIMEOUT)):
+            await write(ctx, dut, csr.address("ERROR"), (1 << len(ErrorKind)) - 1)
+            ctx.set(dut.bi_events[event], 1)
+            await ctx.tick()
+            ctx.set(dut.bi_events[event], 0)
+            await ctx.tick()
+            assert await read_word(ctx, dut, "ERROR") == 1 << kind
+
+    run(bench)
+
+
 def test_a_command_refused_in_the_middle_of_other_errors_loses_none():
     async def bench(ctx, dut, around):
         around.answers.append(RefusalKind.PIN_RANGE)
@@ -824,8 +930,7 @@ def test_a_command_refused_in_the_middle_of_other_errors_loses_none():
 @pytest.mark.parametrize("seed", range(2))
 def test_counters_count_what_the_golden_rule_counts(seed):
     rng = random.Random(seed)
-    pulses = "EVENT_STALLS", "PREFETCH_QUEUED", "PREFETCH_DROPPED"
-    expected = dict.fromkeys((*csr.COUNTERS, *pulses), 0)
+    expected = dict.fromkeys((*csr.COUNTERS, *PULSES), 0)
 
     async def bench(ctx, dut, around):
         for _ in range(1500):
@@ -835,18 +940,22 @@ def test_counters_count_what_the_golden_rule_counts(seed):
             if rng.random() < 0.5:
                 kind, outcome = kinds[0], outcomes[0]
             valid, touch, before, after = rng.random() < 0.8, *(rng.random() < 0.5 for _ in range(3))
-            happened = {name: rng.random() < 0.3 for name in pulses}
+            grant, access = rng.choice(list(Grant)), rng.choice(list(Access))
+            happened = {name: rng.random() < 0.3 for name in PULSES}
             ctx.set(dut.commit.valid, valid)
             ctx.set(dut.commit.slot.kind, kind)
             ctx.set(dut.commit.outcome, outcome)
             ctx.set(dut.commit.touch, touch)
+            ctx.set(dut.commit.grant, grant)
+            ctx.set(dut.commit.slot.access, access)
             ctx.set(dut.commit.before.prefetched, before)
             ctx.set(dut.commit.after.prefetched, after)
-            inputs = dut.stalled, dut.prefetches.queued, dut.prefetches.dropped
-            for pulse, name in zip(inputs, pulses, strict=True):
+            events = (getattr(dut.bi_events, name) for name in ("snoop", "answer", "recall", "bad_birsp", "timed_out"))
+            inputs = dut.stalled, dut.prefetches.queued, dut.prefetches.dropped, *events
+            for pulse, name in zip(inputs, PULSES, strict=True):
                 ctx.set(pulse, happened[name])
                 expected[name] += happened[name]
-            for name in csr.counted(kind, outcome, touch, before, after) if valid else ():
+            for name in csr.counted(kind, outcome, touch, before, after, grant=grant, access=access) if valid else ():
                 expected[name] += 1
             await ctx.tick()
         for strobe in (dut.commit.valid, *inputs):
@@ -864,20 +973,20 @@ def test_counters_count_what_the_golden_rule_counts(seed):
 def test_a_reset_in_any_clock_of_a_write_leaves_the_reset_state():
     words = {register.address: (register.reset, RESP_OKAY) for register in registers(CONFIG)}
     writes = [("LEAP_CAP", 9), ("REGION[1].BASE_HI", 1), ("COMMAND", 1), ("POOL_FRAMES", 20), ("QUOTA_MIN", 5)]
-    writes += [("REGION[0].CTRL", 3), ("STREAM[1].CTRL", 1)]
+    writes += [("REGION[0].CTRL", MX), ("STREAM[1].CTRL", 1)]
 
     async def bench(ctx, dut, around):
         bus = dut.bus
         for clocks in range(2, 16):
             name, word = writes[clocks % len(writes)]
             # Something to be lost, besides the write that is cut off.
-            ctx.set(dut.errors, 0x7F)
+            ctx.set(dut.errors, (1 << len(ErrorKind)) - 1)
             around.answers[:] = [None]
             assert await write(ctx, dut, csr.address("LAMBDA"), clocks) == RESP_OKAY
             assert await write(ctx, dut, csr.address("HEAD_BLOCK"), clocks) == RESP_OKAY
-            for enabling, value in (("REGION[0].CTRL", 3), ("STREAM[0].LENGTH", 3), ("STREAM[0].CTRL", 1)):
+            for enabling, value in (("REGION[0].CTRL", MX | CACHED), ("STREAM[0].LENGTH", 3), ("STREAM[0].CTRL", 1)):
                 assert await write(ctx, dut, csr.address(enabling), value) == RESP_OKAY
-            assert modes_of(ctx, dut) == [Mode.MXINT8] * CONFIG.heads
+            assert modes_of(ctx, dut) == [Mode.MXINT8] * CONFIG.heads and cached_of(ctx, dut) == [True] * CONFIG.heads
             ctx.set(dut.errors, 0)
             ctx.set(bus.awvalid, 1)
             ctx.set(bus.wvalid, 1)
@@ -896,7 +1005,7 @@ def test_a_reset_in_any_clock_of_a_write_leaves_the_reset_state():
             for output in (bus.bvalid, bus.rvalid, dut.hold.request, dut.notes.valid, dut.commands.valid, dut.rebuild):
                 assert not ctx.get(output)
             assert (policy_of(ctx, dut), regions_of(ctx, dut)) == (Policy(), csr.reset_regions(CONFIG))
-            assert modes_of(ctx, dut) == [Mode.EXACT] * CONFIG.heads
+            assert modes_of(ctx, dut) == [Mode.EXACT] * CONFIG.heads and not any(cached_of(ctx, dut))
             ctx.set(around.reset, 0)
             await ctx.tick()
             around.resetting = False

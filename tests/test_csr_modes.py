@@ -22,10 +22,11 @@ def test_a_region_changes_modes_only_where_no_head_is_occupied(heads):
 
     async def body(ctx):
         for _ in range(60):
-            modes, had_blocks = [Mode.EXACT] * heads, set()
+            modes, cached_heads, had_blocks = [Mode.EXACT] * heads, [False] * heads, set()
             for _ in range(8):
                 first = rng.randrange(heads)
                 count, mode, minimums = rng.randint(1, heads - first), rng.choice(list(Mode)), rng.getrandbits(heads)
+                enabled, cached = rng.random() < 0.8, rng.random() < 0.5
                 minimums &= rng.getrandbits(heads) & rng.getrandbits(heads)
                 ctx.set(dut.has_minimum, minimums)
                 if rng.random() < 0.3:
@@ -42,12 +43,15 @@ def test_a_region_changes_modes_only_where_no_head_is_occupied(heads):
                     # The pipeline is held before the question comes.
                     await ctx.tick()
                 occupied = had_blocks | {head for head in range(heads) if minimums >> head & 1}
-                expected = any(modes[head] != mode and head in occupied for head in range(first, first + count))
-                for name, value in (("first", first), ("count", count), ("mode", mode), ("start", 1)):
+                its = range(first, first + count)
+                expected = enabled and any(modes[head] != mode and head in occupied for head in its)
+                asked = {"first": first, "count": count, "enabled": enabled, "mode": mode, "cached": cached, "start": 1}
+                for name, value in asked.items():
                     ctx.set(getattr(dut, name), value)
                 await ctx.tick()
                 ctx.set(dut.start, 0)
-                ctx.set(dut.mode, rng.randrange(2))
+                for port in (dut.mode, dut.enabled, dut.cached):
+                    ctx.set(port, rng.randrange(2))
                 clocks = 1
                 while not ctx.get(dut.done):
                     await ctx.tick()
@@ -60,12 +64,15 @@ def test_a_region_changes_modes_only_where_no_head_is_occupied(heads):
                     ctx.set(dut.apply, 1)
                     await ctx.tick()
                     ctx.set(dut.apply, 0)
-                    modes[first : first + count] = [mode] * count
+                    cached_heads[first : first + count] = [enabled and cached] * count
+                    if enabled:
+                        modes[first : first + count] = [mode] * count
+                assert ctx.get(dut.cached_heads) == sum(of << head for head, of in enumerate(cached_heads))
                 assert ctx.get(dut.modes) == sum(of << head for head, of in enumerate(modes))
             ctx.set(reset, 1)
             await ctx.tick()
             ctx.set(reset, 0)
-            assert ctx.get(dut.modes) == 0
+            assert ctx.get(dut.modes) == ctx.get(dut.cached_heads) == 0
 
     simulate(ResetInserter(reset)(dut), body)
     assert seen == {False, True}

@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 
 from golden import csr
+from golden.allocator import Allocator
+from golden.coherency import Access, Grant
 from golden.config import preset
 from golden.endpoint import Endpoint
 from golden.events import EngineKind, ErrorKind, RefusalKind
-from golden.metadata import Slot, SlotKind
+from golden.metadata import Outcome, Slot, SlotKind
 from golden.mismatch import Mismatch
 from golden.mode import Mode
 from golden.policy import Policy, Priority
@@ -18,6 +20,8 @@ from golden.registers import Registers
 
 TINY = preset("tiny")
 LAST = TINY.regions - 1
+#: words of CTRL of a region of the first host
+OFF, ON = 0x10, 0x11
 
 
 def written(registers, *writes):
@@ -31,7 +35,7 @@ def halved():
     half = TINY.heads // 2
     return written(
         Registers(TINY),
-        ("REGION[0].CTRL", 0), ("REGION[0].HEADS", half), ("REGION[0].CTRL", 1),
+        ("REGION[0].CTRL", OFF), ("REGION[0].HEADS", half), ("REGION[0].CTRL", ON),
         (f"REGION[{LAST}].FIRST_HEAD", half), (f"REGION[{LAST}].HEADS", half),
     )  # fmt: skip
 
@@ -45,7 +49,7 @@ def test_reset_is_that_of_policy_and_regions():
 def test_writes_add_up():
     registers = written(Registers(TINY), ("POLICY", csr.pack("POLICY", PRIORITY=Priority.LRU)), ("ALPHA", 7))
     assert registers.policy == replace(Policy(), priority=Priority.LRU, protect=False, bypass=False, alpha=7)
-    registers = written(halved(), (f"REGION[{LAST}].CTRL", 1))
+    registers = written(halved(), (f"REGION[{LAST}].CTRL", ON))
     assert [region.enabled for region in registers.regions] == [n in (0, LAST) for n in range(TINY.regions)]
 
 
@@ -71,7 +75,7 @@ def test_a_refused_value_changes_nothing(name, value):
 def test_regions_that_share_a_head_are_refused_when_the_second_is_enabled():
     registers = written(halved(), (f"REGION[{LAST}].FIRST_HEAD", 0))
     with pytest.raises(ValueError, match="accepts"):
-        written(registers, (f"REGION[{LAST}].CTRL", 1))
+        written(registers, (f"REGION[{LAST}].CTRL", ON))
 
 
 def test_other_registers_are_none_of_them():
@@ -104,7 +108,7 @@ def test_the_endpoint_follows_its_registers_and_reports_writes_that_cannot_be():
 
 
 def control(**fields):
-    return csr.pack("REGION[0].CTRL", **fields)
+    return csr.pack("REGION[0].CTRL", **{"HOSTS": 1} | fields)
 
 
 def test_heads_get_the_mode_of_their_region_when_it_is_enabled():
@@ -114,25 +118,25 @@ def test_heads_get_the_mode_of_their_region_when_it_is_enabled():
     written(registers, (f"REGION[{LAST}].CTRL", control(ENABLED=1, MODE=Mode.MXINT8)))
     expected = [Mode.EXACT] * half + [Mode.MXINT8] * (TINY.heads - half)
     assert registers.modes == expected
-    written(registers, (f"REGION[{LAST}].CTRL", 0))
+    written(registers, (f"REGION[{LAST}].CTRL", OFF))
     assert registers.modes == expected
 
 
 def test_a_head_that_is_occupied_keeps_its_mode_and_so_does_the_whole_region():
     registers, last = halved(), TINY.heads - 1
-    written(registers, (f"REGION[{LAST}].CTRL", 1))
+    written(registers, (f"REGION[{LAST}].CTRL", ON))
     name, word = f"REGION[{LAST}].CTRL", control(ENABLED=1, MODE=Mode.MXINT8)
     assert registers.refusal(csr.address(name), word, {last}) == RefusalKind.MODE_BUSY
     with pytest.raises(ValueError, match="MODE_BUSY"):
         registers.write(csr.address(name), word, {last})
     assert registers.modes == [Mode.EXACT] * TINY.heads and registers.regions[LAST].mode == Mode.EXACT
     # It may be enabled again in its own mode, and others may move.
-    registers.write(csr.address(name), 0, {last})
-    registers.write(csr.address(name), 1, {last})
+    registers.write(csr.address(name), OFF, {last})
+    registers.write(csr.address(name), ON, {last})
     registers.write(csr.address(name), word, {0})
     assert registers.modes[last] == Mode.MXINT8
     # Now the mode that it has is the other one.
-    assert registers.refusal(csr.address(name), 1, {last}) == RefusalKind.MODE_BUSY
+    assert registers.refusal(csr.address(name), ON, {last}) == RefusalKind.MODE_BUSY
     assert registers.refusal(csr.address(name), word, {last}) is None
 
 
@@ -192,6 +196,104 @@ def test_each_pool_has_its_own_size_and_minimums():
     assert found.value.field == "key"
 
 
+# Coherency ------------------------------------------------------------------------------------------------------------
+
+
+CTRL = csr.address("REGION[0].CTRL")
+CACHED = control(ENABLED=1, CACHED=1)
+PAIR = preset("tiny", hosts=2)
+
+
+def test_control_is_the_word_of_a_region():
+    registers = Registers(PAIR)
+    for mode, cached, hosts in ((Mode.EXACT, True, 3), (Mode.MXINT8, True, 2), (Mode.EXACT, False, 1)):
+        region = replace(registers.regions[0], mode=mode, cached=cached, hosts=hosts)
+        word = csr.control(region, enabled=True)
+        registers.write(CTRL, word)
+        region = registers.regions[0]
+        assert (region.enabled, region.mode, region.cached, region.hosts) == (True, mode, cached, hosts)
+        assert csr.control(region) == word
+        registers.write(CTRL, csr.control(region, enabled=False))
+        assert registers.regions[0] == replace(region, enabled=False)
+
+
+@pytest.mark.parametrize("hosts", [1, 2])
+def test_a_region_belongs_to_hosts_that_exist(hosts):
+    registers = Registers(preset("tiny", hosts=hosts))
+    legal = [mask for mask in range(4) if registers.legal(CTRL, control(ENABLED=1, CACHED=1, HOSTS=mask))]
+    assert legal == list(range(1, 1 << hosts))
+
+
+def test_heads_of_enabled_cached_regions_are_cached():
+    registers, half = halved(), TINY.heads // 2
+    written(registers, ("REGION[0].CTRL", CACHED))
+    assert registers.cached == [True] * half + [False] * (TINY.heads - half)
+    written(registers, ("REGION[0].CTRL", control(CACHED=1)))
+    assert registers.cached == [False] * TINY.heads
+
+
+def test_a_cached_region_stays_as_it_is_while_lines_are_covered():
+    registers = Registers(PAIR)
+    registers.write(CTRL, CACHED)
+    changes = [control(CACHED=1), ON, control(ENABLED=1, CACHED=1, HOSTS=2), control(ENABLED=1, CACHED=1, HOSTS=3)]
+    for word in changes:
+        assert registers.refusal(CTRL, word, covered=1) == RefusalKind.COVERED
+        assert registers.refusal(CTRL, word) is None
+        with pytest.raises(ValueError, match="COVERED"):
+            registers.write(CTRL, word, covered=1)
+    assert registers.refusal(CTRL, CACHED, covered=1) is None
+    # Lines of one region do not keep another from being cached.
+    registers.write(CTRL, ON)
+    assert registers.refusal(CTRL, CACHED, covered=1) is None
+
+
+def test_shared_regions_are_cached_and_exact():
+    registers = Registers(PAIR)
+    assert registers.refusal(CTRL, control(ENABLED=1, CACHED=1, HOSTS=3)) is None
+    for fields in ({}, {"CACHED": 1, "MODE": Mode.MXINT8}, {"MODE": Mode.MXINT8}):
+        assert registers.refusal(CTRL, control(ENABLED=1, HOSTS=3, **fields)) == RefusalKind.SHARED_MODE
+        assert registers.refusal(CTRL, control(HOSTS=3, **fields)) is None
+        assert registers.refusal(CTRL, control(ENABLED=1, HOSTS=2, **fields)) is None
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_a_pool_of_a_cached_region_is_large_enough(mode):
+    registers, least = Registers(PAIR), PAIR.pool_frames_min_cached
+    word = control(ENABLED=1, CACHED=1, MODE=mode)
+    for frames, expected in ((least, None), (least - 1, RefusalKind.POOL_CACHED)):
+        pools = {mode: frames, Mode(1 - mode): 2 * least - 1 - frames}
+        assert registers.refusal(CTRL, word, pool_frames=pools) == expected
+        assert registers.refusal(CTRL, word & ~1, pool_frames=pools) is None
+        assert registers.refusal(CTRL, control(ENABLED=1, MODE=mode), pool_frames=pools) is None
+    allocator = Allocator(PAIR, modes=registers.modes, cached=registers.cached)
+    assert allocator.pool_refusal(least - 1, mode) is None
+    registers.write(CTRL, word)
+    assert allocator.pool_refusal(least - 1, mode) == RefusalKind.POOL_CACHED
+    assert allocator.pool_refusal(least - 1, Mode(1 - mode)) is None
+    assert allocator.pool_refusal(least, mode) is None
+    assert allocator.pool_refusal(PAIR.pool_frames_min - 1, mode) == RefusalKind.POOL_SIZE
+
+
+def test_counters_of_grants_and_write_backs():
+    def counted(kind, outcome, **fields):
+        return set(csr.counted(kind, outcome, False, False, False, **fields))
+
+    for grant, names in ((Grant.CMP, set()), (Grant.CMP_S, {"GRANTS_SHARED"}), (Grant.CMP_E, {"GRANTS_EXCLUSIVE"})):
+        assert counted(SlotKind.READ, Outcome.HIT, grant=grant) == {"READS", *names}
+        assert counted(SlotKind.READ, Outcome.ZEROS, grant=grant) == {"READS", "ZEROS", *names}
+        assert counted(SlotKind.REPLAY_READ, Outcome.HIT, grant=grant) == names
+    for outcome in (Outcome.HELD_LINE, Outcome.HELD_WAY, Outcome.HELD_TABLE):
+        for kind in (SlotKind.READ, SlotKind.REPLAY_READ, SlotKind.RELEASE):
+            assert counted(kind, outcome) == {"HELD"}
+    assert counted(SlotKind.RELEASE, Outcome.DONE) == {"RELEASES"}
+    for access in Access:
+        owned = {"WRITE_BACKS"} if access in (Access.WRITE_BACK, Access.WRITE_KEEP) else set()
+        assert counted(SlotKind.WRITE, Outcome.HIT, access=access) == {"WRITES", *owned}
+        assert counted(SlotKind.REPLAY_WRITE, Outcome.HIT, access=access) == set()
+        assert counted(SlotKind.WRITE, Outcome.NOT_OWNER, access=access) == {"NOT_OWNER"}
+    assert counted(SlotKind.ANSWER, Outcome.SHARED_WRITE) == {"SHARED_WRITES"}
+
+
 # Streams --------------------------------------------------------------------------------------------------------------
 
 
@@ -207,7 +309,7 @@ def test_a_stream_is_refused_as_its_set_of_blocks_says():
     width, verdicts = TINY.blocks_per_head, Counter()
     half = TINY.heads // 2 * width
     for _ in range(3000):
-        registers = written(halved(), *[(f"REGION[{LAST}].CTRL", 1)] * rng.randrange(2))
+        registers = written(halved(), *[(f"REGION[{LAST}].CTRL", ON)] * rng.randrange(2))
         spans = [range(half)] + [range(half, 2 * half)] * registers.regions[LAST].enabled
         taken = set()
         for number in range(TINY.streams):
@@ -239,11 +341,11 @@ def test_a_stream_is_refused_as_its_set_of_blocks_says():
 
 def test_a_region_with_a_stream_stays_enabled_in_its_mode():
     registers = written(halved(), *stream_writes(0, BASE=1, LENGTH=2, CTRL=1))
-    for word in (0, control(ENABLED=1, MODE=Mode.MXINT8)):
+    for word in (OFF, control(ENABLED=1, MODE=Mode.MXINT8)):
         assert not registers.legal(csr.address("REGION[0].CTRL"), word)
-    assert registers.legal(csr.address("REGION[0].CTRL"), 1)
+    assert registers.legal(csr.address("REGION[0].CTRL"), ON)
     assert registers.legal(csr.address(f"REGION[{LAST}].CTRL"), control(MODE=Mode.MXINT8))
-    written(registers, *stream_writes(0, CTRL=0), ("REGION[0].CTRL", 0))
+    written(registers, *stream_writes(0, CTRL=0), ("REGION[0].CTRL", OFF))
 
 
 def test_the_endpoint_follows_refused_streams():

@@ -7,7 +7,7 @@ from amaranth.hdl import ResetInserter
 
 from golden.address import Region, region_lines
 from golden.config import LINE_BYTES, preset
-from golden.csr import address, pack
+from golden.csr import address, control
 from golden.mode import Mode
 from tb.stimulus import read, write
 from tests.lockstep import Lockstep
@@ -51,7 +51,7 @@ def test_a_write_under_way_goes_where_its_region_is_when_it_commits(clocks):
         dut.countdown = clocks
         dut.regions = (replace(FIRST, mode=Mode.MXINT8), SECOND)
         try:
-            await dut._write_register(ctx, address("REGION[0].CTRL"), pack("REGION[0].CTRL", ENABLED=1, MODE=1))
+            await dut._write_register(ctx, address("REGION[0].CTRL"), control(dut.regions[0]))
         except AssertionError:
             # The write has committed first, so the region has a block.
             refused.append(True)

@@ -1,8 +1,10 @@
 """Two regions of two modes in one endpoint: each has frames of its own, and keeps its mode."""
 
+from dataclasses import replace
+
 from golden.address import Region, region_lines
 from golden.config import LINE_BYTES, preset
-from golden.csr import pack
+from golden.csr import control
 from golden.events import EngineKind, RefusalKind
 from golden.metadata import SlotKind
 from golden.mode import Mode
@@ -27,7 +29,7 @@ def test_pools_overflow_apart_and_a_region_with_blocks_keeps_its_mode():
     bench = Lockstep(CONFIG, seed=1, registers=registers, regions=regions)
     streams = [random_operations(CONFIG, region, seed=2, steps=2, accesses=50, blocks=8) for region in regions]
     operations = [operation for pair in zip(*streams, strict=False) for operation in pair]
-    busy = [(f"REGION[{n}].CTRL", pack("REGION[0].CTRL", ENABLED=1, MODE=1 - r.mode)) for n, r in enumerate(regions)]
+    busy = [(f"REGION[{n}].CTRL", control(replace(r, mode=1 - r.mode))) for n, r in enumerate(regions)]
     bench.run(operations, limit=30_000, refused=busy)
 
     # In both pools blocks left for blocks of the same pool, and the frames of both begin at 0.
