@@ -9,7 +9,7 @@ from golden.coherency import LineState, SnoopKind
 from golden.config import SECTOR_LINES
 from golden.messages import BIRspOpcode
 from hw import layouts
-from hw.snoop_sender import tagged_layout
+from hw.snoop_sender import BLOCK_FORM, tagged_layout
 
 __all__ = ["SnoopAnswers", "lines_layout"]
 
@@ -93,19 +93,22 @@ class SnoopAnswers(wiring.Component):
             self.bad.valid.eq(arrived & ~legal),
             self.bad.birsp.eq(said),
         ]
+        one_line = Mux(is_block, open_lines & (1 << said.low_addr), open_lines)
+        # For all lines of the snoop, none of which was answered
+        all_lines = Mux(is_block & (open_lines == snoop.lines), open_lines, 0)
         with m.Switch(said.opcode):
-            for single, block, means, asked in (
-                (BIRspOpcode.I, BIRspOpcode.I_BLK, LineState.I, tuple(SnoopKind)),
-                (BIRspOpcode.S, BIRspOpcode.S_BLK, LineState.S, (SnoopKind.CUR, SnoopKind.DATA)),
-                (BIRspOpcode.E, BIRspOpcode.E_BLK, LineState.A, (SnoopKind.CUR,)),
+            for opcode, means, asked in (
+                (BIRspOpcode.I, LineState.I, tuple(SnoopKind)),
+                (BIRspOpcode.S, LineState.S, (SnoopKind.CUR, SnoopKind.DATA)),
+                (BIRspOpcode.E, LineState.A, (SnoopKind.CUR,)),
             ):
-                with m.Case(single):
-                    m.d.comb += lines.eq(Mux(is_block, open_lines & (1 << said.low_addr), open_lines))
-                with m.Case(block):
-                    # For all lines, none of which was answered
-                    m.d.comb += lines.eq(Mux(is_block & (open_lines == snoop.lines), open_lines, 0))
-                with m.Case(single, block):
-                    m.d.comb += [state.eq(means), plausible.eq(snoop.kind.matches(*asked))]
+                for form, spoken_for in ((opcode, one_line), (opcode + BLOCK_FORM, all_lines)):
+                    with m.Case(form):
+                        m.d.comb += [
+                            lines.eq(spoken_for),
+                            state.eq(means),
+                            plausible.eq(snoop.kind.matches(*asked)),
+                        ]
 
         # Operations: places with answered lines wait in order; a lone answer goes past them.
         # One place more, since a place may come again in the clock in which it leaves the full queue.

@@ -11,11 +11,12 @@ from golden.messages import ADDRESS_BITS, FIELDS, BISnpOpcode
 from hw import layouts
 from hw.turns import next_in_turn
 
-__all__ = ["BI_TAG_BITS", "SnoopSender", "tagged_layout"]
+__all__ = ["BI_TAG_BITS", "BLOCK_FORM", "SnoopSender", "tagged_layout"]
 
 #: width of a BITag in a message
 BI_TAG_BITS = dict(FIELDS["bisnp"])["bi_tag"]
-_BLOCK_FORM = BISnpOpcode.CUR_BLK - BISnpOpcode.CUR
+#: added to the opcode of a single BISnp or BIRsp for its block form
+BLOCK_FORM = BISnpOpcode.CUR_BLK - BISnpOpcode.CUR
 _LINE_BITS = (SECTOR_LINES - 1).bit_length()
 
 
@@ -138,7 +139,7 @@ class SnoopSender(wiring.Component):
         note, message = self.notes.payload, self.bisnp.payload
         m.d.comb += [
             single.eq((lines & (lines - 1)[: len(lines)]) == 0),
-            opcode.eq(held.snoop.kind + Mux(single, 0, _BLOCK_FORM)),
+            opcode.eq(held.snoop.kind + Mux(single, 0, BLOCK_FORM)),
             self.notes.valid.eq(notes & ~self.bisnp.valid),
             self.sent.eq(self.notes.valid & self.notes.ready),
             note.kind.eq(EngineKind.BI_SNOOP),
