@@ -794,6 +794,7 @@ def test_a_cached_region_stays_while_hosts_hold_lines():
             assert await read(ctx, dut, address) == (shared, RESP_OKAY)
         # As it is it may be written, and so may other regions be.
         assert await write(ctx, dut, address, shared) == RESP_OKAY
+        assert await write(ctx, dut, csr.address("REGION[1].HEADS"), CONFIG.heads) == RESP_OKAY
         assert await write(ctx, dut, csr.address("REGION[1].CTRL"), 0x20 | CACHED) == RESP_OKAY
         assert cached_of(ctx, dut) == [True] * CONFIG.heads
         ctx.set(dut.covered_sectors, 0)
