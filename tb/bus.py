@@ -6,6 +6,7 @@ right after the rising edge*. What an agent sees in clock n it can answer from c
 
 import random
 
+from cocotb import start_soon
 from cocotb.triggers import Event, FallingEdge, RisingEdge
 from cocotb.utils import get_sim_time
 from cocotb_bus.drivers import BusDriver
@@ -58,13 +59,14 @@ class ChannelSource(BusDriver):
     """Offers transactions on a ready/valid channel whose fields are separate signals.
 
     A transaction is a dict of the fields; queue it with `append` or wait with `send`. One a clock while the other
-    side is ready. Between two transactions it pauses as long as `pauses` (see `stalls`) yields True.
+    side is ready. Between two transactions it pauses as long as `pauses` (see `stalls`) yields True. `taken` is
+    called with each transaction in the clock in which it is taken.
     """
 
-    def __init__(self, entity, name, clock, *, fields, prefix="", pauses=None):
+    def __init__(self, entity, name, clock, *, fields, prefix="", pauses=None, taken=None):
         self._signals = {field: prefix + field for field in ("valid", "ready", *fields)}
         self._fields = tuple(fields)
-        self._pauses = pauses
+        self._pauses, self._taken = pauses, taken
         self._held = False
         super().__init__(entity, name, clock, **PORT_NAMES)
         self._signal = {field: getattr(self.bus, field) for field in self._signals}
@@ -90,6 +92,15 @@ class ChannelSource(BusDriver):
         """
         await self._driver_send(transaction, sync=False)
 
+    def forget(self):
+        """In a reset: drop what waits and what is offered. Who uses `offer` has to end that first."""
+        self._thread.cancel()
+        self._sendQ.clear()
+        self._held = False
+        self._signal["valid"].value = 0
+        self._pending.clear()
+        self._thread = start_soon(self._send_thread())
+
     def _drive(self, transaction):
         for field, value in transaction.items():
             self._signal[field].value = value
@@ -108,6 +119,8 @@ class ChannelSource(BusDriver):
         while ready.value != 1:
             await falling
         self._held = False
+        if self._taken is not None:
+            self._taken(transaction)
         await rising
         # A transaction that follows at once raises it again in this very time step.
         valid.value = 0
@@ -118,7 +131,10 @@ class ChannelSink(BusMonitor):
 
     Each goes to the callbacks as a dict, in the clock in which it is taken. Without `pauses` it is always ready and
     costs nothing while the channel is idle. Raises ValueError when a field of a valid transaction is not a number.
+    While `deaf` is set, in a reset, what comes is lost.
     """
+
+    deaf = False
 
     def __init__(self, entity, name, clock, *, fields, prefix="", pauses=None, callback=None):
         self._signals = {field: prefix + field for field in ("valid", "ready", *fields)}
@@ -136,6 +152,10 @@ class ChannelSink(BusMonitor):
         except ValueError:
             raise ValueError(f"{self.name}: {self._signals[field]} is {value} in a valid transaction") from None
 
+    def _take(self):
+        if not self.deaf:
+            self._recv(self._capture())
+
     async def _monitor_recv(self):
         rising, falling = RisingEdge(self.clock), FallingEdge(self.clock)
         valid, ready = self.bus.valid, self.bus.ready
@@ -145,7 +165,7 @@ class ChannelSink(BusMonitor):
             while True:
                 await falling
                 if valid.value == 1:
-                    self._recv(self._capture())
+                    self._take()
                 else:
                     await valid_rises
         open_before = None
@@ -156,16 +176,16 @@ class ChannelSink(BusMonitor):
                 open_before = is_open
             await falling
             if is_open and valid.value == 1:
-                self._recv(self._capture())
+                self._take()
             await rising
 
 
 class StreamSource(ChannelSource):
     """Offers transactions on a stream: one `payload` of `fields` = ((name, bits), ...), packed as in the RTL."""
 
-    def __init__(self, entity, name, clock, *, fields, pauses=None):
+    def __init__(self, entity, name, clock, *, fields, pauses=None, taken=None):
         self._layout = fields
-        super().__init__(entity, name, clock, fields=("payload",), pauses=pauses)
+        super().__init__(entity, name, clock, fields=("payload",), pauses=pauses, taken=taken)
 
     def _drive(self, transaction):
         self._signal["payload"].value = pack(self._layout, transaction)

@@ -66,6 +66,11 @@ class FlashAgent:
     def idle(self):
         return self._answers.idle
 
+    def forget(self):
+        """In a reset: pages that are on their way are not moved."""
+        self._busy.clear()
+        self._answers.forget()
+
     def _command(self, command):
         tag, page = command["tag"], command["page"]
         assert tag not in self._busy, f"page command with tag {tag}, which is in use"

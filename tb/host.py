@@ -4,34 +4,22 @@ from dataclasses import dataclass, field
 
 from cocotb.triggers import Event
 
-from golden.address import Target, decode, hint_address
-from golden.frontend import slot_of_req, slot_of_rwd
+from golden.address import hint_address
 from golden.hints import pack_hint
-from golden.messages import FIELDS, DevLoad, DRSOpcode, NDROpcode, Served, serve_rwd
-from golden.metadata import DataKind, Entry, SlotKind, commit
+from golden.messages import FIELDS, DevLoad, DRSOpcode, NDROpcode
 from golden.mode import Mode
 from tb.bus import StreamSink, StreamSource, stalls
+from tb.caching_host import FIRST_TAG
 from tb.image import Image
 from tb.payload import unpack
 from tb.player import Player
 from tb.regions import region_of
+from tb.responses import Expected, ProtocolError
 from tb.stimulus import FULL, MESSAGES, TAGS, Op
 
-__all__ = ["Host", "ProtocolError", "Response", "expected_responses"]
+__all__ = ["Host", "Response"]
 
-#: the responses that an ANSWER slot's data operation means; a read has both, a write NDR alone
-_ANSWERS = {
-    DataKind.ZEROS: ("ndr", "drs"),
-    DataKind.NXM: ("drs",),
-    DataKind.COMPLETE: ("ndr",),
-    DataKind.ACK: ("ndr",),
-    DataKind.DISCARD: (),
-}
 ALL_ONES = (1 << 512) - 1
-
-
-class ProtocolError(AssertionError):
-    """A response that nothing asked for, or not the one that was due."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +47,7 @@ class _Flight:
     fields: dict
     issued: int
     waits: set
+    expected: Expected
     #: how the block it is about is kept, None if it is about none: then its data is not checked against the image
     mode: Mode | None
     parts: dict = field(default_factory=dict)
@@ -66,53 +55,75 @@ class _Flight:
     response: Response | None = None
 
 
-def expected_responses(config, regions, channel, fields):
-    """Channels on which a message is answered, by the golden front end."""
-    slot = slot_of_req(config, regions, fields) if channel == "req" else slot_of_rwd(config, regions, fields)
-    if slot is None or slot.kind == SlotKind.WRITE:
-        return ("ndr",)
-    if slot.kind == SlotKind.READ:
-        return ("ndr", "drs")
-    return _ANSWERS[commit(Entry(), slot, 0, None).data]
-
-
 class Host:
     """Issues Req and RwD with running tags and keeps an image of what memory must hold.
 
     Addresses are line addresses (HPA >> 6). `regions` are the golden `Region`s that the endpoint decodes with: assign
     to it when the CSRs change. The coroutines return a `Response` when every response of the message is there.
-    `moved` is called whenever a response arrives. Raises `ProtocolError` for a response that is not due and
-    `DataMismatch` for data that cannot be.
+    `moved` is called whenever a response arrives, `observe(channel, fields)` for every message, its own and those of
+    `caches`, in the clock of its transfer. Raises `ProtocolError` for a response that is not due and `DataMismatch`
+    for data that cannot be.
     """
 
-    def __init__(self, dut, clock, clocks, config, *, regions, seed=0, share=0.0, poison_allowed=False, moved=None):
+    def __init__(
+        self,
+        dut,
+        clock,
+        clocks,
+        config,
+        *,
+        regions,
+        seed=0,
+        share=0.0,
+        poison_allowed=False,
+        moved=None,
+        observe=None,
+        gates=None,
+    ):
         self.clock = clock
         self.regions = tuple(regions)
+        self._poison_allowed = poison_allowed
         self.image = Image(poison_allowed=poison_allowed)
+        #: caching hosts that share the ports (`tb/cache_agent.py`); their tags begin at `FIRST_TAG`
+        self.caches = []
         #: responses in the order of their arrival: (channel, clock, latency, fields)
         self.responses = []
         #: responses, NDR and DRS, by the load that they say
         self.loads = [0] * len(DevLoad)
         self.clocks, self._config = clocks, config
         self._moved = moved
+        self._observe = observe or (lambda channel, fields: None)
         self._messages = 0
         self._flights = {}
         self._outstanding = {"req": 0, "rwd": 0}
+        gates = gates or {}
+
+        def pauses(channel):
+            pauses = stalls(f"{seed}/{channel}", share)
+            return gates[channel].over(pauses) if channel in gates else pauses
+
         self._sources = {
             channel: StreamSource(
-                dut, channel, clock, fields=FIELDS[channel], pauses=stalls(f"{seed}/{channel}", share)
+                dut,
+                channel,
+                clock,
+                fields=FIELDS[channel],
+                pauses=pauses(channel),
+                taken=lambda fields, channel=channel: self._observe(channel, fields),
             )
             for channel in ("req", "rwd")
         }
-        for channel in ("ndr", "drs"):
+        self._sinks = [
             StreamSink(
                 dut,
                 channel,
                 clock,
                 decode=lambda payload, channel=channel: unpack(FIELDS[channel], payload),
-                pauses=stalls(f"{seed}/{channel}", share),
+                pauses=pauses(channel),
                 callback=lambda response, channel=channel: self._respond(channel, response),
             )
+            for channel in ("ndr", "drs")
+        ]
 
     # Coroutines for tests ----------------------------------------------------------------------------------------
 
@@ -133,10 +144,13 @@ class Host:
         region = region_of(self.regions, head)
         return await self.write(hint_address(self._config, region, head), pack_hint(step, entries))
 
-    async def raw(self, channel, **fields):
-        """Any message; its tag is the next one unless given. Returns at once if it has no response."""
+    async def raw(self, channel, *, checked=True, **fields):
+        """Any message; its tag is the next one unless given. Returns at once if it has no response.
+
+        `checked` false: its data means nothing, as that of a write which the endpoint drops.
+        """
         fields.setdefault("tag", self.next_tag())
-        flight = self.issue(channel, fields)
+        flight = self.issue(channel, fields, checked=checked)
         await flight.done.wait()
         return flight.response
 
@@ -151,8 +165,9 @@ class Host:
 
     def next_tag(self):
         """The running number of the next message modulo 2^16; numbers still in flight are passed over."""
+        tags = FIRST_TAG if self.caches else TAGS
         while True:
-            tag = self._messages % TAGS
+            tag = self._messages % tags
             self._messages += 1
             if tag not in self._flights:
                 return tag
@@ -160,6 +175,23 @@ class Host:
     def free(self, channel):
         """Whether a message issued now is offered in the next clock."""
         return self._sources[channel].free
+
+    def send(self, channel, fields):
+        """Offer a message of one of `caches`."""
+        self._sources[channel].append({name: 0 for name, _ in FIELDS[channel]} | fields)
+
+    def deafen(self, deaf):
+        """In a reset: no response is heard."""
+        for sink in self._sinks:
+            sink.deaf = deaf
+
+    def forget(self):
+        """In a reset: no message is in flight any more, and memory holds nothing. Who waits for one waits for ever."""
+        for source in self._sources.values():
+            source.forget()
+        self._flights.clear()
+        self._outstanding = dict.fromkeys(self._outstanding, 0)
+        self.image = Image(poison_allowed=self._poison_allowed)
 
     def outstanding(self, channel=None):
         """Messages issued and not completely answered."""
@@ -177,18 +209,20 @@ class Host:
             f"{flight.issued}, without {' and '.join(sorted(flight.waits))}"
         )
 
-    def issue(self, channel, fields):
+    def issue(self, channel, fields, *, checked=True):
         """Queue a message (a dict of its fields, tag included) and return its flight."""
         fields = {name: 0 for name, _ in FIELDS[channel]} | fields
         tag, address = fields["tag"], fields["address"]
         if tag in self._flights:
             raise ValueError(f"tag {tag} is in flight already")
-        waits = set(expected_responses(self._config, self.regions, channel, fields))
-        flight = _Flight(channel, fields, self.clocks.now + 1, waits, self._mode(channel, fields, waits))
-        checked = flight.mode is not None
+        expected = Expected(self._config, self.regions, channel, fields)
+        waits = set(expected.channels)
+        mode = self._mode(channel, fields, expected) if checked else None
+        flight = _Flight(channel, fields, self.clocks.now + 1, waits, expected, mode)
+        checked = mode is not None
         if checked and channel == "rwd":
             be = fields["be"] if fields["be_present"] else FULL
-            self.image.write_issued(tag, address, fields["data"], be, bool(fields["poison"]), flight.mode)
+            self.image.write_issued(tag, address, fields["data"], be, bool(fields["poison"]), mode)
         elif checked:
             self.image.read_issued(tag, address)
         self._sources[channel].append(fields)
@@ -199,22 +233,23 @@ class Host:
             self._finish(flight)
         return flight
 
-    def _mode(self, channel, fields, waits):
+    def _mode(self, channel, fields, expected):
         """Mode of the block that a message reads or writes, None if it does neither."""
-        place = decode(self._config, self.regions, fields["address"])
-        if channel == "req":
-            is_data = "drs" in waits
-        else:
-            served = serve_rwd(fields["opcode"], fields["meta_field"], fields["meta_value"], fields["snp_type"])
-            is_data = served == Served.WRITE
-        if place.target != Target.BLOCK or not is_data:
+        if expected.place is None or (channel == "req" and "drs" not in expected.channels):
             return None
-        return region_of(self.regions, place.head).mode
+        return region_of(self.regions, expected.place[0]).mode
 
     # Responses ---------------------------------------------------------------------------------------------------
 
     def _respond(self, channel, response):
         tag = response["tag"]
+        self._observe(channel, response)
+        for cache in self.caches:
+            if cache.owns(response["ld_id"], tag):
+                getattr(cache, f"on_{channel}")(response)
+                if self._moved is not None:
+                    self._moved()
+                return
         flight = self._flights.get(tag)
         if flight is None or channel not in flight.waits:
             what = "is not in flight" if flight is None else f"waits for {' and '.join(sorted(flight.waits))}"
@@ -236,13 +271,18 @@ class Host:
     def _check(self, channel, flight, response):
         tag, address = flight.fields["tag"], flight.fields["address"]
         if channel == "drs":
-            target = decode(self._config, self.regions, address).target
-            opcode = DRSOpcode.MEM_DATA_NXM if target == Target.NXM else DRSOpcode.MEM_DATA
+            is_nxm = flight.expected.channels == ("drs",)
+            if flight.expected.may_be_nxm and response["opcode"] == DRSOpcode.MEM_DATA_NXM:
+                is_nxm = True
+                flight.waits.discard("ndr")
+                if flight.mode is not None:
+                    self.image.read_cancelled(tag, address)
+            opcode = DRSOpcode.MEM_DATA_NXM if is_nxm else DRSOpcode.MEM_DATA
             if response["opcode"] != opcode:
                 raise ProtocolError(f"drs tag {tag}: opcode must be {opcode.name}, not {response['opcode']}")
-            if flight.mode is not None:
+            if flight.mode is not None and not is_nxm:
                 self.image.read_done(tag, address, response["data"], bool(response["poison"]), flight.mode)
-            elif response["data"] != (ALL_ONES if target == Target.NXM else 0):
+            elif response["data"] != (ALL_ONES if is_nxm else 0):
                 raise ProtocolError(f"drs tag {tag}: data outside every block is {response['data']:#x}")
         elif flight.mode is not None and flight.channel == "rwd":
             self.image.write_done(tag, address)

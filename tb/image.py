@@ -13,7 +13,7 @@ from golden.mode import Mode
 from golden.mxint8 import compress, decompress
 from tb.stimulus import FULL
 
-__all__ = ["DataMismatch", "Image", "POISON", "spread"]
+__all__ = ["DataMismatch", "Image", "LineWrite", "POISON", "spread", "text_of"]
 
 #: contents of a poisoned line
 POISON = None
@@ -41,13 +41,16 @@ def _stored(data, mode):
 
 
 @dataclass(frozen=True)
-class _Write:
+class LineWrite:
+    """A write of a line, or of the bytes `be` of it."""
+
     data: int
-    be: int
-    poison: bool
-    mode: Mode
+    be: int = FULL
+    poison: bool = False
+    mode: Mode = Mode.EXACT
 
     def applied(self, contents):
+        """What the line holds afterwards."""
         if self.poison:
             return POISON
         if self.be == FULL:
@@ -112,7 +115,7 @@ class Image:
         line = self._line(address)
         if len(line.writes) >= WRITES_MAX:
             raise ValueError(f"line {address:#x}: at most {WRITES_MAX} writes of a line may be open")
-        line.writes[tag] = _Write(data, be, poison, mode)
+        line.writes[tag] = LineWrite(data, be, poison, mode)
         line.grow()
 
     def write_done(self, tag, address):
@@ -126,6 +129,11 @@ class Image:
         line.reads[tag] = set()
         line.grow()
 
+    def read_cancelled(self, tag, address):
+        """The read got no data."""
+        del self._line(address).reads[tag]
+        self._settle(address)
+
     def read_done(self, tag, address, data, poison, mode=Mode.EXACT):
         """Raises `DataMismatch` for contents that the line cannot have had; in mode mxint8 poison comes with zeros."""
         allowed = self._line(address).reads.pop(tag)
@@ -138,10 +146,11 @@ class Image:
             raise DataMismatch(f"read tag {tag} of line {address:#x}: poison of mode mxint8 came with {data:#x}")
         if seen not in allowed:
             raise DataMismatch(
-                f"read tag {tag} of line {address:#x}: seen {_text(seen)}, "
-                f"expected {' or '.join(sorted(map(_text, allowed)))}"
+                f"read tag {tag} of line {address:#x}: seen {text_of(seen)}, "
+                f"expected {' or '.join(sorted(map(text_of, allowed)))}"
             )
 
 
-def _text(contents):
+def text_of(contents):
+    """The contents of a line in a message."""
     return "poison" if contents is POISON else f"{contents:#x}"

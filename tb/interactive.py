@@ -5,16 +5,24 @@ from pathlib import Path
 
 import cocotb
 from cocotb.clock import Clock
-from cocotb.triggers import ClockCycles
+from cocotb.queue import Queue
+from cocotb.triggers import ClockCycles, FallingEdge, First, ValueChange
 
 from golden.config import preset
 from golden.csr import reset_regions
 from golden.events import Lane, unpack
-from tb.bus import Clocks, StreamSink, stalls
+from golden.messages import FIELDS
+from tb.bus import Clocks, StreamSink, StreamSource, stalls
+from tb.cache_agent import CacheAgent
+from tb.caching_host import CachingHost
+from tb.coherent_image import CoherentImage
 from tb.csr import Csr, regions_writes
 from tb.flash import FlashAgent
 from tb.host import Host
 from tb.memory import MemoryAgent, Store
+from tb.payload import unpack as unpack_payload
+from tb.protocol import ProtocolMonitor
+from tb.responses import ProtocolError
 from tb.scoreboard import EventScoreboard
 from tb.watchdog import Watchdog
 
@@ -37,7 +45,11 @@ class TB:
     """Clock, reset, host, DDR5, flash, registers, scoreboard and watchdog around a dut with the ports of `endpoint`.
 
     `share` > 0 stalls every port at random, each by a seed of its own made from `seed`; 0 gives fixed latencies and no
-    stall. `checker` is a golden endpoint: `check(lane, fields)` for each record, `finish()` at the end.
+    stall. `checker` is a golden endpoint: `check(lane, fields)` for each record, `finish()` at the end. `gates` are
+    `tb.faults.Gate`s by the name of a message channel, which close it.
+
+    The protocol monitor (`tb/protocol.py`) sees every message. Hosts that cache lines come with `add_caches`; BISnp to
+    hosts that have none are kept in the queue `bisnps`, and a test may answer them with `birsp.append`.
     """
 
     def __init__(
@@ -55,6 +67,7 @@ class TB:
         write_error=None,
         page_fails=None,
         watchdog_clocks=20_000,
+        gates=None,
     ):
         self.dut, self.config, self.checker = dut, config, checker
         self.log = cocotb.log
@@ -65,8 +78,18 @@ class TB:
         self.clocks = Clocks(PERIOD_STEPS)
         self.store = Store()
         self.csr = Csr(dut, clock)
-        self.watchdog = Watchdog(PERIOD_STEPS, limit=watchdog_clocks, oldest=lambda: self.host.oldest())
-        moved = self.watchdog.moved
+        self.watchdog = Watchdog(PERIOD_STEPS, limit=watchdog_clocks, oldest=self._oldest)
+        self._seed, self._moved = seed, self.watchdog.moved
+        moved = self._moved
+        gates = gates or {}
+        poison_allowed = any((read_error, write_error, page_fails))
+        self._poison_allowed = poison_allowed
+        self.protocol = ProtocolMonitor(config, regions=reset_regions(config))
+        #: of all caching hosts
+        self.coherent = CoherentImage(poison_allowed=poison_allowed)
+        self.caches = []
+        self.cache_agent = None
+        self.bisnps = Queue()
         self.host = Host(
             dut,
             clock,
@@ -75,9 +98,37 @@ class TB:
             regions=reset_regions(config),
             seed=seed,
             share=share,
-            poison_allowed=any((read_error, write_error, page_fails)),
+            poison_allowed=poison_allowed,
             moved=moved,
+            observe=self.protocol.take,
+            gates=gates,
         )
+
+        def pauses(channel):
+            pauses = stalls(f"{seed}/{channel}", share)
+            return gates[channel].over(pauses) if channel in gates else pauses
+
+        self._sinks = []
+        # A stand-in that serves no coherent memory has none of the two.
+        if hasattr(dut, "bisnp__valid"):
+            self.birsp = StreamSource(
+                dut,
+                "birsp",
+                clock,
+                fields=FIELDS["birsp"],
+                pauses=pauses("birsp"),
+                taken=lambda fields: self.protocol.take("birsp", fields),
+            )
+            snoops = StreamSink(
+                dut,
+                "bisnp",
+                clock,
+                decode=lambda payload: unpack_payload(FIELDS["bisnp"], payload),
+                pauses=pauses("bisnp"),
+                callback=self._take_bisnp,
+            )
+            self._sinks.append(snoops)
+            cocotb.start_soon(self._watch_birsp())
         self.memory = MemoryAgent(
             dut,
             clock,
@@ -113,12 +164,56 @@ class TB:
             )
             for lane in Lane
         }
-        self.scoreboard = EventScoreboard(
-            dut,
-            monitors,
-            check=(lambda lane, fields: checker.check(lane, fields)) if checker is not None else None,
-            moved=moved,
-        )
+        self._sinks += monitors.values()
+        self.scoreboard = EventScoreboard(dut, monitors, check=self._check, moved=moved)
+
+    def _oldest(self):
+        oldest = self.host.oldest()
+        if oldest is None and self.cache_agent is not None:
+            oldest = self.cache_agent.oldest()
+        return oldest
+
+    def _check(self, lane, fields):
+        self.protocol.record(lane, fields)
+        if self.checker is not None:
+            self.checker.check(lane, fields)
+
+    # Hosts that cache -------------------------------------------------------------------------------------------------
+
+    def add_caches(self, *, manners=None, unwritable_allowed=False):
+        """A `CachingHost` for each host of the configuration, in `caches`, on lines of the regions that it may use."""
+        self.caches = [
+            CachingHost(
+                self.config,
+                number=number,
+                regions=self.host.regions,
+                image=self.coherent,
+                seed=self._seed,
+                manners=manners,
+                unwritable_allowed=unwritable_allowed,
+            )
+            for number in range(self.config.hosts)
+        ]
+        self.cache_agent = CacheAgent(self.dut.clk, self.clocks, self.host, self.birsp, self.caches)
+
+    def _take_bisnp(self, fields):
+        self.protocol.take("bisnp", fields)
+        self._moved()
+        if fields["bi_id"] < len(self.caches):
+            self.caches[fields["bi_id"]].on_bisnp(fields)
+        else:
+            self.bisnps.put_nowait(fields)
+
+    async def _watch_birsp(self):
+        """P3: a BIRsp is taken at once, always."""
+        ready, reset = self.dut.birsp__ready, self.dut.rst
+        while True:
+            if ready.value == 0 and reset.value == 0:
+                raise ProtocolError("P3: birsp.ready is 0")
+            await First(ValueChange(ready), ValueChange(reset))
+            await FallingEdge(self.dut.clk)
+
+    # Phases of a test -------------------------------------------------------------------------------------------------
 
     async def start(self, registers=()):
         """Reset, wait until the metadata table is clear, and write `registers`, (name, value) in order."""
@@ -134,7 +229,38 @@ class TB:
         """Move the endpoint's regions, and the host's idea of them."""
         for name, value in regions_writes(regions):
             await self.csr.write(name, value)
-        self.host.regions = tuple(regions)
+        self.set_known_regions(regions)
+
+    async def reset(self, *, checker=None, registers=()):
+        """Reset in the middle of whatever goes on, then `start`; no register access may be under way.
+
+        All agents forget what was under way, and memory holds nothing any more; so nothing that was asked before may
+        be answered. `checker` is the golden endpoint from here on.
+        """
+        self.dut.rst.value = 1
+        self._deafen(True)
+        for agent in (self.host, self.memory, self.flash, self.birsp, self.protocol, self.scoreboard):
+            agent.forget()
+        self.coherent = CoherentImage(poison_allowed=self._poison_allowed)
+        for cache in self.caches:
+            cache.forget(self.coherent)
+        while not self.bisnps.empty():
+            self.bisnps.get_nowait()
+        self.checker = checker
+        self.set_known_regions(reset_regions(self.config))
+        await ClockCycles(self.dut.clk, 2)
+        self._deafen(False)
+        await self.start(registers)
+
+    def _deafen(self, deaf):
+        self.host.deafen(deaf)
+        for sink in self._sinks:
+            sink.deaf = deaf
+
+    def set_known_regions(self, regions):
+        """Tell hosts and monitor of the endpoint's regions."""
+        for each in (self.host, self.protocol, *self.caches):
+            each.regions = tuple(regions)
 
     async def drain(self):
         """Wait until nothing has happened for `QUIET_CLOCKS` and no page is on its way."""
@@ -143,15 +269,18 @@ class TB:
             await ClockCycles(self.dut.clk, QUIET_CLOCKS)
 
     def _activity(self):
-        return (len(self.scoreboard.records), len(self.host.responses), self.memory.reads, self.memory.writes)
+        messages = sum(self.protocol.counts.values())
+        return (len(self.scoreboard.records), messages, self.memory.reads, self.memory.writes)
 
     def _idle(self):
-        return self.memory.idle and self.flash.idle and not self.host.outstanding()
+        hosts_idle = not self.host.outstanding() and (self.cache_agent is None or self.cache_agent.idle)
+        return self.memory.idle and self.flash.idle and hosts_idle and not self.protocol.snoops_open()
 
     async def finish(self):
         """Drain, and have the scoreboard and the golden endpoint say that nothing is missing."""
         await self.drain()
         self.scoreboard.finish()
+        self.protocol.finish()
         if self.checker is not None:
             self.checker.finish()
         self.log.info(

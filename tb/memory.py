@@ -59,6 +59,13 @@ class Answers:
     def idle(self):
         return not self._heap and self._source.free
 
+    def forget(self):
+        """In a reset: nothing is answered that was asked before."""
+        self._thread.cancel()
+        self._heap.clear()
+        self._source.forget()
+        self._thread = cocotb.start_soon(self._run())
+
     async def _run(self):
         rising = RisingEdge(self._clock)
         while True:
@@ -107,6 +114,14 @@ class MemoryAgent:
         channel(ChannelSink, "w", ("data", "strb", "last"), callback=self._write_data)
         self._r = Answers(clock, clocks, channel(ChannelSource, "r", ("id", "data", "resp", "last")), self._read_answer)
         self._b = Answers(clock, clocks, channel(ChannelSource, "b", ("id", "resp")), self._write_answer)
+
+    def forget(self):
+        """In a reset: accesses that are not answered are lost, writes included."""
+        self._addresses.clear()
+        self._data.clear()
+        self._last.clear()
+        self._r.forget()
+        self._b.forget()
 
     @property
     def idle(self):

@@ -27,6 +27,10 @@ class EventScoreboard(Scoreboard):
         if self._check is not None:
             self._check(lane, fields)
 
+    def forget(self):
+        """In a reset: the next record has number 0."""
+        self._merger = Merger(self._take)
+
     def finish(self):
         """Raises `SequenceError` if a record is missing."""
         self._merger.finish()

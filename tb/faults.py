@@ -1,0 +1,99 @@
+"""Faults on purpose: messages that are not legal, answers that answer nothing, media that fail, ports that close."""
+
+import itertools
+import random
+
+from golden.coherency import SnoopKind
+from golden.messages import BIRspOpcode, ReqOpcode, RwDOpcode, Served, serve_req, serve_rwd
+
+__all__ = ["Gate", "MediaFaults", "bad_birsp", "illegal_messages"]
+
+#: BIRsp opcodes that CXL does not define
+_UNDEFINED_BIRSP = tuple(opcode for opcode in range(16) if opcode not in set(BIRspOpcode))
+#: what a host may not say that it holds, by what it was asked
+_CLAIMS = {
+    SnoopKind.CUR: (),
+    SnoopKind.DATA: (BIRspOpcode.E, BIRspOpcode.E_BLK),
+    SnoopKind.INV: (BIRspOpcode.S, BIRspOpcode.E, BIRspOpcode.S_BLK, BIRspOpcode.E_BLK),
+}
+#: BI-IDs from here on belong to no host
+_NO_HOST = 2
+
+
+class Gate:
+    """Closes a port of the bench for as long as a test wants: set `closed`. Else the port stalls as it would."""
+
+    def __init__(self):
+        self.closed = False
+
+    def over(self, pauses):
+        """The pauses (see `tb.bus.stalls`) of a port behind this gate."""
+        for pause in itertools.repeat(False) if pauses is None else pauses:
+            yield pause or self.closed
+
+
+class MediaFaults:
+    """Makes a share of DDR5 reads, DDR5 writes, page reads and page programs fail, from a seed, and counts them.
+
+    `shares` by the name of the error that the endpoint must report: AXI_READ, AXI_WRITE, PAGE_READ, PAGE_WRITE.
+    `arguments` are those of `tb.interactive.TB`. While `active` is false nothing fails.
+    """
+
+    def __init__(self, *, seed, **shares):
+        self._rng, self._shares = random.Random(f"{seed}/media faults"), shares
+        self.counts = dict.fromkeys(shares, 0)
+        self.active = True
+
+    def _fails(self, kind):
+        failed = self.active and self._rng.random() < self._shares.get(kind, 0)
+        if failed:
+            self.counts[kind] += 1
+        return failed
+
+    @property
+    def arguments(self):
+        return {
+            "read_error": lambda line: self._fails("AXI_READ"),
+            "write_error": lambda line: self._fails("AXI_WRITE"),
+            "page_fails": lambda write, page: self._fails("PAGE_WRITE" if write else "PAGE_READ"),
+        }
+
+
+def illegal_messages(rng):
+    """Endless pairs (channel, fields) of messages that no device for HDM-DB memory serves (P9), opcodes of HDM-D among
+    them.
+    """
+    while True:
+        fields = {
+            "snp_type": rng.randrange(8),
+            "meta_field": rng.randrange(4),
+            "meta_value": rng.randrange(4),
+        }
+        channel = rng.choice(("req", "rwd"))
+        known = (ReqOpcode.MEM_RD_FWD, ReqOpcode.MEM_WR_FWD, *ReqOpcode) if channel == "req" else tuple(RwDOpcode)
+        opcode = rng.choice((rng.randrange(16), rng.choice(known)))
+        serve = serve_req if channel == "req" else serve_rwd
+        if serve(opcode, **fields) == Served.ILLEGAL:
+            yield channel, fields | {"opcode": opcode}
+
+
+def bad_birsp(rng, config, tag=None, kind=None, lines=()):
+    """A BIRsp that answers nothing. With a `tag` it may name that BITag, of a snoop of `kind` (`SnoopKind`) whose
+    `lines` (their numbers in the sector) its host has not answered, and say what is not legal for it.
+    """
+    candidates = [
+        {"bi_tag": rng.randrange(config.snoops, 1 << 12), "opcode": rng.choice(tuple(BIRspOpcode))},
+        {"bi_tag": rng.randrange(config.snoops), "opcode": rng.choice(_UNDEFINED_BIRSP)},
+        {
+            "bi_tag": rng.randrange(config.snoops),
+            "opcode": rng.choice(tuple(BIRspOpcode)),
+            "bi_id": rng.randrange(_NO_HOST, 1 << 12),
+        },
+    ]
+    if tag is not None:
+        candidates += [{"bi_tag": tag, "opcode": claim} for claim in _CLAIMS[kind]]
+        if len(lines) > 1:
+            # One line of a block snoop that the snoop does not cover.
+            other = [line for line in range(4) if line not in lines]
+            candidates += [{"bi_tag": tag, "opcode": BIRspOpcode.I, "low_addr": line} for line in other]
+    return {"bi_id": 0, "low_addr": rng.randrange(4)} | rng.choice(candidates)
