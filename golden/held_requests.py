@@ -44,9 +44,10 @@ class HeldRequests:
         for held in self._waiting:
             held.ready |= held.waits_for in (tag, None)
 
-    def first(self):
-        """The slot of the oldest request that may come again now, or None."""
-        return next((held.slot for held in self._waiting if held.ready), None)
+    @property
+    def ready(self):
+        """The slots of the requests that may come again now, oldest first."""
+        return [held.slot for held in self._waiting if held.ready]
 
     def returns(self, slot):
         """A slot with `retry` commits: the oldest request that is like it waits no longer."""

@@ -209,8 +209,8 @@ class Standalone:
 
     def _retry(self):
         """Held requests come again until all that are left wait for an answer."""
-        while slot := self.endpoint.coherent.held.first():
-            self._ended[slot.tag] = self._serve(slot)
+        while ready := self.endpoint.coherent.held.ready:
+            self._ended[ready[0].tag] = self._serve(ready[0])
 
     def _send(self):
         """Snoops that have begun leave, and are answered if the host does so at once."""

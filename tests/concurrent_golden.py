@@ -15,6 +15,11 @@ __all__ = ["ConcurrentDevice"]
 _NO_ENTRIES = {"frame": 0, "key": 0, "aux": 0, "head": 0, "block": 0}
 
 
+def may_bypass(request):
+    """Whether a waiting request may be served past the pool."""
+    return not request.write and not request.caches
+
+
 class ConcurrentDevice:
     """Makes `records`, (lane, fields) pairs, by doing one random thing after the other that the state allows.
 
@@ -60,6 +65,7 @@ class ConcurrentDevice:
         record = self.golden.slot_record(slot, before, result)
         self.records.append((Lane.SLOT, {"sequence": self._sequence} | record))
         self._sequence += 1
+        return result
 
     def note(self, kind, **fields):
         record = {"sequence": self._sequence, "kind": kind} | _NO_ENTRIES | fields
@@ -85,9 +91,13 @@ class ConcurrentDevice:
             outcome = self.random.choice((Outcome.NXM, Outcome.ILLEGAL, Outcome.WINDOW))
             self.slot(SlotKind.ANSWER, tag=self.next_tag(), rwd=self.random.random() < 0.5, outcome=outcome)
         elif sum(map(len, self.golden.misses.waiting.values())) < 12:
-            kind = self.random.choice((SlotKind.READ, SlotKind.READ, SlotKind.WRITE))
-            line = self.random.randrange(128)
-            self.slot(kind, head, block, rwd=kind == SlotKind.WRITE, tag=self.next_tag(), line=line)
+            self.demand(head, block)
+
+    def demand(self, head, block):
+        """A read or write of a line."""
+        kind = self.random.choice((SlotKind.READ, SlotKind.READ, SlotKind.WRITE))
+        line = self.random.randrange(128)
+        self.slot(kind, head, block, rwd=kind == SlotKind.WRITE, tag=self.next_tag(), line=line)
 
     def hint(self, entries, head=0):
         tag = self.next_tag()
@@ -226,15 +236,14 @@ class ConcurrentDevice:
             self.note(EngineKind.MISS_CLOSE, head=head, block=block)
         elif entry.resident:
             request = self.random.choice(requests)
-            kind = REPLAY_OF[request.kind]
-            self.slot(kind, head, block, rwd=request.write, tag=request.tag, line=request.line)
+            self.slot(REPLAY_OF[request.kind], head, block, rwd=request.write, **self.told(request))
         elif miss.bypass is not None and not miss.bypass.loaded:
             self.page_read(where, miss.bypass.frame)
-        elif miss.decided and any(not request.write for request in requests):
+        elif miss.decided and any(may_bypass(request) for request in requests):
             self.bypass_read(where, miss.bypass)
         elif golden.remembered(where) is not None:
             self.bypass_read(where, golden.remembered(where))
-        elif miss.bypass is not None and not any(request.write for request in requests):
+        elif miss.bypass is not None and all(may_bypass(request) for request in requests):
             # What came since is a touch of a later step: it needs a miss, and a decision, of its own.
             self.note(EngineKind.MISS_CLOSE, head=head, block=block)
         else:
@@ -243,23 +252,34 @@ class ConcurrentDevice:
     def obtain(self, where, requests):
         golden, (head, block) = self.golden, where
         writes = [request for request in requests if request.write]
-        decision = golden.decide(where, write=bool(writes))
+        cached = [request for request in requests if request.caches]
+        past = golden.misses.open[where].bypass is None and any(may_bypass(request) for request in requests)
+        caches = bool(cached) and not writes and not (past and self.random.randrange(2))
+        decision = golden.decide(where, bool(writes), caches)
         if decision.action == Action.FRAME:
             absent = golden.entry(head, block).state == State.ABSENT
             self.slot(SlotKind.ALLOCATE if absent else SlotKind.PROMOTE, head, block, frame=decision.frame)
         elif decision.action == Action.VICTIM and golden.migration.may_demote():
             self.demote(head, decision.victim, bool(writes))
         elif decision.action == Action.DROP:
-            for request in tuple(writes):
-                self.slot(SlotKind.ANSWER, head, block, rwd=True, tag=request.tag, outcome=Outcome.UNWRITABLE)
+            for request in writes or cached:
+                rwd, value = request.write, int(not request.write and request.wants_data)
+                self.slot(
+                    SlotKind.ANSWER, head, block, rwd=rwd, tag=request.tag, value=value, outcome=Outcome.UNWRITABLE
+                )
         elif decision.action == Action.BYPASS and golden.bypass_slots.oldest_idle() is not None:
             frame, key = golden.bypass_slots.oldest_idle().frame, golden.key_of(golden.entry(head, block))
             self.note(EngineKind.BYPASS, head=head, block=block, frame=frame, key=key)
 
     def bypass_read(self, where, held):
-        reads = [request for request in self.golden.misses.waiting[where] if not request.write]
+        reads = [request for request in self.golden.misses.waiting[where] if may_bypass(request)]
         request = self.random.choice(reads)
-        self.slot(SlotKind.BYPASS_READ, *where, tag=request.tag, line=request.line, frame=held.frame)
+        self.slot(SlotKind.BYPASS_READ, *where, frame=held.frame, **self.told(request))
+
+    @staticmethod
+    def told(request):
+        """What a replay repeats of its request."""
+        return {"tag": request.tag, "line": request.line, "access": request.access, "host": request.host}
 
     def page_read(self, where, frame):
         used = {miss.page_tag for miss in self.golden.misses.open.values()}
