@@ -1,7 +1,8 @@
 """The row of one set of the snoop filter: what it holds, and what an access or an operation makes of it.
 
 `golden/snoop_filter.py` says what each does; this file has no clocks. A way that is not in use has no lines and no
-snoop: all of it is 0 but `tag` and `place`, which mean nothing then and so need not wait for any decision.
+snoop: all of it is 0 but `tag` and `place`, which mean nothing then, nor does `place` without a snoop. So they need not
+wait for any decision.
 """
 
 from functools import reduce
@@ -15,10 +16,11 @@ from golden.coherency import Access, Grant, LineState, Retry, SnoopKind
 from golden.config import SECTOR_LINES
 from golden.metadata import Outcome
 from hw import layouts
+from hw.held_requests import waits_on_layout
+from hw.snoop_table import launched_layout, place_layout
 
 __all__ = [
-    "RowAccess", "RowOperation", "covers_layout", "done_layout", "launched_layout", "place_layout", "row_layout",
-    "set_number", "tag_bits", "waits_layout",
+    "RowAccess", "RowOperation", "covers_layout", "row_layout", "set_number", "tag_bits",
 ]  # fmt: skip
 
 _LOCAL_BITS = 5
@@ -36,13 +38,15 @@ def tag_bits(config):
 
 
 def row_layout(config):
-    """One set. Of each way: `used`, the sector's `tag`, the lines of its snoop (`busy`) and the `place` of that in the
-    snoop table, and `states[host][line]`. `next`, `promised`: `golden.snoop_filter.Row`.
+    """One set. Of each way: `used`, the sector's `tag`, whether a snoop of it is outstanding (`asked`), its lines
+    (`busy`) and its `place` in the snoop table, and `states[host][line]`. `next`, `promised` are those of
+    `golden.snoop_filter.Row`.
     """
     way = data.StructLayout(
         {
             "used": 1,
             "tag": tag_bits(config),
+            "asked": 1,
             "busy": SECTOR_LINES,
             "place": layouts.snoop_tag_bits(config),
             "states": data.ArrayLayout(data.ArrayLayout(2, SECTOR_LINES), config.hosts),
@@ -53,29 +57,9 @@ def row_layout(config):
     )
 
 
-def place_layout(config):
-    """A place of the snoop table, if one is `free`."""
-    return layouts.layout((("free", 1), ("tag", layouts.snoop_tag_bits(config))))
-
-
-def waits_layout(config):
-    """What a held request waits for: `none`, `any` place of the snoop table, or that the snoop of place `tag` ends."""
-    return layouts.layout((("none", 1), ("any", 1), ("tag", layouts.snoop_tag_bits(config))))
-
-
-def launched_layout(config):
-    """A snoop that begins in this clock."""
-    return layouts.layout((("valid", 1), ("snoop", layouts.snoop_layout(config))))
-
-
 def covers_layout(config):
     """A sector of block `index` comes into use in this clock (`up`), or goes out of it."""
     return layouts.layout((("valid", 1), ("index", config.index_bits), ("up", 1)))
-
-
-def done_layout(config):
-    """An operation in the clock of its commit. `launched`: a snoop begins with it; `full`: it would, had it a place."""
-    return layouts.layout((("valid", 1), ("op", layouts.filter_op(config)), ("launched", 1), ("full", 1)))
 
 
 def _sector_of(config, number, tag):
@@ -84,12 +68,14 @@ def _sector_of(config, number, tag):
     return Cat(number ^ set_number(config, tag) if len(tag) else number, tag)
 
 
+def _select(one_hot, values):
+    """That of `values` which `one_hot` marks, 0 if there is none."""
+    return reduce(or_, (Mux(bit, value, 0) for bit, value in zip(one_hot, values, strict=True)))
+
+
 def _chosen(row, one_hot):
     """The way of a row that `one_hot` marks, all 0 if there is none."""
-    ways = [Value.cast(way) for way in row.ways]
-    return data.View(row.shape()["ways"].shape.elem_shape, reduce(or_, (
-        Mux(bit, way, 0) for bit, way in zip(one_hot, ways, strict=True)
-    )))  # fmt: skip
+    return data.View(row.shape()["ways"].shape.elem_shape, _select(one_hot, [Value.cast(way) for way in row.ways]))
 
 
 def _first(bits):
@@ -134,7 +120,7 @@ class RowAccess(wiring.Component):
     row, match : In
         That set, and which way has the sector (one-hot, 0 if none).
     place, take : In
-        A free place of the snoop table. The access takes effect.
+        A free place of the snoop table. Whether the access takes effect.
     verdict, waits_on : Out
         Of a question that is valid; `waits_on` if it is held.
     wants : Out(1)
@@ -157,7 +143,7 @@ class RowAccess(wiring.Component):
                 "place": In(place_layout(config)),
                 "take": In(1),
                 "verdict": Out(layouts.filter_verdict()),
-                "waits_on": Out(waits_layout(config)),
+                "waits_on": Out(waits_on_layout(config)),
                 "wants": Out(1),
                 "launched": Out(launched_layout(config)),
                 "covers": Out(covers_layout(config)),
@@ -182,7 +168,7 @@ class RowAccess(wiring.Component):
 
         # The row as a whole
         used = [way.used for way in row.ways]
-        busy = [way.busy.any() for way in row.ways]
+        busy = [way.asked for way in row.ways]
         first_free, first_busy = _first([~each for each in used]), _first(busy)
         full, any_busy, last_free = Signal(), Signal(), Signal()
         m.d.comb += [
@@ -199,7 +185,6 @@ class RowAccess(wiring.Component):
         m.d.comb += victims.eq(Cat(
             turn[number] & used[number] | turn[number - 1] & ~used[number - 1] for number in range(config.filter_ways)
         ))  # fmt: skip
-        victim = _chosen(row, victims)
 
         # What is asked for
         asks, writes, caches = Signal(), Signal(), Signal()
@@ -230,7 +215,7 @@ class RowAccess(wiring.Component):
         with m.Elif(asks & mine.busy.bit_select(line, 1)):
             m.d.comb += [verdict.held.eq(Outcome.HELD_LINE), self.waits_on.tag.eq(mine.place)]
         with m.Elif(asks & conflict):
-            with m.If(mine.busy.any()):
+            with m.If(mine.asked):
                 m.d.comb += [verdict.held.eq(Outcome.HELD_WAY), self.waits_on.tag.eq(mine.place)]
             with m.Else():
                 m.d.comb += [
@@ -246,7 +231,7 @@ class RowAccess(wiring.Component):
             with m.If(any_busy):
                 m.d.comb += [
                     verdict.held.eq(Outcome.HELD_WAY),
-                    self.waits_on.tag.eq(_chosen(row, first_busy).place),
+                    self.waits_on.tag.eq(_select(first_busy, [way.place for way in row.ways])),
                 ]
             with m.Else():
                 m.d.comb += [
@@ -281,16 +266,17 @@ class RowAccess(wiring.Component):
             with m.Case(Access.WRITE_KEEP):
                 m.d.comb += state.eq(Mux(question.lossy, LineState.STALE, LineState.A))
 
-        # The snoop
-        launches, snoop = Signal(), self.launched.snoop
-        victim_host, victim_lines = _first_holder([_held_lines(states) for states in victim.states])
+        # The snoop: of the other host, or of all lines that the first host has of the victim
+        snoop = self.launched.snoop
+        hosts, masks = zip(
+            *(_first_holder([_held_lines(states) for states in way.states]) for way in row.ways), strict=True
+        )
         m.d.comb += [
-            launches.eq(self.wants & self.place.free & self.take),
-            self.launched.valid.eq(launches),
+            self.launched.valid.eq(self.wants & self.place.free & self.take),
             snoop.kind.eq(SnoopKind.INV),
-            snoop.host.eq(victim_host),
-            snoop.sector.eq(_sector_of(config, self.number, victim.tag)),
-            snoop.lines.eq(_covering(victim_lines)),
+            snoop.host.eq(_select(victims, hosts)),
+            snoop.sector.eq(_sector_of(config, self.number, _select(victims, [way.tag for way in row.ways]))),
+            snoop.lines.eq(_select(victims, [_covering(mask) for mask in masks])),
         ]
         if config.hosts > 1:
             with m.If(found):
@@ -302,46 +288,50 @@ class RowAccess(wiring.Component):
                     snoop.lines.eq(Mux(kind == SnoopKind.INV, 1 << line, _covering(others))),
                 ]
 
-        # The row from now on
-        after, last_line, index = self.after, Signal(), question.sector[_LOCAL_BITS:]
-        do_state, goes = Signal(), Signal()
+        # The row from now on, if the access takes effect
+        changed, last_line, goes, begins = Signal(row.shape()), Signal(), Signal(), Signal()
         rest = [
             (state != LineState.I) & ~((line == number) & (question.host == host))
             for host, states in enumerate(mine.states)
             for number, state in enumerate(states)
         ]
         m.d.comb += [
-            last_line.eq(~Cat(*rest, mine.busy).any()),
-            do_state.eq(sets_state & self.take),
-            goes.eq(do_state & (state == LineState.I) & last_line),
-            self.stale.eq(do_state & (access == Access.WRITE_KEEP) & question.lossy),
-            self.covers.valid.eq(takes_way & self.take | goes),
+            last_line.eq(~Cat(*rest, mine.asked).any()),
+            goes.eq(sets_state & (state == LineState.I) & last_line),
+            begins.eq(self.wants & self.place.free),
+            self.stale.eq(sets_state & (access == Access.WRITE_KEEP) & question.lossy & self.take),
+            self.covers.valid.eq((takes_way | goes) & self.take),
             self.covers.up.eq(caches),
-            self.covers.index.eq(index),
-            after.next.eq(row.next),
-            after.promised.eq(row.promised),
+            self.covers.index.eq(question.sector[_LOCAL_BITS:]),
+            changed.next.eq(row.next),
+            changed.promised.eq((row.promised | promises) & ~keeps_promise),
         ]
-        with m.If(self.take):
-            m.d.comb += after.promised.eq((row.promised | promises) & ~keeps_promise)
-        with m.If(launches & wants_victim):
+        with m.If(begins & wants_victim):
             for number in range(config.filter_ways):
                 with m.If(victims[number]):
-                    m.d.comb += after.next.eq((number + 1) % config.filter_ways)
-        for number, (way, new) in enumerate(zip(row.ways, after.ways, strict=True)):
-            here, snooped = Signal(name=f"here{number}"), Signal(name=f"snooped{number}")
+                    m.d.comb += changed.next.eq((number + 1) % config.filter_ways)
+        for number, (way, new) in enumerate(zip(row.ways, changed.ways, strict=True)):
+            enters, here = Signal(name=f"enters{number}"), Signal(name=f"here{number}")
+            snooped = Signal(name=f"snooped{number}")
             m.d.comb += [
-                here.eq(self.match[number] | takes_way & first_free[number]),
-                snooped.eq(launches & Mux(wants_victim, victims[number], self.match[number])),
-                new.used.eq((way.used | (takes_way & first_free[number] & self.take)) & ~(goes & self.match[number])),
-                new.tag.eq(Mux(first_free[number], question.sector[config.filter_set_bits :], way.tag)),
+                enters.eq(takes_way & first_free[number]),
+                here.eq(self.match[number] | enters),
+                snooped.eq(begins & Mux(wants_victim, victims[number], self.match[number])),
+                new.used.eq((way.used | enters) & ~(goes & self.match[number])),
+                new.asked.eq(way.asked | snooped),
                 new.busy.eq(Mux(snooped, snoop.lines, way.busy)),
-                new.place.eq(Mux(way.busy.any(), way.place, self.place.tag)),
                 new.states.eq(way.states),
             ]
             for host in range(config.hosts):
                 for each in range(SECTOR_LINES):
-                    with m.If(here & do_state & (line == each) & (question.host == host)):
+                    with m.If(here & sets_state & (line == each) & (question.host == host)):
                         m.d.comb += new.states[host][each].eq(state)
+        m.d.comb += self.after.eq(Mux(self.take, changed, row))
+        for number, (way, new) in enumerate(zip(row.ways, self.after.ways, strict=True)):
+            m.d.comb += [
+                new.tag.eq(Mux(first_free[number], question.sector[config.filter_set_bits :], way.tag)),
+                new.place.eq(Mux(way.asked, way.place, self.place.tag)),
+            ]
         return m
 
 
@@ -395,13 +385,12 @@ class RowOperation(wiring.Component):
             return Mux(scrubs & ~op.everything, _lines(states, lambda state: state == LineState.STALE), every)
 
         candidates = [
-            ~way.busy.any() & Cat(wanted(states) for states in way.states).any() & (scrubs | self.match[number])
+            ~way.asked & Cat(wanted(states) for states in way.states).any() & (scrubs | self.match[number])
             for number, way in enumerate(row.ways)
         ]
         taken = Signal(config.filter_ways)
         m.d.comb += taken.eq(Cat(_first(candidates)))
-        victim = _chosen(row, taken)
-        host, lines = _first_holder([wanted(states) for states in victim.states])
+        hosts, masks = zip(*(_first_holder([wanted(states) for states in way.states]) for way in row.ways), strict=True)
         wants, launches, snoop = Signal(), Signal(), self.launched.snoop
         m.d.comb += [
             wants.eq((scrubs | recalls) & taken.any()),
@@ -409,9 +398,9 @@ class RowOperation(wiring.Component):
             self.full.eq(wants & ~self.place.free),
             self.launched.valid.eq(launches),
             snoop.kind.eq(SnoopKind.INV),
-            snoop.host.eq(host),
-            snoop.sector.eq(_sector_of(config, self.number, victim.tag)),
-            snoop.lines.eq(_covering(lines)),
+            snoop.host.eq(_select(taken, hosts)),
+            snoop.sector.eq(_sector_of(config, self.number, _select(taken, [way.tag for way in row.ways]))),
+            snoop.lines.eq(_select(taken, [_covering(mask) for mask in masks])),
         ]
 
         # What the answer leaves of its way. Nobody gains by an answer what he did not hold.
@@ -423,7 +412,7 @@ class RowOperation(wiring.Component):
                 lowers = (said == LineState.I) | ((said == LineState.S) & (held != LineState.I))
                 with m.If(op.snoop.lines[line] & (op.snoop.host == host) & lowers):
                     m.d.comb += left.states[host][line].eq(said)
-        m.d.comb += left.used.eq(Cat(left.busy, left.states).any())
+        m.d.comb += [left.asked.eq(left.busy.any()), left.used.eq(Cat(left.busy, left.states).any())]
 
         m.d.comb += [
             self.covers.valid.eq(answers & self.match.any() & ~left.used),
@@ -432,8 +421,13 @@ class RowOperation(wiring.Component):
         ]
         for number, (way, new) in enumerate(zip(row.ways, self.after.ways, strict=True)):
             with m.If(answers & self.match[number]):
-                m.d.comb += [new.used.eq(left.used), new.busy.eq(left.busy), new.states.eq(left.states)]
+                m.d.comb += [
+                    new.used.eq(left.used),
+                    new.asked.eq(left.asked),
+                    new.busy.eq(left.busy),
+                    new.states.eq(left.states),
+                ]
             with m.If(launches & taken[number]):
-                m.d.comb += new.busy.eq(snoop.lines)
-            m.d.comb += new.place.eq(Mux(way.busy.any(), way.place, self.place.tag))
+                m.d.comb += [new.asked.eq(1), new.busy.eq(snoop.lines)]
+            m.d.comb += new.place.eq(Mux(way.asked, way.place, self.place.tag))
         return m

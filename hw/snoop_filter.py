@@ -1,22 +1,17 @@
 """The snoop filter: which lines hosts may hold (`golden/snoop_filter.py`)."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import layouts
+from hw.delay import delayed
 from hw.filter_bank import FilterBank
-from hw.filter_row import (
-    RowAccess,
-    RowOperation,
-    covers_layout,
-    done_layout,
-    launched_layout,
-    place_layout,
-    row_layout,
-    set_number,
-    waits_layout,
-)
+from hw.filter_lane import FilterLane
+from hw.filter_row import RowAccess, RowOperation, covers_layout, set_number
+from hw.held_requests import waits_on_layout
+from hw.metadata import FILTER_CLOCKS
+from hw.snoop_table import done_layout, launched_layout, place_layout
 
 __all__ = ["SnoopFilter"]
 
@@ -25,8 +20,9 @@ class SnoopFilter(wiring.Component):
     """A question of a slot each clock, answered 3 clocks later; beside it an operation each clock, in the other bank.
 
     The rows lie in two banks, by bit 0 of the set. Each bank takes one question or operation a clock; the question goes
-    first. Everything changes in clock 3, the commit; what a younger question or operation of the same set sees is what
-    the older ones have left.
+    first. Everything changes in clock 3, the commit; a younger question or operation of the same set sees what the
+    older ones have left. An operation gets the last place for a snoop only if the slot of the same clock does not want
+    it, taken or not.
 
     Members
     -------
@@ -66,7 +62,7 @@ class SnoopFilter(wiring.Component):
             {
                 "question": In(layouts.filter_question(config)),
                 "verdict": Out(layouts.filter_verdict()),
-                "waits_on": Out(waits_layout(config)),
+                "waits_on": Out(waits_on_layout(config)),
                 "take": In(1),
                 "op": In(stream.Signature(layouts.filter_op(config))),
                 "hold": In(1),
@@ -88,67 +84,58 @@ class SnoopFilter(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        m.submodules.bank0, m.submodules.bank1 = bank0, bank1 = self.banks
+        m.submodules.bank0, m.submodules.bank1 = self.banks
+        m.submodules.slot_lane = slot_lane = FilterLane(config=config)
+        m.submodules.op_lane = op_lane = FilterLane(config=config)
         m.submodules.access = access = RowAccess(config=config)
         m.submodules.operation = operation = RowOperation(config=config)
+        lanes = (slot_lane, op_lane)
         set_bits = config.filter_set_bits
 
-        # Clock 0
+        # Clock 0: who goes to which bank
         slot_set, op_set = Signal(set_bits), Signal(set_bits)
-        do_op = Signal()
         op = self.op.payload
         m.d.comb += [
             slot_set.eq(set_number(config, self.question.sector)),
-            op_set.eq(
-                Mux(
-                    op.kind == layouts.FilterOp.SCRUB,
-                    op.snoop.sector[:set_bits],
-                    set_number(config, op.snoop.sector),
-                )
-            ),
+            op_set.eq(set_number(config, op.snoop.sector)),
             self.op.ready.eq(
                 self.ready & ~self.hold & self.note_room & ~(self.question.valid & (slot_set[0] == op_set[0]))
             ),
-            do_op.eq(self.op.valid & self.op.ready),
+            slot_lane.key.valid.eq(self.question.valid),
+            slot_lane.key.number.eq(slot_set),
+            slot_lane.key.tag.eq(self.question.sector[set_bits:]),
+            op_lane.key.valid.eq(self.op.valid & self.op.ready),
+            op_lane.key.number.eq(op_set),
+            op_lane.key.tag.eq(op.snoop.sector[set_bits:]),
         ]
+        with m.If(op.kind == layouts.FilterOp.SCRUB):
+            m.d.comb += op_set.eq(op.snoop.sector)
         for number, bank in enumerate(self.banks):
             asked = self.question.valid & (slot_set[0] == number)
+            m.d.comb += bank.number.eq(Mux(asked, slot_set, op_set)[1:])
+
+        # Clocks 1 to 3: the rows, from RAM or from the commits just ahead
+        for lane in lanes:
             m.d.comb += [
-                bank.key.number.eq(Mux(asked, slot_set, op_set)[1:]),
-                bank.key.tag.eq(Mux(asked, self.question.sector, op.snoop.sector)[set_bits:]),
+                lane.rows[0].eq(self.banks[0].row),
+                lane.rows[1].eq(self.banks[1].row),
+                *(ahead.eq(each.key2) for ahead, each in zip(lane.ahead, lanes, strict=True)),
+                lane.after[0].eq(access.after),
+                lane.after[1].eq(operation.after),
             ]
-
-        # Clocks 1 to 3
-        questions = [self.question, *(Signal.like(self.question, name=f"question{clock}") for clock in (1, 2, 3))]
-        slot_sets = [slot_set, *(Signal(set_bits, name=f"slot_set{clock}") for clock in (1, 2, 3))]
-        ops = [op, *(Signal.like(op, name=f"op{clock}") for clock in (1, 2, 3))]
-        op_sets = [op_set, *(Signal(set_bits, name=f"op_set{clock}") for clock in (1, 2, 3))]
-        has_op = [do_op, *(Signal(name=f"has_op{clock}") for clock in (1, 2, 3))]
-        on_the_way = 0
-        for clock in range(3):
-            m.d.sync += [
-                questions[clock + 1].eq(questions[clock]),
-                slot_sets[clock + 1].eq(slot_sets[clock]),
-                ops[clock + 1].eq(ops[clock]),
-                op_sets[clock + 1].eq(op_sets[clock]),
-                has_op[clock + 1].eq(has_op[clock]),
-            ]
-            on_the_way |= questions[clock + 1].valid | has_op[clock + 1]
-        m.d.comb += [self.idle.eq(~on_the_way), self.ready.eq(bank0.ready & bank1.ready)]
-
-        # Clock 2: each bank has one row, of the slot or of the operation
-        for part, bank_bit in ((access, slot_sets[2][0]), (operation, op_sets[2][0])):
-            row, match = Signal(row_layout(config)), Signal(config.filter_ways)
-            m.d.sync += [
-                row.eq(Mux(bank_bit, bank1.row, bank0.row)),
-                match.eq(Mux(bank_bit, bank1.match, bank0.match)),
-            ]
-            m.d.comb += [part.row.eq(row), part.match.eq(match)]
+        m.d.comb += [
+            self.idle.eq(~(slot_lane.busy | op_lane.busy)),
+            self.ready.eq(self.banks[0].ready & self.banks[1].ready),
+        ]
 
         # Clock 3
+        asked = delayed(m, self.question, FILTER_CLOCKS, "question")
+        done = delayed(m, op, FILTER_CLOCKS, "op")
         m.d.comb += [
-            access.question.eq(questions[3]),
-            access.number.eq(slot_sets[3]),
+            access.question.eq(asked),
+            access.number.eq(slot_lane.key3.number),
+            access.row.eq(slot_lane.row),
+            access.match.eq(slot_lane.match),
             access.place.eq(self.slot_place),
             access.take.eq(self.take),
             self.verdict.eq(access.verdict),
@@ -156,23 +143,27 @@ class SnoopFilter(wiring.Component):
             self.slot_launched.eq(access.launched),
             self.slot_covers.eq(access.covers),
             self.stale.eq(access.stale),
-            operation.valid.eq(has_op[3]),
-            operation.op.eq(ops[3]),
-            operation.number.eq(op_sets[3]),
+            operation.valid.eq(op_lane.key3.valid),
+            operation.op.eq(done),
+            operation.number.eq(op_lane.key3.number),
+            operation.row.eq(op_lane.row),
+            operation.match.eq(op_lane.match),
             operation.place.tag.eq(self.op_place.tag),
-            operation.place.free.eq(self.op_place.free & ~(self.last_place & access.launched.valid)),
+            # Whether the slot is taken comes too late to wait for.
+            operation.place.free.eq(self.op_place.free & ~(self.last_place & access.wants)),
             self.op_launched.eq(operation.launched),
             self.op_covers.eq(operation.covers),
-            self.done.valid.eq(has_op[3]),
-            self.done.op.eq(ops[3]),
+            self.done.valid.eq(op_lane.key3.valid),
+            self.done.op.eq(done),
             self.done.launched.eq(operation.launched.valid),
             self.done.full.eq(operation.full),
         ]
         for number, bank in enumerate(self.banks):
-            of_slot, of_op = questions[3].valid & (slot_sets[3][0] == number), has_op[3] & (op_sets[3][0] == number)
+            writes = [lane.key3.valid & (lane.key3.number[0] == number) for lane in lanes]
+            rows = [Value.cast(access.after), Value.cast(operation.after)]
             m.d.comb += [
-                bank.commit.valid.eq(of_slot | of_op),
-                bank.commit.number.eq(Mux(of_slot, slot_sets[3], op_sets[3])[1:]),
-                bank.commit.row.eq(Mux(of_slot, access.after, operation.after)),
+                bank.write.valid.eq(writes[0] | writes[1]),
+                bank.write.number.eq(Mux(writes[0], *(lane.key3.number for lane in lanes))[1:]),
+                bank.write.row.eq(Mux(writes[0], rows[0], 0) | Mux(writes[1], rows[1], 0)),
             ]
         return m

@@ -182,10 +182,10 @@ class Lockstep:
             self.offered = None
 
         changed = []
-        launched = self.slot(ctx, dut, asked, slot_place)
+        wants = self.slot(ctx, dut, asked, slot_place)
         if asked is not None:
             changed.append(set_of(config, asked["sector"]))
-        if launched and slot_place == op_place:
+        if wants and slot_place == op_place:
             op_place = None
         self.beside(ctx, dut, op, op_place)
         if op is not None:
@@ -215,7 +215,7 @@ class Lockstep:
         return ways, row.next, row.promised
 
     def slot(self, ctx, dut, asked, place):
-        """The commit of a question; whether a snoop begins."""
+        """The commit of a question; whether a snoop begins if it is taken."""
         if asked is None:
             # Nothing may happen for a slot that has asked nothing, though it is granted.
             ctx.set(dut.take, self.rng.getrandbits(1))
@@ -258,7 +258,7 @@ class Lockstep:
             self.seen["stale"] += 1
         elif not (take and verdict.owner and asked["access"] == Access.WRITE_KEEP):
             assert not ctx.get(dut.stale)
-        return launched is not None
+        return bool(verdict.launched)
 
     def beside(self, ctx, dut, op, place):
         """The commit of an operation."""
