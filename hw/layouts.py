@@ -263,8 +263,10 @@ def dev_load_thresholds():
 
 
 def victim_request(config):
-    """Question to the victim engine; `head`, `block` is the block that needs a frame."""
-    return layout((("head", config.head_bits), ("block", config.block_bits), ("domain", Domain)))
+    """Question to the victim engine; `head`, `block` is the block that needs a frame, `waivable`: if nothing else is
+    left, an announced one may leave for it.
+    """
+    return layout((("head", config.head_bits), ("block", config.block_bits), ("domain", Domain), ("waivable", 1)))
 
 
 def victim_answer(config):

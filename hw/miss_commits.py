@@ -12,18 +12,18 @@ __all__ = ["watch_commits"]
 def watch_commits(m, config, commit):
     """A struct of what a commit means to the engine; valid 1 clock after it.
 
-    `missed`: a request that has to wait: `rwd`, `id`, `index`, `tag`, `line`, `touch`, `mode`, and whether its block
-    was `absent`. `ended`: a request that waited was replayed or answered, or a FILL. `moved`: a block's state changed;
-    `unpinned`. `placed`: a PROMOTE or ALLOCATE; `demoted`: a DEMOTE; `checked`: a PREFETCH. `done`: the slot was not
-    ignored.
+    `missed`: a request that has to wait: `rwd`, `id`, `index`, `tag`, `line`, `touch`, `mode`, `access`, `host`, and
+    whether its block was `absent`. `ended`: a request that waited was replayed or answered, or a FILL. `moved`: a
+    block's state changed; `unpinned`. `placed`: a PROMOTE or ALLOCATE; `demoted`: a DEMOTE; `checked`: a PREFETCH.
+    `done`: the slot was not ignored.
     """
     slot, kind = commit.slot, commit.slot.kind
     seen = Signal(
         data.StructLayout(
             {
                 "missed": 1, "rwd": 1, "id": layouts.id_bits(config), "index": config.index_bits, "tag": 16,
-                "line": config.line_bits, "touch": 1, "absent": 1, "mode": 1, "ended": 1, "moved": 1,
-                "unpinned": 1, "placed": 1, "demoted": 1, "checked": 1, "done": 1,
+                "line": config.line_bits, "touch": 1, "absent": 1, "mode": 1, "access": 4, "host": 1,
+                "ended": 1, "moved": 1, "unpinned": 1, "placed": 1, "demoted": 1, "checked": 1, "done": 1,
             }
         )
     )  # fmt: skip
@@ -43,6 +43,8 @@ def watch_commits(m, config, commit):
         seen.touch.eq(commit.touch),
         seen.absent.eq(commit.before.state == State.ABSENT),
         seen.mode.eq(slot.mode),
+        seen.access.eq(slot.access),
+        seen.host.eq(slot.host),
         seen.ended.eq(commit.valid & (is_replay | is_answer | (kind == SlotKind.FILL))),
         seen.moved.eq(about_block & (commit.before.state != commit.after.state)),
         seen.unpinned.eq(about_block & commit.before.pinned & ~commit.after.pinned),

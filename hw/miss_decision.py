@@ -56,8 +56,10 @@ class MissDecision:
         #: since the hold began
         self._woken_since = Signal()
 
-    def wake(self, m, seen):
-        """Misses that could get nothing are tried again once something has changed that may help them."""
+    def wake(self, m, seen, freed):
+        """Misses that could get nothing are tried again once something has changed that may help them, such as `freed`
+        of `MissService`.
+        """
         engine = self._engine
         unwritable_before = Signal()
         m.d.sync += unwritable_before.eq(engine.unwritable)
@@ -66,7 +68,8 @@ class MissDecision:
             | seen.unpinned
             | engine.quotas_changed
             | engine.demotion_ended
-            | engine.ended.valid
+            | engine.uncovered
+            | freed
             | self._bypass.released
             | (engine.unwritable & ~unwritable_before)
         )
@@ -104,6 +107,8 @@ class MissDecision:
         domain = Signal(Domain)
         own_is_lower = Signal()
         ahead = table.ahead.bit_select(sel, 1)
+        # A host may hold lines of blocks in a frame only.
+        needs_frame = is_write | table.caching.bit_select(sel, 1)
         drop = Signal(3)
         with m.State("HOLD"):
             with m.If(hold.granted):
@@ -139,6 +144,7 @@ class MissDecision:
                 request.head.eq(head),
                 request.block.eq(block),
                 request.domain.eq(domain),
+                request.waivable.eq(~ahead),
                 engine.victim_request.valid.eq(1),
             ]
             with m.If(engine.victim_request.ready):
@@ -160,21 +166,21 @@ class MissDecision:
                     m.d.sync += drop.eq(PrefetchDrop.NOT_WORTH)
                     with m.If(~victim.own_zero & ~own_is_lower):
                         m.next = "VICTIM"
-            with m.Elif(victim.found & ~engine.unwritable & (is_write | ~engine.policy.bypass | ~own_is_lower)):
+            with m.Elif(victim.found & ~engine.unwritable & (needs_frame | ~engine.policy.bypass | ~own_is_lower)):
                 with m.If(engine.demotion_free):
                     m.next = "VICTIM"
-            with m.Elif(~is_write):
+            with m.Elif(~needs_frame):
                 with m.If((victim.found | engine.unwritable) & bypass.available):
                     m.d.sync += [
                         table.bypass_slot[sel].eq(bypass.candidate),
                         table.frame[sel].eq(config.bypass_base + bypass.candidate),
                     ]
                     m.next = "BYPASS"
-            with m.Elif(~victim.found & may.for_write):
+            with m.Elif(is_write & ~victim.found & may.for_write):
                 m.next = "TAKE"
             with m.Elif(engine.unwritable):
                 m.next = "NOTHING"
-            with m.Elif(~engine.demoting & (domain != Domain.ANY)):
+            with m.Elif(is_write & ~engine.demoting & (domain != Domain.ANY)):
                 # A demotion in progress will free a frame; without one, no block is safe from a write.
                 m.d.sync += domain.eq(Domain.ANY)
                 m.next = "ASK"

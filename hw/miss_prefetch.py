@@ -85,14 +85,12 @@ class MissPrefetch:
             outputs.offer_note(m, EngineKind.MISS_OPEN, aux=_BY_PREFETCH)
             with m.If(outputs.notes.ready):
                 m.d.comb += engine.prefetch_take.eq(1)
+                table.open(m, sel, by_prefetch=1)
                 m.d.sync += [
-                    table.used.bit_select(sel, 1).eq(1),
-                    table.by_prefetch.bit_select(sel, 1).eq(1),
                     table.origin[sel].eq(request.source),
                     table.absent[sel].eq(0),
                     table.mode[sel].eq(request.mode),
                     table.bound[sel].eq(0),
-                    table.decided[sel].eq(0),
                     table.source[sel].eq(Source.FRAME),
                 ]
                 table.want(m)

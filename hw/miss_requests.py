@@ -4,6 +4,7 @@ from amaranth.hdl import Array, Cat, Mux, Signal
 from amaranth.lib import data, fifo
 from amaranth.lib.memory import Memory
 
+from golden.coherency import Access
 from golden.events import EngineKind
 from hw import layouts
 from hw.miss_table import Source, Stage
@@ -31,6 +32,8 @@ class MissRequests:
         The request at hand: its channel, its slot number there.
     request, link
         What is kept of it, and the request behind it; since the last `fetch_state`.
+    caches
+        It is a read after which the host may hold the line: such a one is never answered from a bypass slot.
     waiting
         Requests wait to be taken in; `settled`: none is even on its way.
     has_reads, has_writes
@@ -55,7 +58,7 @@ class MissRequests:
         request_layout = data.StructLayout(
             {
                 "index": config.index_bits, "tag": 16, "line": config.line_bits, "step": config.step_bits, "touch": 1,
-                "absent": 1, "mode": 1,
+                "absent": 1, "mode": 1, "access": 4, "host": 1,
             }
         )  # fmt: skip
         m.submodules.requests = requests = Memory(shape=request_layout, depth=1 << node_bits, init=[])
@@ -69,6 +72,7 @@ class MissRequests:
 
         self.rwd = Signal()
         self.node = Signal(id_bits)
+        self.caches = Signal()
         self._from_backlog = Signal()
         #: the oldest request of the backlog of reads, of writes, can neither open a miss nor join one for now
         self._stuck = Signal(2)
@@ -83,6 +87,7 @@ class MissRequests:
         m.d.comb += [
             self._request_read.addr.eq(Cat(self.node, self.rwd)),
             self._link_read.addr.eq(Cat(self.node, self.rwd)),
+            self.caches.eq((self.request.access >= Access.READ_SHARED) & (self.request.access <= Access.OWN)),
             self.can_open.eq(Cat(backlogs) & ~self._stuck),
             self.backlog_empty.eq(~Cat(backlogs).any()),
             *(
@@ -134,22 +139,10 @@ class MissRequests:
         m.d.sync += self.node.eq(self.link)
         return self._length[number] != 1
 
-    def return_reads(self, m):
-        """The reads of the miss at hand go back to the backlog. `rwd` is 1, and its writes are all gone."""
-        sel, backlog = self._table.sel, self._backlog(0)
-        with m.If(self._length[backlog] == 0):
-            m.d.sync += self._head[backlog].eq(self._head[sel])
-        with m.Else():
-            m.d.comb += [
-                self._link_write.en.eq(1),
-                self._link_write.addr.eq(self._tail[backlog]),
-                self._link_write.data.eq(self._head[sel]),
-            ]
-        m.d.sync += [
-            self._tail[backlog].eq(self._tail[sel]),
-            self._length[backlog].eq(self._length[backlog] + self._length[sel]),
-            self._length[sel].eq(0),
-        ]
+    def return_read(self, m):
+        """The read at hand goes back from the miss at hand to the backlog; result as that of `drop_of_miss`."""
+        self._append(m, self._backlog(0))
+        return self.drop_of_miss(m)
 
     def retry(self, m):
         """The backlogs' oldest requests are worth another try."""
@@ -170,6 +163,8 @@ class MissRequests:
             write.data.touch.eq(seen.touch),
             write.data.absent.eq(seen.absent),
             write.data.mode.eq(seen.mode),
+            write.data.access.eq(seen.access),
+            write.data.host.eq(seen.host),
             self._reads.w_data.eq(seen.id),
             self._writes.w_data.eq(seen.id),
             self._reads.w_en.eq(seen.missed & ~seen.rwd),
@@ -219,15 +214,21 @@ class MissRequests:
         config, table, bypass, request, rwd = self._config, self._table, self._bypass, self.request, self.rwd
         sel, free, matches = table.sel, self.free, self._matches
         matched, remembered = Signal(), Signal()
-        # Without a decision of its own a miss may read from a bypass slot only for the requests that remember one.
-        remembers_only = table.bound[sel] & ~table.decided[sel] & (table.source[sel] != Source.FRAME)
+        # Without a decision of its own a miss may read from a bypass slot only for the requests that remember one. A
+        # read that may not join waits in the backlog until the miss closes, and so that it does, no other joins.
+        remembers_only = table.bound[sel] & ~table.decided[sel] & ~remembered
+        stays_out = ~rwd & Mux(
+            table.source[sel] == Source.BYPASS,
+            self.caches | remembers_only | table.shut.bit_select(sel, 1),
+            (table.source[sel] == Source.NOTHING) & ~self.caches,
+        )
 
         self.fetch_state(m, "FETCH_REQUEST", "LOOKUP")
         with m.State("LOOKUP"):
             m.d.comb += bypass.index.eq(request.index)
             m.d.sync += [
                 matched.eq(matches.any()),
-                remembered.eq(bypass.hit & ~rwd & ~request.touch & (request.step == self._now)),
+                remembered.eq(bypass.hit & ~rwd & ~self.caches & ~request.touch & (request.step == self._now)),
             ]
             for n in range(table.count):
                 with m.If(matches[n]):
@@ -235,7 +236,9 @@ class MissRequests:
             m.next = "DISPATCH"
         with m.State("DISPATCH"):
             m.d.comb += bypass.index.eq(request.index)
-            with m.If(matched & (rwd | ~remembers_only | remembered)):
+            with m.If(matched & stays_out):
+                m.d.sync += table.shut.bit_select(sel, 1).eq(1)
+            with m.If(matched & ~stays_out):
                 m.next = "JOIN"
             with m.Elif(~self._from_backlog):
                 self._append(m, self._backlog(rwd))
@@ -256,13 +259,11 @@ class MissRequests:
             self._outputs.offer_note(m, EngineKind.MISS_OPEN, aux=rwd)
             with m.If(self._outputs.notes.ready):
                 m.d.comb += bypass.bind.eq(remembered)
+                table.open(m, sel, by_prefetch=0)
                 m.d.sync += [
-                    table.used.bit_select(sel, 1).eq(1),
-                    table.by_prefetch.bit_select(sel, 1).eq(0),
                     table.absent[sel].eq(request.absent),
                     table.mode[sel].eq(request.mode),
                     table.bound[sel].eq(remembered),
-                    table.decided[sel].eq(0),
                     table.source[sel].eq(Mux(remembered, Source.BYPASS, Source.FRAME)),
                 ]
                 self.retry(m)
@@ -277,9 +278,11 @@ class MissRequests:
                 m.d.sync += self._write_left.eq(rwd)
             with m.Else():
                 self._take_from_intake(m)
-            with m.If(rwd):
-                # What a read could not get, a write may.
+            with m.If(rwd | self.caches):
+                # What a read could not get, a write may, and a read that caches need not wait for a bypass slot.
                 m.d.sync += table.blocked.bit_select(sel, 1).eq(0)
+            with m.If(~rwd & self.caches):
+                m.d.sync += table.caching.bit_select(sel, 1).eq(1)
             m.next = "PICK"
 
     def search_states(self, m):

@@ -1,7 +1,8 @@
 """Serving a miss: its page is read, its requests are answered, it closes."""
 
-from amaranth.hdl import Cat, Mux
+from amaranth.hdl import Cat, Mux, Signal
 
+from golden.coherency import Access
 from golden.events import EngineKind, ErrorKind
 from golden.metadata import Outcome, SlotKind
 from hw.layouts import SidecarKind
@@ -21,11 +22,17 @@ class MissService:
     outputs : MissOutputs
     engine : MissEngine
         For its ports `ended` and `hold`.
+
+    Members
+    -------
+    freed
+        A miss has closed that had obtained something: its block may leave now, or its bypass slot be used again.
     """
 
     def __init__(self, *, engine, table, requests, bypass, outputs):
         self._engine, self._table, self._requests = engine, table, requests
         self._bypass, self._outputs = bypass, outputs
+        self.freed = Signal()
 
     def serve_states(self, m):
         table, requests, outputs = self._table, self._requests, self._outputs
@@ -68,11 +75,13 @@ class MissService:
                             with m.If(has_write):
                                 answer(1)
                             with m.Elif(has_read):
-                                m.next = "RETURN"
+                                answer(0)
                             with m.Else():
                                 m.next = "CLOSE"
 
         requests.fetch_state(m, "FETCH_ANSWER", "ANSWER")
+        # A read that may be served past the pool needs a miss of its own, which may remember a bypass slot.
+        returns = (table.source[sel] == Source.NOTHING) & ~rwd & ~requests.caches
         with m.State("ANSWER"):
             slot, request = outputs.slots.payload, requests.request
             m.d.comb += [
@@ -80,7 +89,9 @@ class MissService:
                 slot.id.eq(requests.node),
                 slot.tag.eq(request.tag),
                 slot.line.eq(request.line),
-                outputs.slots.valid.eq(1),
+                slot.access.eq(request.access),
+                slot.host.eq(request.host),
+                outputs.slots.valid.eq(~returns),
             ]
             with m.Switch(table.source[sel]):
                 with m.Case(Source.FRAME):
@@ -92,18 +103,20 @@ class MissService:
                         slot.kind.eq(SlotKind.ANSWER),
                         slot.line.eq(0),
                         slot.frame.eq(0),
+                        slot.access.eq(Access.PLAIN),
+                        slot.host.eq(0),
+                        slot.value.eq(~rwd & (request.access != Access.OWN)),
                         slot.outcome.eq(Outcome.UNWRITABLE),
                     ]
-            with m.If(outputs.slots.ready):
-                m.d.comb += table.issued.eq(1 << sel)
-                has_next = requests.drop_of_miss(m)
+            with m.If(returns | outputs.slots.ready):
                 m.next = "PICK"
+                with m.If(returns):
+                    has_next = requests.return_read(m)
+                with m.Else():
+                    m.d.comb += table.issued.eq(1 << sel)
+                    has_next = requests.drop_of_miss(m)
                 with m.If(has_next & ~requests.waiting):
                     m.next = "FETCH_ANSWER"
-        with m.State("RETURN"):
-            # Reads of a miss whose writes were dropped need a miss of their own, which may remember a bypass slot.
-            requests.return_reads(m)
-            m.next = "CLOSE"
         with m.State("CLOSE"):
             ended = self._engine.ended
             outputs.offer_note(m, EngineKind.MISS_CLOSE)
@@ -113,6 +126,8 @@ class MissService:
                     table.used.bit_select(sel, 1).eq(0),
                     ended.valid.eq(1),
                     ended.head.eq(table.place[0]),
+                    # One that never got anything leaves all as it was.
+                    self.freed.eq(table.stage[sel] != Stage.WANT),
                     # A prefetch that is given up closes in the hold of its decision: nobody can have joined it since.
                     self._engine.hold.request.eq(0),
                 ]

@@ -28,7 +28,7 @@ class Source(enum.Enum, shape=2):
 
     FRAME = 0
     BYPASS = 1
-    #: writes are dropped, since flash is unwritable
+    #: writes, and reads after which the host may hold the line, are refused, since flash is unwritable
     NOTHING = 2
 
 
@@ -45,6 +45,10 @@ class MissTable:
         Per miss. `absent`: its block was never written; `failed`: its page could not be read.
     bound, decided, bypass_slot
         Per miss: it has this bypass slot; that was decided for this miss.
+    caching
+        A bit each: a read waits for it after which the host may hold the line.
+    shut
+        A bit each: a read could not join it while it reads from a bypass slot, so no other does.
     by_prefetch, origin
         A bit each: a prefetch opened it. Per miss: of which source (`PrefetchSource`).
     ahead
@@ -75,6 +79,8 @@ class MissTable:
         self.bound = per_miss(1, "bound")
         self.decided = per_miss(1, "decided")
         self.bypass_slot = per_miss(range(config.bypass_slots), "bypass_slot")
+        self.caching = Signal(count)
+        self.shut = Signal(count)
         self.by_prefetch = Signal(count)
         self.origin = per_miss(2, "origin")
         self.ahead = Signal(count)
@@ -89,6 +95,16 @@ class MissTable:
     def matches(self, index):
         """A bit for each miss: it is of the block at `index`. One at most is set."""
         return Cat(self.used[n] & (self.index[n] == index) for n in range(self.count))
+
+    def open(self, m, number, *, by_prefetch):
+        """Miss slot `number` has a miss from now on; what differs by how it was opened is set beside."""
+        m.d.sync += [
+            self.used.bit_select(number, 1).eq(1),
+            self.by_prefetch.bit_select(number, 1).eq(by_prefetch),
+            self.caching.bit_select(number, 1).eq(0),
+            self.shut.bit_select(number, 1).eq(0),
+            self.decided[number].eq(0),
+        ]
 
     def want(self, m):
         """The miss at hand needs a decision."""

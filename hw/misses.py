@@ -58,8 +58,14 @@ class MissEngine(wiring.Component):
     served and none of demand can be decided on. A prefetch leaves a miss slot to reads. A request for its block joins
     its miss, which is then one of demand; before that it never waits, and takes nothing that is worth more.
 
+    **Reads that a host may cache** (`golden.coherency.Access.caches`) are answered from a frame. A miss that one waits
+    for decides as if bypass were off; a miss that reads from a bypass slot does not take it in, and closes first.
+
     **Unwritable flash.** Nothing is demoted any more: where a victim is needed, writes are answered UNWRITABLE (unless
-    there is no victim and a reserve frame) and reads go through a bypass slot.
+    there is no victim and a reserve frame), so are reads that a host may cache, and other reads go through a bypass
+    slot.
+
+    A replay ends its request whatever comes of it: a held one is tried again as a READ (`HeldRequests`).
 
     Members
     -------
@@ -72,6 +78,8 @@ class MissEngine(wiring.Component):
         The allocator's rules have changed.
     demotion_free, demoting, unwritable : In(1), demotion_ended : In(1), demotions : In
         Of `Migration`.
+    uncovered : In(1)
+        Hosts may no longer hold lines of some block, so that it may leave.
     prefetch_first : In(struct valid, request), prefetch_take : Out(1), prefetch_lock : Out(Hold)
         The prefetch whose turn it is. Its queue is locked when it is looked at, until it was taken, in the clock of the
         note that tells of it.
@@ -105,6 +113,7 @@ class MissEngine(wiring.Component):
                 "demoting": In(1),
                 "unwritable": In(1),
                 "demotion_ended": In(1),
+                "uncovered": In(1),
                 "demotions": In(range(config.demotion_slots + 1)),
                 "prefetch_first": In(data.StructLayout({"valid": 1, "request": layouts.prefetch_request(config)})),
                 "prefetch_take": Out(1),
@@ -143,7 +152,7 @@ class MissEngine(wiring.Component):
         table.count_slots(m, seen)
         table.complete(m, self.page_done)
         table.choose(m, requests.has_reads, requests.has_writes)
-        decision.wake(m, seen)
+        decision.wake(m, seen, service.freed)
         decision.count_holds(m)
         outputs.name_miss(m)
         m.d.comb += [
@@ -154,7 +163,7 @@ class MissEngine(wiring.Component):
             bypass.slot.eq(table.bypass_slot[table.sel]),
             bypass.index.eq(table.index[table.sel]),
         ]
-        m.d.sync += self.ended.valid.eq(0)
+        m.d.sync += [self.ended.valid.eq(0), service.freed.eq(0)]
 
         ready = {_Job.BACKLOG: requests.can_open.any(), _Job.SERVE: table.can_serve.any()}
         ready[_Job.DECIDE] = table.can_decide.any()

@@ -10,18 +10,20 @@ from random import Random
 
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.config import Config, preset
+from golden import coherency
+from golden.config import SECTOR_LINES, Config, preset
 from golden.endpoint import Endpoint
 from golden.events import EngineKind, PrefetchDrop
 from golden.metadata import DataKind, Outcome, Slot, SlotKind, State
 from golden.mismatch import Mismatch
 from golden.mode import Mode
 from golden.policy import Policy, policy_fields
+from golden.snoops import answer_aux, snoop_aux
 from hw.layouts import Domain, SidecarKind, page_tag_bits
 from hw.residency import Residency
 from tests.simulation import fields_of, simulate
 
-__all__ = ["Access", "ScarceConfig", "World", "random_accesses", "scarce", "POISON"]
+__all__ = ["Access", "ScarceConfig", "World", "random_accesses", "scarce", "with_accesses", "POISON"]
 
 #: clocks from issue to commit
 PIPELINE_STAGES = 7
@@ -67,7 +69,10 @@ class Frame:
 
 @dataclass
 class Access:
-    """A request of the host. `barrier`: issued when all before are answered; `result`: the line, or how it ended."""
+    """A request of the host. `barrier`: issued when all before are answered; `result`: the line, or how it ended.
+
+    `access`: what it asks of the snoop filter, in a region that hosts may cache.
+    """
 
     write: bool
     head: int
@@ -75,6 +80,7 @@ class Access:
     line: int
     value: int = 0
     barrier: bool = False
+    access: coherency.Access = coherency.Access.PLAIN
     result: object = None
 
     @property
@@ -101,6 +107,8 @@ class World:
         Clocks of a slow data operation, of which there is one in five.
     modes : sequence of Mode, one a head
         The default is mode exact for all. A frame is known here by its mode and number.
+    cached : bool
+        The host may cache every line. Snoops are answered at random clocks, and now and then one of a block is begun.
     """
 
     def __init__(
@@ -115,12 +123,14 @@ class World:
         hints=None,
         slow=10,
         modes=None,
+        cached=False,
     ):
         self.config, self.seed = config, seed
         self.policy = Policy() if policy is None else policy
         self.rng = Random(seed)
         #: of its own, so that a run without prefetches is the same with and without this unit
         self._prefetch_rng = Random(seed)
+        self.cached = cached
         self.stall = stall
         self.flash_latency = flash_latency
         self.fails = fails or (lambda write, page: False)
@@ -137,6 +147,12 @@ class World:
         config = self.config
         self.golden = Endpoint(config, policy=self.policy)
         self.golden.registers.modes[:] = self.modes
+        self.golden.registers.cached[:] = [self.cached] * config.heads
+        #: blocks that the host may hold lines of; a held request is on its way again
+        self._covered = set()
+        self._retrying = False
+        #: blocks are taken back from the host
+        self.recalls = True
         self.clock = 0
         #: (kind, fields and clock) of the records, in order
         self.log = []
@@ -240,6 +256,7 @@ class World:
             command = self._command(ctx, commands, command)
             self._commit(ctx)
             self._hold(ctx)
+            self._snoop(ctx)
             self._issue(ctx)
             self._prefetches(ctx)
             self._note(ctx)
@@ -250,6 +267,7 @@ class World:
                 waiting or commands or command or self._active or self._steps or self._in_flight or self._ops
                 or self._page_commands or self.golden.misses.open or self.golden.migration.demotions
                 or any(self._host_slots.values()) or self._prefetch_waits()
+                or self.golden.coherent.snoops.outstanding or self.golden.coherent.held
             )  # fmt: skip
             quiet = 0 if busy else quiet + 1
             ended = ctx.get(self.dut.migration_ended)
@@ -318,7 +336,7 @@ class World:
             number = ids.popleft()
             self._active[access.write, number] = (self._tag, access)
             kind = SlotKind.WRITE if access.write else SlotKind.READ
-            slot = Slot(kind, access.write, self._tag, access.head, access.block, access.line)
+            slot = Slot(kind, access.write, self._tag, *access.where, access.line, access=access.access)
             self._host_slots[access.write].append((slot, number))
 
     def _answer(self, rwd, number, result):
@@ -326,9 +344,10 @@ class World:
         self._free_ids[rwd].append(number)
         access.result = result
         place = (*access.where, access.line)
+        if result in ("unwritable", "completed"):
+            return
         if access.write:
-            if result == "done":
-                self.memory[place] = access.value
+            self.memory[place] = access.value
         elif access.where not in self.lost:
             assert result == self.memory.get(place, 0), (place, result, self.memory.get(place, 0))
         else:
@@ -363,6 +382,8 @@ class World:
         if not self._in_flight or self._in_flight[0][0] > self.clock:
             return
         _, slot, number = self._in_flight.popleft()
+        if slot.retry:
+            self._retrying = False
         try:
             before, result = self.golden.slot(slot)
         except Mismatch as mismatch:
@@ -390,6 +411,8 @@ class World:
             self._answer(slot.rwd, number, 0)
         elif result.outcome == Outcome.UNWRITABLE:
             self._answer(slot.rwd, number, "unwritable")
+        elif result.data == DataKind.COMPLETE and slot.kind != SlotKind.ANSWER:
+            self._answer(slot.rwd, number, "completed")
         elif slot.kind == SlotKind.EVICT and result.outcome == Outcome.DONE:
             self.frames[frame] = Frame(rest=GARBAGE)
 
@@ -430,6 +453,43 @@ class World:
         slot = Slot(SlotKind.ANSWER, True, self._tag, head, value=step & 0xFFFF, outcome=Outcome.HINT_DONE)
         self._host_slots[True].append((slot, 0))
 
+    # Snoops -----------------------------------------------------------------------------------------------------------
+
+    def _snoop(self, ctx):
+        """What the snoop filter does beside the slots; nothing while the pipeline is held."""
+        coherent, rng = self.golden.coherent, self.rng
+        if self.cached and self._held is None:
+            outstanding = coherent.snoops.outstanding
+            if outstanding and rng.random() < 0.2:
+                tag = rng.choice(sorted(outstanding))
+                place = outstanding[tag]
+                if place.sent:
+                    lines = [line for line in range(SECTOR_LINES) if place.open >> line & 1]
+                    states = [rng.choice(sorted(coherency.answer_states(place.snoop.kind))) for _ in lines]
+                    aux = answer_aux(tag, dict(zip(lines, states, strict=True)))
+                    self._bi_note(EngineKind.BI_ANSWER, place.snoop.sector, aux)
+                else:
+                    self._bi_note(EngineKind.BI_SNOOP, place.snoop.sector, snoop_aux(tag, place.snoop))
+            elif self.recalls and coherent.covered and rng.random() < 0.05:
+                head, block = rng.choice(sorted(coherent.covered))
+                for local in range(coherency.SECTORS_PER_BLOCK):
+                    sector = coherent.sector(head, block, local * SECTOR_LINES)
+                    if coherent.snoops.has_place and coherent.filter.recall(sector).launched:
+                        self._bi_note(EngineKind.BI_RECALL, sector, 0)
+                        break
+            if coherent.held.ready and not self._retrying and not self._host_slots[False]:
+                slot = coherent.held.ready[0]
+                [number] = [number for (rwd, number), (tag, _) in self._active.items() if not rwd and tag == slot.tag]
+                self._host_slots[False].append((slot, number))
+                self._retrying = True
+        uncovered = self._covered - set(coherent.covered)
+        self._covered = set(coherent.covered)
+        self._set(ctx, self.dut.uncovered, bool(uncovered))
+
+    def _bi_note(self, kind, sector, aux):
+        head, block, local = self.config.split_sector(sector)
+        self._follow_note(kind, {"head": head, "block": block, "frame": 0, "key": local, "aux": aux})
+
     def _issue(self, ctx):
         dut = self.dut
         self._set(ctx, dut.engine_slots.ready, 0)
@@ -445,6 +505,8 @@ class World:
             mode = payload.pop("mode")
             payload |= {"kind": SlotKind(payload["kind"]), "rwd": bool(payload["rwd"])}
             payload["outcome"] = Outcome(payload["outcome"])
+            payload["access"] = coherency.Access(payload["access"])
+            payload["retry"] = coherency.Retry(payload["retry"])
             slot = Slot(**payload)
             # Pins do nothing but set a flag of an entry.
             assert mode == self.modes[slot.head] or slot.kind in (SlotKind.PIN, SlotKind.UNPIN)
@@ -544,7 +606,7 @@ class World:
             assert above >> head & 1 == (golden.allocator.held[head] > golden.allocator.minimum[head])
         expected = {*golden.misses.open, *golden.migration.demotions}
         in_migration = set()
-        for head, block in golden.table:
+        for head, block in {*golden.table, *expected}:
             if golden.entry(head, block).state == State.WARM or (head, block) in expected:
                 self._set(ctx, self.dut.migrating_index, head * config.blocks_per_head + block)
                 if ctx.get(self.dut.migrating):
@@ -554,7 +616,7 @@ class World:
             golden.allocator.heads_of(domain.value, request.head),
             now=golden.now,
             policy=self.policy,
-            in_migration=in_migration,
+            in_migration={*in_migration, *golden.coherent.covered},
             protect=self.policy.protect and domain != Domain.ANY,
         )
         if (request.head, request.block) in self.denied:
@@ -666,3 +728,14 @@ def random_accesses(rng, config, count, *, writes=0.4, heads=None, blocks=None, 
         )
         for number in range(count)
     ]
+
+
+def with_accesses(rng, accesses, *, caches=0.5):
+    """Accesses of a host that may cache lines; of the reads a share `caches` ask for that."""
+    kinds = list(coherency.Access)
+    reads = [kind for kind in kinds if kind.caches]
+    plain_reads = [coherency.Access.READ_CURRENT, coherency.Access.READ_INVALIDATE]
+    writes = [kind for kind in kinds if kind.is_write]
+    for access in accesses:
+        access.access = rng.choice(writes if access.write else reads if rng.random() < caches else plain_reads)
+    return accesses

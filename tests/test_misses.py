@@ -4,10 +4,17 @@ from random import Random
 
 import pytest
 
+from golden import coherency
 from golden.events import EngineKind, ErrorKind
 from golden.metadata import Outcome, SlotKind, State
 from golden.policy import Policy, Priority
-from tests.residency import POISON, Access, World, random_accesses, scarce
+from tests.residency import POISON, Access, World, random_accesses, scarce, with_accesses
+
+READ_CURRENT, READ_SHARED, WRITE_THROUGH = (
+    coherency.Access.READ_CURRENT,
+    coherency.Access.READ_SHARED,
+    coherency.Access.WRITE_THROUGH,
+)
 
 
 def writes_of(blocks, *, line=0, first_value=1):
@@ -39,6 +46,72 @@ def test_every_request_is_answered_and_every_decision_is_legal(seed, policy, con
     world = World(config, seed=seed, policy=Policy(**policy), **world)
     accesses = world.run(random_accesses(Random(seed), config, 120), steps=6)
     assert all(access.result is not None for access in accesses)
+
+
+@pytest.mark.parametrize(
+    ("seed", "policy", "config", "world", "caches"),
+    [
+        (21, {}, {}, {}, 0.5),
+        (22, {"bypass": False}, {"filter_sets": 2}, {"stall": 0.6}, 1.0),
+        (23, {}, {"miss_slots": 2, "prefetch_slots": 0, "bypass_slots": 1}, {"hints": {1: range(8)}}, 0.2),
+    ],
+)
+def test_requests_of_a_caching_host_are_all_answered(seed, policy, config, world, caches):
+    config = scarce(**config)
+    rng = Random(seed)
+    world = World(config, seed=seed, policy=Policy(**policy), cached=True, **world)
+    accesses = world.run(with_accesses(rng, random_accesses(rng, config, 150), caches=caches), steps=6)
+    assert all(access.result is not None for access in accesses)
+    held = {record["outcome"] for record in world.kinds(SlotKind.REPLAY_READ)} - {Outcome.HIT}
+    assert held or caches < 1, "no replay was held"
+
+
+def test_a_caching_read_is_never_served_past_the_pool_nor_delayed_by_those_that_are():
+    """Plain reads of little worth go through a bypass slot, one after the other; one read of the block caches."""
+    world = World(scarce(), seed=24, hints={1: range(8)}, cached=True, flash_latency=(40, 40))
+    world.recalls = False
+    filling = [*writes_of(places(12, head=0)), *writes_of(places(8, head=1), first_value=50)]
+    for access in filling:
+        access.access = WRITE_THROUGH
+    stream = [Access(False, 0, 0, n % 90, access=READ_CURRENT) for n in range(200)]
+    caching = Access(False, 0, 0, 100, access=READ_SHARED)
+    clocks = {}
+
+    def script(world):
+        if "filled" not in clocks and all(access.result for access in filling):
+            clocks["filled"] = world.clock
+            world.request_step()
+            world.request_step()
+        if "stream" not in clocks and world.golden.now == 2:
+            clocks["stream"] = world.clock
+            world.urgent.extend(stream)
+        if "caching" not in clocks and len(world.kinds(SlotKind.BYPASS_READ)) == 20:
+            clocks["caching"] = world.clock
+            world.urgent.appendleft(caching)
+        if "answered" not in clocks and caching.result is not None:
+            clocks["answered"] = world.clock
+            assert stream[-1].result is None, "the stream was too short"
+
+    world.run(filling, script=script, outstanding=12)
+    past_pool = world.kinds(SlotKind.BYPASS_READ)
+    assert {record["access"] for record in past_pool} == {READ_CURRENT}
+    [replayed] = [record for record in world.kinds(SlotKind.REPLAY_READ) if record["line"] == 100]
+    assert (replayed["access"], replayed["outcome"]) == (READ_SHARED, Outcome.HIT)
+    assert clocks["answered"] - clocks["caching"] < 400
+
+
+def test_while_flash_is_unwritable_what_would_need_a_victim_is_refused_or_read_past_the_pool():
+    config, rng = scarce(flash_failure_limit=2), Random(25)
+    world = World(config, seed=25, fails=lambda write, page: write and world.clock > 800, cached=True)
+    accesses = with_accesses(rng, random_accesses(rng, config, 250, heads=2))
+    for access in accesses[:60]:
+        access.write, access.access = True, WRITE_THROUGH
+    world.run(accesses)
+    assert all(access.result is not None for access in accesses)
+    refused = [r for r in world.kinds(SlotKind.ANSWER) if r["outcome"] == Outcome.UNWRITABLE]
+    assert {(bool(r["rwd"]), r["value"]) for r in refused} == {(True, 0), (False, 0), (False, 1)}
+    last = max(record["clock"] for record in world.kinds(EngineKind.ERROR))
+    assert [record for record in world.kinds(SlotKind.BYPASS_READ) if record["clock"] > last]
 
 
 def test_reset_in_the_middle_leaves_nothing_behind():
