@@ -24,9 +24,9 @@ def lines_layout(config):
 class SnoopAnswers(wiring.Component):
     """Takes every BIRsp, one a clock, judges it by its snoop, and offers what legal ones say as ANSWER operations.
 
-    Legal is what `golden.coherency.answer_lines` says, for a snoop whose BISnp has left. 2 clocks from a BIRsp to its
-    operation, if no other waits; while it waits, more answers of the same snoop join it. The lines of one
-    operation are never those of another, so any number of them may be on their way.
+    Legal is what `golden.coherency.answer_lines` says, for a snoop whose BISnp was taken in an earlier clock. 2 clocks
+    from a BIRsp to its operation, if no other waits; while it waits, more answers of the same snoop join it. The lines
+    of one operation are never those of another, so any number of them may be on their way.
 
     Members
     -------
@@ -74,19 +74,25 @@ class SnoopAnswers(wiring.Component):
         opens = Array(Signal(SECTOR_LINES, name=f"open{place}") for place in range(config.snoops))
         waits = Array(Signal(SECTOR_LINES, name=f"waiting{place}") for place in range(config.snoops))
 
-        # Judged
+        # Judged a clock after it came, by what was known then and what the one before it changed
         arrived, said = Signal(), Signal(layouts.message("birsp"))
+        coming_tag = self.birsp.payload.bi_tag[:tag_bits]
         tag, known, snoop = said.bi_tag[:tag_bits], Signal(), self.snoop
-        open_lines, lines = Signal(SECTOR_LINES), Signal(SECTOR_LINES)
+        awaited, open_lines, left_lines, lines = Signal(), *(Signal(SECTOR_LINES) for _ in range(3))
         is_block, state, plausible, legal = Signal(), Signal(LineState), Signal(), Signal()
-        m.d.sync += [arrived.eq(self.birsp.valid), said.eq(self.birsp.payload)]
+        m.d.sync += [
+            arrived.eq(self.birsp.valid),
+            said.eq(self.birsp.payload),
+            awaited.eq(self.awaited.bit_select(coming_tag, 1)),
+            open_lines.eq(Mux(arrived & (tag == coming_tag), left_lines, opens[coming_tag])),
+        ]
         m.d.comb += [
             self.birsp.ready.eq(1),
             self.look.valid.eq(self.birsp.valid),
             self.look.tag.eq(self.birsp.payload.bi_tag),
-            open_lines.eq(opens[tag]),
+            left_lines.eq(open_lines & ~Mux(legal, lines, 0)),
             is_block.eq((snoop.lines & (snoop.lines - 1)[:SECTOR_LINES]) != 0),
-            known.eq((said.bi_tag[tag_bits:] == 0) & self.awaited.bit_select(tag, 1) & (said.bi_id == snoop.host)),
+            known.eq((said.bi_tag[tag_bits:] == 0) & awaited & (said.bi_id == snoop.host)),
             legal.eq(arrived & known & plausible & (lines != 0)),
             self.answered.valid.eq(legal & (lines == open_lines)),
             self.answered.tag.eq(tag),
@@ -161,7 +167,7 @@ class SnoopAnswers(wiring.Component):
         with m.If(legal & ~take_here):
             m.d.sync += waits[tag].eq(Mux(joins, waits[tag], 0) | lines)
         with m.If(legal):
-            m.d.sync += opens[tag].eq(open_lines & ~lines)
+            m.d.sync += opens[tag].eq(left_lines)
         for begin in self.begins:
             with m.If(begin.valid):
                 m.d.sync += opens[begin.tag].eq(begin.lines)

@@ -1,7 +1,7 @@
 """Sending snoops: which one leaves next, its note, and its BISnp."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.coherency import SECTORS_PER_BLOCK
@@ -9,7 +9,7 @@ from golden.config import SECTOR_LINES
 from golden.events import EngineKind
 from golden.messages import ADDRESS_BITS, FIELDS, BISnpOpcode
 from hw import layouts
-from hw.turns import next_in_turn
+from hw.streams import Arbiter
 
 __all__ = ["BI_TAG_BITS", "BLOCK_FORM", "SnoopSender", "tagged_layout"]
 
@@ -32,9 +32,10 @@ def _sector_layout(config):
 
 
 class SnoopSender(wiring.Component):
-    """Sends launched snoops in turns, each once no granted request of its sector has its NDR still to come.
+    """Sends launched snoops, each once no granted request of its sector has its NDR still to come.
 
-    One that has to wait gives up its turn, so it keeps no other from leaving. A BISnp in 2 clocks.
+    One that has to wait goes to the end of a queue of its own, which takes turns with the queues of new ones, so it
+    keeps no other from leaving. A BISnp every 2 clocks.
     ```
     clock  0         1                 2                      3                    4
            launched  chosen, row read  region, may it leave?  note, address added  BISnp
@@ -42,8 +43,8 @@ class SnoopSender(wiring.Component):
 
     Members
     -------
-    launched : In(places)
-        Bits of the places in which snoops begin in this clock.
+    launched : In(array of 2 {valid, tag})
+        Places in which snoops begin.
     look : Out({valid, tag}), snoop : In(snoop)
         Reads the table: the snoop of place `tag`, from the clock after `valid` until the next.
     pending_sector : Out, pending : In(1)
@@ -64,7 +65,7 @@ class SnoopSender(wiring.Component):
         self._config = config
         super().__init__(
             {
-                "launched": In(config.snoops),
+                "launched": In(data.ArrayLayout(tagged_layout(config), 2)),
                 "look": Out(tagged_layout(config)),
                 "snoop": In(layouts.snoop_layout(config)),
                 "pending_sector": Out(config.sector_bits),
@@ -84,17 +85,30 @@ class SnoopSender(wiring.Component):
         config = self._config
         tag_bits = layouts.snoop_tag_bits(config)
 
-        # Chosen
-        to_send, checked = Signal(config.snoops), Signal(config.snoops)
-        checks, check_tag, stays = Signal(), Signal(tag_bits), Signal()
-        m.d.comb += checked.eq(checks << check_tag)
-        candidates = to_send & ~checked
-        chosen = next_in_turn(m, "chosen", candidates, check_tag)
-        m.d.comb += [self.look.valid.eq(~stays & candidates.any()), self.look.tag.eq(chosen)]
+        # Chosen: a place is in one queue, or in none, so each has room for all.
+        checks, check_tag = Signal(), Signal(tag_bits)
+        stays, waits = Signal(), Signal()
+        waiting = Signal(tagged_layout(config))
+        m.submodules.turns = turns = Arbiter(tag_bits, count=3)
+        queues = ("from_slots", "from_ops", "again")
+        for name, source, pushed in zip(queues, turns.sources, (*self.launched, waiting), strict=True):
+            m.submodules[name] = queue = fifo.SyncFIFO(width=tag_bits, depth=config.snoops)
+            m.d.comb += [
+                queue.w_en.eq(pushed.valid),
+                queue.w_data.eq(pushed.tag),
+                source.valid.eq(queue.r_rdy),
+                source.payload.eq(queue.r_data),
+                queue.r_en.eq(source.ready),
+            ]
+        m.d.comb += [
+            turns.output.ready.eq(~stays),
+            self.look.valid.eq(turns.output.valid & ~stays),
+            self.look.tag.eq(turns.output.payload),
+            waiting.valid.eq(waits),
+            waiting.tag.eq(check_tag),
+        ]
         with m.If(~stays):
-            m.d.sync += checks.eq(self.look.valid)
-        with m.If(self.look.valid):
-            m.d.sync += check_tag.eq(chosen)
+            m.d.sync += [checks.eq(turns.output.valid), check_tag.eq(turns.output.payload)]
 
         # May it leave?
         where = data.View(_sector_layout(config), self.snoop.sector)
@@ -117,10 +131,10 @@ class SnoopSender(wiring.Component):
                 # The one whose note waits will count.
                 & (self.in_flight + notes < self.in_flight_cap)
             ),
+            waits.eq(checks & self.pending),
             # One that only waits for those before it keeps its turn.
             stays.eq(checks & ~self.pending & ~goes),
         ]
-        m.d.sync += to_send.eq((to_send | self.launched) & ~Mux(goes, checked, 0))
         with m.If(goes):
             m.d.sync += [notes.eq(1), held.tag.eq(check_tag), held.snoop.eq(self.snoop)]
         with m.Elif(self.sent):

@@ -116,12 +116,16 @@ class SnoopTable(wiring.Component):
         for place in reversed(range(config.snoops)):
             with m.If(~taken[place]):
                 m.d.comb += self.slot_place.tag.eq(place)
-        for begin, places, (launched, place) in zip(begins, begun, launches, strict=True):
+        for begin, places, sender_begin, (launched, place) in zip(
+            begins, begun, sender.launched, launches, strict=True
+        ):
             m.d.comb += [
                 place.free.eq(self.used != config.snoops),
                 begin.valid.eq(launched.valid),
                 begin.tag.eq(place.tag),
                 begin.lines.eq(launched.snoop.lines),
+                sender_begin.valid.eq(begin.valid),
+                sender_begin.tag.eq(begin.tag),
                 places.eq(begin.valid << begin.tag),
             ]
         m.d.comb += [
@@ -129,7 +133,6 @@ class SnoopTable(wiring.Component):
             freed.eq(self.freed.valid << self.freed.tag),
             replies.begins[0].eq(begins[0]),
             replies.begins[1].eq(begins[1]),
-            sender.launched.eq(begun[0] | begun[1]),
         ]
         m.d.sync += [
             taken.eq((taken | begun[0] | begun[1]) & ~freed),

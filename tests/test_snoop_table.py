@@ -239,10 +239,10 @@ class Bench:
             self.seen["bisnp"].setdefault(message["bi_tag"], self.clocks)
             if ready[1]:
                 left = self.to_leave.popleft()
-        if left is not None:
-            self.places[left].left_at = self.clocks
         if birsp is not None:
             self.judge(birsp)
+        if left is not None:
+            self.places[left].left_at = self.clocks
         self.was_pending = set(self.pending)
         await ctx.tick()
         if after is not None:
