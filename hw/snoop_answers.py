@@ -74,47 +74,55 @@ class SnoopAnswers(wiring.Component):
         opens = Array(Signal(SECTOR_LINES, name=f"open{place}") for place in range(config.snoops))
         waits = Array(Signal(SECTOR_LINES, name=f"waiting{place}") for place in range(config.snoops))
 
-        # Judged a clock after it came, by what was known then and what the one before it changed
-        arrived, said = Signal(), Signal(layouts.message("birsp"))
-        coming_tag = self.birsp.payload.bi_tag[:tag_bits]
-        tag, known, snoop = said.bi_tag[:tag_bits], Signal(), self.snoop
+        # What comes is decoded, and compared with its snoop a clock later. `asked_by`: the kinds that it may answer.
+        coming, coming_tag = self.birsp.payload, self.birsp.payload.bi_tag[:tag_bits]
+        arrived, said = Signal(), Signal.like(coming)
+        means, whole, asked_by = Signal(LineState), Signal(), Signal(len(SnoopKind))
         awaited, open_lines, left_lines, lines = Signal(), *(Signal(SECTOR_LINES) for _ in range(3))
-        is_block, state, plausible, legal = Signal(), Signal(LineState), Signal(), Signal()
+        tag, snoop = said.bi_tag[:tag_bits], self.snoop
         m.d.sync += [
             arrived.eq(self.birsp.valid),
-            said.eq(self.birsp.payload),
+            said.eq(coming),
+            asked_by.eq(0),
             awaited.eq(self.awaited.bit_select(coming_tag, 1)),
+            # The one before it may have answered lines of the same snoop.
             open_lines.eq(Mux(arrived & (tag == coming_tag), left_lines, opens[coming_tag])),
         ]
-        m.d.comb += [
-            self.birsp.ready.eq(1),
-            self.look.valid.eq(self.birsp.valid),
-            self.look.tag.eq(self.birsp.payload.bi_tag),
-            left_lines.eq(open_lines & ~Mux(legal, lines, 0)),
-            is_block.eq((snoop.lines & (snoop.lines - 1)[:SECTOR_LINES]) != 0),
-            known.eq((said.bi_tag[tag_bits:] == 0) & awaited & (said.bi_id == snoop.host)),
-            legal.eq(arrived & known & plausible & (lines != 0)),
-            self.answered.valid.eq(legal & (lines == open_lines)),
-            self.answered.tag.eq(tag),
-            self.bad.valid.eq(arrived & ~legal),
-            self.bad.birsp.eq(said),
-        ]
-        one_line = Mux(is_block, open_lines & (1 << said.low_addr), open_lines)
-        # For all lines of the snoop, none of which was answered
-        all_lines = Mux(is_block & (open_lines == snoop.lines), open_lines, 0)
-        with m.Switch(said.opcode):
-            for opcode, means, asked in (
+        named = (coming.bi_tag[tag_bits:] == 0) & (coming.bi_id[len(snoop.host) :] == 0)
+        with m.Switch(coming.opcode):
+            for opcode, state, kinds in (
                 (BIRspOpcode.I, LineState.I, tuple(SnoopKind)),
                 (BIRspOpcode.S, LineState.S, (SnoopKind.CUR, SnoopKind.DATA)),
                 (BIRspOpcode.E, LineState.A, (SnoopKind.CUR,)),
             ):
-                for form, spoken_for in ((opcode, one_line), (opcode + BLOCK_FORM, all_lines)):
-                    with m.Case(form):
-                        m.d.comb += [
-                            lines.eq(spoken_for),
-                            state.eq(means),
-                            plausible.eq(snoop.kind.matches(*asked)),
+                for block_form in range(2):
+                    with m.Case(opcode + block_form * BLOCK_FORM):
+                        m.d.sync += [
+                            means.eq(state),
+                            whole.eq(block_form),
+                            asked_by.eq(Mux(named, sum(1 << kind for kind in kinds), 0)),
                         ]
+
+        # Judged
+        is_block, for_host, legal = Signal(), Signal(), Signal()
+        with m.If(whole):
+            # For all lines of the snoop, none of which was answered
+            m.d.comb += lines.eq(Mux(is_block & (open_lines == snoop.lines), open_lines, 0))
+        with m.Else():
+            m.d.comb += lines.eq(Mux(is_block, open_lines & (1 << said.low_addr), open_lines))
+        m.d.comb += [
+            self.birsp.ready.eq(1),
+            self.look.valid.eq(self.birsp.valid),
+            self.look.tag.eq(coming_tag),
+            is_block.eq((snoop.lines & (snoop.lines - 1)[:SECTOR_LINES]) != 0),
+            for_host.eq(said.bi_id[: len(snoop.host)] == snoop.host),
+            legal.eq(arrived & awaited & for_host & asked_by.bit_select(snoop.kind, 1) & (lines != 0)),
+            left_lines.eq(open_lines & ~Mux(legal, lines, 0)),
+            self.answered.valid.eq(legal & (left_lines == 0)),
+            self.answered.tag.eq(tag),
+            self.bad.valid.eq(arrived & ~legal),
+            self.bad.birsp.eq(said),
+        ]
 
         # Operations: places with answered lines wait in order; a lone answer goes past them.
         # One place more, since a place may come again in the clock in which it leaves the full queue.
@@ -142,7 +150,7 @@ class SnoopAnswers(wiring.Component):
             queue.r_en.eq(take_first),
             queue.w_data.eq(here),
             queue.w_en.eq(legal & ~take_here & ~joins),
-            answered_states.eq(Cat(state for _ in range(SECTOR_LINES))),
+            answered_states.eq(Cat(means for _ in range(SECTOR_LINES))),
             state_write.en.eq(Mux(legal, lines, 0)),
             state_write.addr.eq(tag),
             state_write.data.eq(answered_states),
