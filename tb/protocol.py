@@ -12,6 +12,7 @@ from golden.address import Target, decode
 from golden.coherency import SECTORS_PER_BLOCK, Access, Snoop, SnoopKind, answer_lines
 from golden.config import SECTOR_LINES
 from golden.events import Lane
+from golden.frontend import host_of
 from golden.messages import BISnpOpcode, DRSOpcode, NDROpcode, RwDOpcode
 from golden.metadata import Outcome, SlotKind
 from tb.responses import Expected, ProtocolError
@@ -113,9 +114,10 @@ class ProtocolMonitor:
         """A record has come: which Reqs have been granted."""
         if lane != Lane.SLOT or fields["access"] == Access.PLAIN or fields["kind"] not in _REQ_SLOTS:
             return
-        place = fields["head"], fields["block"], fields["line"]
+        place, sender = (fields["head"], fields["block"], fields["line"]), (fields["host"], fields["tag"])
         for message in self._of_line.get(place, ()):
-            if message.fields["tag"] == fields["tag"] and fields["outcome"] in _COMPLETING:
+            whose = host_of(self._config, message.fields), message.fields["tag"]
+            if whose == sender and fields["outcome"] in _COMPLETING:
                 message.granted = True
 
     def snoops_open(self):
