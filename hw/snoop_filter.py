@@ -5,10 +5,12 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import layouts
-from hw.delay import delayed
+from hw.delay import delayed, registered
+from hw.filter_access import FilterAccess, decode
 from hw.filter_bank import FilterBank
 from hw.filter_lane import FilterLane
-from hw.filter_row import RowAccess, RowOperation, covers_layout, set_number
+from hw.filter_operation import FilterOperation
+from hw.filter_row import covers_layout, set_number
 from hw.held_requests import waits_on_layout
 from hw.metadata import FILTER_CLOCKS
 from hw.snoop_table import done_layout, launched_layout, place_layout
@@ -21,8 +23,7 @@ class SnoopFilter(wiring.Component):
 
     The rows lie in two banks, by bit 0 of the set. Each bank takes one question or operation a clock; the question goes
     first. Everything changes in clock 3, the commit; a younger question or operation of the same set sees what the
-    older ones have left. An operation gets the last place for a snoop only if the slot of the same clock does not want
-    it, taken or not.
+    older ones have left. An operation gets the last place for a snoop only if no request commits in its clock.
 
     Members
     -------
@@ -87,8 +88,8 @@ class SnoopFilter(wiring.Component):
         m.submodules.bank0, m.submodules.bank1 = self.banks
         m.submodules.slot_lane = slot_lane = FilterLane(config=config)
         m.submodules.op_lane = op_lane = FilterLane(config=config)
-        m.submodules.access = access = RowAccess(config=config)
-        m.submodules.operation = operation = RowOperation(config=config)
+        m.submodules.access = access = FilterAccess(config=config)
+        m.submodules.operation = operation = FilterOperation(config=config)
         lanes = (slot_lane, op_lane)
         set_bits = config.filter_set_bits
 
@@ -129,10 +130,11 @@ class SnoopFilter(wiring.Component):
         ]
 
         # Clock 3
-        asked = delayed(m, self.question, FILTER_CLOCKS, "question")
+        question = delayed(m, self.question, FILTER_CLOCKS - 1, "question")
+        demand = registered(m, decode(m, config, question), "demand")
         done = delayed(m, op, FILTER_CLOCKS, "op")
         m.d.comb += [
-            access.question.eq(asked),
+            access.demand.eq(demand),
             access.number.eq(slot_lane.key3.number),
             access.row.eq(slot_lane.row),
             access.match.eq(slot_lane.match),
@@ -149,8 +151,8 @@ class SnoopFilter(wiring.Component):
             operation.row.eq(op_lane.row),
             operation.match.eq(op_lane.match),
             operation.place.tag.eq(self.op_place.tag),
-            # Whether the slot is taken comes too late to wait for.
-            operation.place.free.eq(self.op_place.free & ~(self.last_place & access.wants)),
+            # What the slot makes of the last place comes too late to wait for.
+            operation.place.free.eq(self.op_place.free & ~(self.last_place & demand.reads)),
             self.op_launched.eq(operation.launched),
             self.op_covers.eq(operation.covers),
             self.done.valid.eq(op_lane.key3.valid),

@@ -182,10 +182,10 @@ class Lockstep:
             self.offered = None
 
         changed = []
-        wants = self.slot(ctx, dut, asked, slot_place)
+        self.slot(ctx, dut, asked, slot_place)
         if asked is not None:
             changed.append(set_of(config, asked["sector"]))
-        if wants and slot_place == op_place:
+        if slot_place == op_place and asked is not None and Access.PLAIN < asked["access"] < Access.WRITE_THROUGH:
             op_place = None
         self.beside(ctx, dut, op, op_place)
         if op is not None:
@@ -215,13 +215,13 @@ class Lockstep:
         return ways, row.next, row.promised
 
     def slot(self, ctx, dut, asked, place):
-        """The commit of a question; whether a snoop begins if it is taken."""
+        """The commit of a question."""
         if asked is None:
             # Nothing may happen for a slot that has asked nothing, though it is granted.
             ctx.set(dut.take, self.rng.getrandbits(1))
             assert not ctx.get(dut.slot_launched.valid) and not ctx.get(dut.slot_covers.valid)
             assert not ctx.get(dut.stale)
-            return False
+            return
         sector = asked["sector"]
         verdict = self.golden.access(
             asked["access"], asked["host"], sector, asked["line"],
@@ -258,7 +258,6 @@ class Lockstep:
             self.seen["stale"] += 1
         elif not (take and verdict.owner and asked["access"] == Access.WRITE_KEEP):
             assert not ctx.get(dut.stale)
-        return bool(verdict.launched)
 
     def beside(self, ctx, dut, op, place):
         """The commit of an operation."""
