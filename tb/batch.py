@@ -4,7 +4,7 @@ No Python runs while the simulation does, except to look at its counters now and
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import cycle
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from cocotb.triggers import ClockCycles, First, RisingEdge, SimTimeoutError, Tim
 
 from golden import csr as registers
 from golden.messages import DevLoad
-from tb import build
+from tb import build, caching
 from tb.csr import Csr, Refused
 from tb.interactive import PERIOD_STEPS, RESET_CLOCKS, TABLE_READY_POLL_CLOCKS, settings
 from tb.stimulus import write_stimulus
@@ -27,9 +27,16 @@ OUTCOME = "outcome.json"
 #: width of a counter of the bench
 COUNTER_BITS = 64
 _NAMES = {registers.address(name): name for name in registers.NAMES}
+#: outputs of the bench: BISnp, the most that were not answered at once, how many were, added up over the clocks;
+#: BIConflicts answered before and after the completion of their request; requests that were held, and the clocks from
+#: their first record to the one that let them go, all together and at most
+COHERENCY = (
+    "snoops", "snoops_most", "snoop_clocks_total", "conflicts_early", "conflicts_late", "held", "held_clocks",
+    "held_longest",
+)  # fmt: skip
 #: the clock of each slot record
 SLOTS = "slots.txt"
-#: what the bench's `error` says (tb/hdl/player.v, tb/hdl/media.v)
+#: what the bench's `error` says (tb/hdl/player.v, tb/hdl/media.v); of tb/hdl/dropping_host.v as of the caching hosts
 ERRORS = {
     1: "the stimulus cannot be opened",
     2: "the stimulus has a line that is no operation",
@@ -37,7 +44,7 @@ ERRORS = {
     4: "an AXI access that is not one line of memory",
     5: "a page command with a tag that is in use",
     6: "a page is read that was never programmed",
-}
+} | caching.ERRORS
 
 
 class BatchFailed(AssertionError):
@@ -75,14 +82,19 @@ class BatchSettings:
     rounds: list = field(default_factory=list)
     #: record the data of reads too, which the data check needs
     record_data: bool = True
-    #: record the clock of each slot too
+    #: record the clock of each slot too; every message in full (`tb.recorded.TRACE`)
     record_clocks: bool = False
+    record_trace: bool = False
     #: 0, or the stimulus is played again and again, and for so many clocks only
     play_clocks: int = 0
     quiet_clocks: int = 200
     watchdog_clocks: int = 50_000
     #: clocks that one message may take; 0: any number
     message_clocks: int = 0
+    #: the player's host drops what it may cache, and answers a BISnp after so many clocks
+    snoop_clocks: int = 64
+    #: hosts that cache and race beside the player, whose messages must then be fewer than 2^15
+    hosts: caching.CachingHosts | None = None
     #: clocks between two looks at the counters
     poll_clocks: int = 100_000
     #: clocks after which the run is given up
@@ -94,8 +106,9 @@ def run(built, operations, given, folder, *, seed=None):
 
     The outcome is a dict: `clocks`, `messages`, `records`, `slowest`, the most clocks that a message took, `refused`,
     how many register writes of `rounds` were, `lines_read` and `lines_written`, what the endpoint's own accesses to
-    DDR5 moved (pages not included), `loads`, the responses by the load that they say (`golden.messages.DevLoad`), and
-    `registers`, what was read back by name. The folder then holds the files of `tb/recorded.py`; while it runs,
+    DDR5 moved (pages not included), `loads`, the responses by the load that they say (`golden.messages.DevLoad`),
+    `coherency`, what snoops and held requests came to, `hosts`, the `tb.caching.COUNTS`, and `registers`, what was read
+    back by name. The folder then holds the files of `tb/recorded.py`; while it runs,
     progress.json there has the counters. Raises `build.SimulationFailed`.
     """
     folder = Path(folder)
@@ -108,7 +121,8 @@ def run(built, operations, given, folder, *, seed=None):
         module="tb.batch",
         testcase="play",
         folder=folder,
-        settings=asdict(given) | {"messages": messages},
+        settings=asdict(replace(given, hosts=None))
+        | {"messages": messages, "signals": given.hosts.signals() if given.hosts else {}},
         seed=seed,
     )
     return json.loads((folder / OUTCOME).read_text())
@@ -124,6 +138,8 @@ def _counters(dut):
         "lines_read": int(dut.lines_read.value),
         "lines_written": int(dut.lines_written.value),
         "loads": [int(dut.loads.value) >> COUNTER_BITS * level & (1 << COUNTER_BITS) - 1 for level in DevLoad],
+        "coherency": {name: int(getattr(dut, name).value) for name in COHERENCY},
+        "hosts": caching.counts_of(int(dut.hosts_counts.value)),
     }
 
 
@@ -182,17 +198,20 @@ async def _write_of_stimulus(dut, csr, written):
 async def play(dut):
     """One batch run; its settings are in the run's folder."""
     read = settings()
-    messages = read.pop("messages")
+    messages, signals = read.pop("messages"), read.pop("signals")
     given = BatchSettings(**read)
     cocotb.start_soon(Clock(dut.clk, PERIOD_STEPS, unit="step").start())
     csr = Csr(dut, dut.clk)
     dut.start.value = dut.registers_written.value = 0
     for name in (
         "max_reads", "max_writes", "throttle", "memory_latency", "flash_read_clocks", "flash_program_clocks",
-        "pause_seed", "burst_clocks", "record_data", "record_clocks", "play_clocks", "quiet_clocks", "watchdog_clocks",
-        "message_clocks", "error_seed", "read_errors", "write_errors", "page_read_errors", "page_write_errors",
+        "pause_seed", "burst_clocks", "record_data", "record_clocks", "record_trace", "play_clocks", "quiet_clocks",
+        "watchdog_clocks", "message_clocks", "error_seed", "read_errors", "write_errors", "page_read_errors",
+        "page_write_errors", "snoop_clocks",
     ):  # fmt: skip
         getattr(dut, name).value = int(getattr(given, name))
+    for name in caching.INPUTS:
+        getattr(dut, name).value = signals.get(name, 0)
     dut.rst.value = 1
     await ClockCycles(dut.clk, RESET_CLOCKS)
     dut.rst.value = 0
@@ -224,6 +243,8 @@ async def play(dut):
     outcome = _counters(dut) | {"refused": refused}
     if given.play_clocks:
         messages = outcome["issued"]
+    elif signals:
+        messages += outcome["hosts"]["issued"]
     if outcome["answered"] != messages:
         raise BatchFailed(f"{outcome['answered']} of {messages} messages were answered")
     outcome["registers"] = {name: await csr.read(name) for name in given.read_back}

@@ -4,12 +4,14 @@ from pathlib import Path
 
 from golden import events, messages
 from golden.config import LINE_BYTES, LINES_PER_BLOCK
+from golden.metadata import Outcome
 from golden.mode import FRAMES, Mode
 from hw import layouts
 from hw.axi import RESP_OKAY, RESP_SLVERR
+from tb import caching
 from tb.memory import POISON_LINE
 from tb.payload import fields_of, pack
-from tb.stimulus import LOOKAHEAD, MESSAGES, Op
+from tb.stimulus import LOOKAHEAD, MESSAGES, READS, Op
 from tb.throttle import INTERVAL, RATE_MIN, RATE_ONE, SHIFTS
 
 __all__ = ["HEADER_NAME", "bench_sources", "verilog_header"]
@@ -18,6 +20,19 @@ HDL = Path(__file__).parent / "hdl"
 HEADER_NAME = "layout.vh"
 #: ports of the endpoint whose widths the header needs, and the macros that say them
 PORTS = {"mem__awaddr": "MEM_ADDRESS_BITS", "mem__awid": "MEM_ID_BITS", "csr__awaddr": "CSR_ADDRESS_BITS"}
+#: channels whose opcodes the bench knows by name
+OPCODES = {
+    "rwd": messages.RwDOpcode,
+    "ndr": messages.NDROpcode,
+    "bisnp": messages.BISnpOpcode,
+    "birsp": messages.BIRspOpcode,
+}
+
+
+def _message(channel, fields):
+    """A message's constant."""
+    layout = messages.FIELDS[channel]
+    return f"{sum(bits for _, bits in layout)}'h{pack(layout, fields):x}"
 
 
 def _macros(config, widths):
@@ -38,10 +53,27 @@ def _macros(config, widths):
     for op in Op:
         yield f"op_{op.name}", f"{op.value}"
     for op, fields in MESSAGES.items():
-        layout = messages.FIELDS["req" if op == Op.READ else "rwd"]
-        bits = sum(width for _, width in layout)
-        yield f"message_{op.name}", f"{bits}'h{pack(layout, fields):x}"
+        yield f"message_{op.name}", _message("req" if op in READS else "rwd", fields)
     yield "drs_opcode_nxm", f"{messages.DRSOpcode.MEM_DATA_NXM.value}"
+    for channel, opcodes in OPCODES.items():
+        for opcode in opcodes:
+            yield f"{channel}_opcode_{opcode.name}", opcode.value
+    yield "bisnp_block", messages.BISnpOpcode.INV_BLK - messages.BISnpOpcode.INV
+    for outcome in Outcome:
+        yield f"outcome_{outcome.name}", outcome.value
+    yield "hosts", config.hosts
+    yield "snoops", config.snoops
+    yield "places", caching.PLACES
+    yield "actions", len(caching.Action)
+    for action in caching.Action:
+        yield f"action_{action.name}", action.value
+    for action, fields in caching.MESSAGES.items():
+        yield f"action_message_{action.name}", _message(caching.channel_of(action), fields)
+    yield "host_counts", len(caching.COUNTS)
+    for number, count in enumerate(caching.COUNTS):
+        yield f"host_count_{count}", number
+    if "bisnp__valid" in widths:
+        yield "coherent", 1
     yield "address_bits", messages.ADDRESS_BITS
     yield "lookahead", LOOKAHEAD
     for load in messages.DevLoad:

@@ -13,11 +13,14 @@ from golden import csr
 from golden.messages import ADDRESS_BITS, MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
 
 __all__ = [
-    "FULL", "LOOKAHEAD", "MESSAGES", "Op", "Operation", "TAGS", "WAIT_MAX", "fence_all", "fence_writes",
-    "line", "read", "register_write", "wait", "write", "write_partial", "write_poisoned", "write_stimulus",
+    "FIRST_TAG", "FULL", "LOOKAHEAD", "MESSAGES", "READS", "Op", "Operation", "TAGS", "WAIT_MAX", "fence_all",
+    "fence_writes", "line", "read", "read_shared", "register_write", "wait", "write", "write_partial", "write_poisoned",
+    "write_stimulus",
 ]  # fmt: skip
 
 TAGS = 1 << 16
+#: tags of caching hosts that share the ports with a stimulus begin here
+FIRST_TAG = TAGS // 2
 #: reads (and writes) taken from the stimulus before they can be issued
 LOOKAHEAD = 16
 #: byte enables of a whole line
@@ -42,6 +45,8 @@ class Op(IntEnum):
     #: a register write (batch form only): `address` is its byte address, `data` the word; begins when every message
     #: before it is answered, and goes on when it is
     REGISTER = 8
+    #: a read of a line that the host may cache then, shared with others
+    READ_SHARED = 9
 
 
 #: a write after which the host has no copy
@@ -53,10 +58,18 @@ _NO_COPY = {
 #: the fields that make a message of an operation; tag, address, byte enables and data come on top
 MESSAGES = {
     Op.READ: {"opcode": ReqOpcode.MEM_RD, "snp_type": SnpType.SNP_INV, "meta_field": MetaField.NO_OP},
+    Op.READ_SHARED: {
+        "opcode": ReqOpcode.MEM_RD,
+        "snp_type": SnpType.SNP_DATA,
+        "meta_field": MetaField.META0_STATE,
+        "meta_value": MetaValue.SHARED,
+    },
     Op.WRITE: {"opcode": RwDOpcode.MEM_WR, **_NO_COPY},
     Op.WRITE_PARTIAL: {"opcode": RwDOpcode.MEM_WR_PTL, **_NO_COPY, "be_present": 1},
     Op.WRITE_POISONED: {"opcode": RwDOpcode.MEM_WR, **_NO_COPY, "poison": 1},
 }
+#: operations whose message is a Req and asks for data
+READS = (Op.READ, Op.READ_SHARED)
 #: the most clocks of one wait
 WAIT_MAX = (1 << 32) - 1
 
@@ -84,7 +97,7 @@ class Operation:
         """The channel of its message; None for what is no message."""
         if self.op not in MESSAGES:
             return None
-        return "req" if self.op == Op.READ else "rwd"
+        return "req" if self.op in READS else "rwd"
 
     @property
     def poison(self):
@@ -93,7 +106,7 @@ class Operation:
     def message(self, tag):
         """Its message's fields."""
         fields = MESSAGES[self.op] | {"tag": tag, "address": self.address}
-        if self.op != Op.READ:
+        if self.op not in READS:
             fields |= {"data": self.data}
         if self.op == Op.WRITE_PARTIAL:
             fields |= {"be": self.be}
@@ -102,6 +115,10 @@ class Operation:
 
 def read(address):
     return Operation(Op.READ, address)
+
+
+def read_shared(address):
+    return Operation(Op.READ_SHARED, address)
 
 
 def write(address, data):

@@ -72,6 +72,7 @@ module player (
     // Operations taken and not yet offered.
     reg [15:0] read_tag [0:`LOOKAHEAD-1];
     reg [`ADDRESS_BITS-1:0] read_address [0:`LOOKAHEAD-1];
+    reg [3:0] read_op [0:`LOOKAHEAD-1];
     reg [15:0] write_tag [0:`LOOKAHEAD-1];
     reg [`ADDRESS_BITS-1:0] write_address [0:`LOOKAHEAD-1];
     reg [3:0] write_op [0:`LOOKAHEAD-1];
@@ -156,7 +157,7 @@ module player (
         begin
             got = $fscanf(file, "%h", op);
             case (op)
-                `OP_READ: got = got + $fscanf(file, "%h", address) - 1;
+                `OP_READ, `OP_READ_SHARED: got = got + $fscanf(file, "%h", address) - 1;
                 `OP_REGISTER: got = got + $fscanf(file, "%h %h", address, data) - 2;
                 `OP_WAIT: got = got + $fscanf(file, "%h", wait_clocks) - 1;
                 `OP_WRITE, `OP_WRITE_POISONED: got = got + $fscanf(file, "%h %h", address, data) - 2;
@@ -182,6 +183,7 @@ module player (
                 place = (read_first + reads_queued) % `LOOKAHEAD;
                 read_tag[place] = next_tag;
                 read_address[place] = address;
+                read_op[place] = op;
                 reads_queued = reads_queued + 1;
             end else begin
                 place = (write_first + writes_queued) % `LOOKAHEAD;
@@ -288,7 +290,7 @@ module player (
                         waiting = clock != wait_end;
                         in_wait = waiting;
                     end
-                    `OP_READ: if (reads_queued == `LOOKAHEAD) waiting = 1; else accept(1);
+                    `OP_READ, `OP_READ_SHARED: if (reads_queued == `LOOKAHEAD) waiting = 1; else accept(1);
                     `OP_END: if (play_clocks != 0) rewound = $rewind(file);
                     else begin
                         ended = 1;
@@ -306,7 +308,7 @@ module player (
                 if (reads_queued != 0 && reads_open < max_reads && !req_pause && (!throttle || req_credit >= `RATE_ONE))
                 begin
                     req_credit = req_credit - `RATE_ONE;
-                    req_message = `MESSAGE_READ;
+                    req_message = read_op[read_first] == `OP_READ_SHARED ? `MESSAGE_READ_SHARED : `MESSAGE_READ;
                     req_message[`REQ_TAG] = read_tag[read_first];
                     req_message[`REQ_ADDRESS] = read_address[read_first];
                     req_payload <= req_message;

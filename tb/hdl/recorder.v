@@ -6,6 +6,9 @@
 // `with_data` only the payload's fields below the data.
 //
 // slots.txt, only with `with_clocks`: the clock of each slot record.
+// trace.txt, only with `with_trace`, in the order of clocks: each message that is taken, its channel (`Q` Req, `W` RwD,
+// `N` NDR, `D` DRS, `B` BISnp, `P` BIRsp), the clock and the payload without byte enables and data; and `S` or `E` with the
+// clock of each record of the two lanes.
 `include "layout.vh"
 
 module recorder (
@@ -14,14 +17,19 @@ module recorder (
     input [31:0] clock,
     input with_data,
     input with_clocks,
+    input with_trace,
     // nothing more will come: have the files complete
     input flush,
     input req_valid,
     input req_ready,
-    input [15:0] req_tag,
+    input [`REQ_BITS-1:0] req_payload,
     input rwd_valid,
     input rwd_ready,
-    input [15:0] rwd_tag,
+    input [`RWD_BITS-1:0] rwd_payload,
+    input bisnp_taken,
+    input [`BISNP_BITS-1:0] bisnp_payload,
+    input birsp_taken,
+    input [`BIRSP_BITS-1:0] birsp_payload,
     input ndr_taken,
     input [`NDR_BITS-1:0] ndr_payload,
     input drs_taken,
@@ -30,15 +38,46 @@ module recorder (
     input [`SLOT_RECORD_BITS-1:0] slot_payload,
     input engine_taken,
     input [`ENGINE_RECORD_BITS-1:0] engine_payload,
-    output reg [63:0] records
+    output reg [63:0] records,
+    // requests that were held, and the clocks from their first record to the one that let them go, all and at most
+    output reg [63:0] held,
+    output reg [63:0] held_clocks,
+    output reg [31:0] held_longest
 );
-    localparam DRS_HEAD_BITS = `DRS_BITS - 512;
+    localparam DRS_HEAD_BITS = `DRS_BITS - 512, RWD_HEAD_BITS = `RWD_BITS - 512 - 64;
 
-    integer events, messages, slots;
+    integer events, messages, slots, trace;
     reg opened;
     // A channel still offers what it offered in the clock before.
     reg req_again, rwd_again;
     reg [31:0] offered [0:65535];
+    // By tag: since when a request is held.
+    reg is_held [0:65535];
+    reg [31:0] held_since [0:65535];
+    reg [4:0] outcome;
+    integer i;
+
+    wire [15:0] req_tag = req_payload[`REQ_TAG];
+    wire [15:0] rwd_tag = rwd_payload[`RWD_TAG];
+    wire [15:0] slot_tag = slot_payload[`SLOT_RECORD_TAG];
+
+    // A slot record of a Req: it is held, or is no longer.
+    task follow;
+        begin
+            outcome = slot_payload[`SLOT_RECORD_OUTCOME];
+            if (outcome == `OUTCOME_HELD_LINE || outcome == `OUTCOME_HELD_WAY || outcome == `OUTCOME_HELD_TABLE) begin
+                if (!is_held[slot_tag]) begin
+                    is_held[slot_tag] = 1;
+                    held_since[slot_tag] = clock;
+                    held <= held + 1;
+                end
+            end else if (is_held[slot_tag] && slot_payload[`SLOT_RECORD_ACCESS] != 0) begin
+                is_held[slot_tag] = 0;
+                held_clocks <= held_clocks + clock - held_since[slot_tag];
+                if (clock - held_since[slot_tag] > held_longest) held_longest <= clock - held_since[slot_tag];
+            end
+        end
+    endtask
 
     always @(posedge clk) begin
         if (rst) begin
@@ -46,12 +85,17 @@ module recorder (
             req_again <= 0;
             rwd_again <= 0;
             records <= 0;
+            held <= 0;
+            held_clocks <= 0;
+            held_longest <= 0;
+            for (i = 0; i < 65536; i = i + 1) is_held[i] = 0;
         end else begin
             if (!opened) begin
                 opened = 1;
                 events = $fopen("events.txt", "w");
                 messages = $fopen("messages.txt", "w");
                 if (with_clocks) slots = $fopen("slots.txt", "w");
+                if (with_trace) trace = $fopen("trace.txt", "w");
             end
             if (req_valid && !req_again) begin
                 offered[req_tag] = clock;
@@ -73,11 +117,23 @@ module recorder (
             if (slot_taken) $fwrite(events, "S %h\n", slot_payload);
             if (slot_taken && with_clocks) $fwrite(slots, "%0d\n", clock);
             if (engine_taken) $fwrite(events, "E %h\n", engine_payload);
+            if (slot_taken && !slot_payload[`SLOT_RECORD_RWD]) follow;
+            if (with_trace) begin
+                if (req_valid && req_ready) $fwrite(trace, "Q %0d %h\n", clock, req_payload);
+                if (rwd_valid && rwd_ready) $fwrite(trace, "W %0d %h\n", clock, rwd_payload[RWD_HEAD_BITS-1:0]);
+                if (ndr_taken) $fwrite(trace, "N %0d %h\n", clock, ndr_payload);
+                if (drs_taken) $fwrite(trace, "D %0d %h\n", clock, drs_payload[DRS_HEAD_BITS-1:0]);
+                if (bisnp_taken) $fwrite(trace, "B %0d %h\n", clock, bisnp_payload);
+                if (birsp_taken) $fwrite(trace, "P %0d %h\n", clock, birsp_payload);
+                if (slot_taken) $fwrite(trace, "S %0d\n", clock);
+                if (engine_taken) $fwrite(trace, "E %0d\n", clock);
+            end
             records <= records + slot_taken + engine_taken;
             if (flush) begin
                 $fflush(events);
                 $fflush(messages);
                 if (with_clocks) $fflush(slots);
+                if (with_trace) $fflush(trace);
             end
         end
     end
