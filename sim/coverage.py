@@ -1,0 +1,196 @@
+"""Functional coverage: which bins of `golden/coverage_bins.py` the records and messages of a run hit."""
+
+import json
+from collections import Counter
+
+from golden.coherency import Access, Grant, LineState, Retry, Snoop, SnoopKind, answer_lines
+from golden.config import SECTOR_LINES
+from golden.coverage_bins import ANY, GROUPS, message_bin
+from golden.events import EngineKind, ErrorKind, Lane, RefusalKind
+from golden.messages import FIELDS, BIRspOpcode
+from golden.metadata import Outcome, SlotKind
+from tb.payload import unpack
+from tb.protocol import parse_bisnp
+
+__all__ = ["COVERAGE", "Coverage"]
+
+#: file of a run's folder
+COVERAGE = "coverage.json"
+
+_FOUND = {
+    Outcome.HIT: "resident",
+    Outcome.ZEROS: "absent",
+    Outcome.FIRST_WRITE: "absent",
+    Outcome.MISS: "away",
+}
+_DONE = {Outcome.HIT, Outcome.ZEROS, Outcome.DONE}
+_ERRORS = {Outcome.NOT_OWNER: ErrorKind.NOT_OWNER, Outcome.SHARED_WRITE: ErrorKind.SHARED_WRITE}
+#: letters of a trace -> channel
+_CHANNELS = {"Q": "req", "W": "rwd", "D": "drs", "B": "bisnp", "P": "birsp"}
+_BLOCK = BIRspOpcode.I_BLK - BIRspOpcode.I
+
+
+def _form(lines):
+    """The form of a snoop of `lines`, a mask."""
+    return {1: "single", 2: "half"}.get(lines.bit_count(), "all")
+
+
+class Coverage:
+    """`hits`: how often each bin was hit, by (group, names...).
+
+    Records are counted by `follow`, which checks them with a golden endpoint on the way; messages by `read_trace`. What
+    several runs hit adds up (`add`).
+    """
+
+    def __init__(self):
+        self.hits = Counter()
+
+    def add(self, other):
+        self.hits.update(other.hits)
+
+    def hit(self, group, *names):
+        self.hits[group, *names] += 1
+
+    # Records ----------------------------------------------------------------------------------------------------------
+
+    def follow(self, endpoint, lane, record):
+        """Check the next record and count it."""
+        if lane == Lane.ENGINE:
+            self._follow_note(endpoint, record)
+        elif record["access"]:
+            self._follow_access(endpoint, record)
+        else:
+            endpoint.check(lane, record)
+            if record["kind"] == SlotKind.ANSWER:
+                outcome = Outcome(record["outcome"])
+                self.hit("answered", outcome.name, "rwd" if record["rwd"] else "req")
+                self._error(outcome)
+
+    def _error(self, outcome):
+        if outcome in _ERRORS:
+            self.hit("error", _ERRORS[outcome].name)
+
+    def _follow_access(self, endpoint, record):
+        coherent, access, host = endpoint.coherent, Access(record["access"]), record["host"]
+        sector = coherent.sector(record["head"], record["block"], record["line"])
+        states = [
+            coherent.filter.state(each, sector, record["line"] % SECTOR_LINES) for each in range(endpoint.config.hosts)
+        ]
+        own = states.pop(host).name
+        (other,) = states or (LineState.I,)
+        began = self._check(endpoint, Lane.SLOT, record)
+
+        outcome = Outcome(record["outcome"])
+        self._error(outcome)
+        done = outcome in _DONE
+        result = Grant(record["grant"]).name if done else outcome.name
+        if done or outcome.held:
+            self.hit("access", access.name, own, other.name, result)
+            if record["retry"]:
+                self.hit("retry", Retry(record["retry"]).name, "done" if done else result)
+        elif outcome == Outcome.NOT_OWNER:
+            self.hit("access", access.name, own, ANY, result)
+        if record["kind"] in (SlotKind.READ, SlotKind.WRITE) and outcome in _FOUND:
+            self.hit("found", access.name, _FOUND[outcome])
+        self._began("REQUEST" if outcome == Outcome.HELD_LINE else "WAY", began)
+
+    def _follow_note(self, endpoint, record):
+        began = self._check(endpoint, Lane.ENGINE, record)
+        kind, key = record["kind"], record["key"]
+        if kind == EngineKind.REFUSAL:
+            self.hit("refusal", RefusalKind(key).name)
+        elif kind == EngineKind.ERROR:
+            self.hit("error", ErrorKind(key).name)
+        elif kind == EngineKind.BI_RECALL:
+            self._began("RECALL", began)
+        elif kind == EngineKind.BI_SCRUB:
+            self._began("ALL" if record["aux"] else "STALE", began)
+
+    @staticmethod
+    def _check(endpoint, lane, record):
+        """Check a record; the snoops that begin with it."""
+        before = endpoint.coherent.snoops.outstanding
+        endpoint.check(lane, record)
+        after = endpoint.coherent.snoops.outstanding
+        return [place.snoop for tag, place in after.items() if tag not in before]
+
+    def _began(self, cause, snoops):
+        for snoop in snoops:
+            self.hit("snoop", cause, snoop.kind.name, _form(snoop.lines))
+
+    # Messages ---------------------------------------------------------------------------------------------------------
+
+    def read_trace(self, path):
+        """Count the messages of a run's trace."""
+        snoops = {}
+        with open(path) as file:
+            for line in file:
+                channel = _CHANNELS.get(line[0])
+                if channel is None:
+                    continue
+                fields = unpack(FIELDS[channel], int(line.split()[2], 16))
+                if channel == "bisnp":
+                    kind, lines, _ = parse_bisnp(fields)
+                    snoops[fields["bi_tag"]] = [Snoop(SnoopKind(kind), fields["bi_id"], 0, lines), lines]
+                elif channel == "birsp":
+                    self._answer(snoops.get(fields["bi_tag"]), fields)
+                else:
+                    self._message(channel, fields)
+
+    def _answer(self, place, fields):
+        """A BIRsp to the snoop and its open lines in `place`; one that is not legal is an error and no bin."""
+        if place is None:
+            return
+        snoop, lines_open = place
+        said = answer_lines(snoop, lines_open, fields["opcode"], fields["low_addr"])
+        if said is None or fields["bi_id"] != snoop.host:
+            return
+        place[1] = lines_open & ~sum(1 << line for line in said)
+        is_block = fields["opcode"] >= _BLOCK
+        state = BIRspOpcode(fields["opcode"] - _BLOCK * is_block).name
+        self.hit("answer", snoop.kind.name, _form(snoop.lines), "block" if is_block else "line", state)
+
+    def _message(self, channel, fields):
+        if channel != "drs":
+            names = message_bin(channel, fields)
+            if names is not None:
+                self.hit("message", *names)
+        if fields.get("poison"):
+            self.hit("poison", channel)
+
+    def conflicts(self, early, late):
+        """Conflicts that hosts have counted."""
+        self.hits["conflict", "early"] += early
+        self.hits["conflict", "late"] += late
+
+    # Files ------------------------------------------------------------------------------------------------------------
+
+    def write(self, path):
+        path.write_text(json.dumps({"/".join(names): count for names, count in sorted(self.hits.items()) if count}))
+
+    @classmethod
+    def read(cls, path):
+        """What `write` has written."""
+        coverage = cls()
+        for names, count in json.loads(path.read_text()).items():
+            coverage.hits[tuple(names.split("/"))] += count
+        return coverage
+
+    # Results ----------------------------------------------------------------------------------------------------------
+
+    def missed(self, group):
+        """Legal bins of a group that were not hit."""
+        return [names for names in GROUPS[group].legal if not self.hits[group, *names]]
+
+    def impossible(self):
+        """(group, names, why) of bins that were hit and should not be."""
+        for (group, *names), count in sorted(self.hits.items()):
+            why = GROUPS[group].why_not(*names)
+            if count and why is not None:
+                yield group, tuple(names), why
+
+    @property
+    def share(self):
+        """Share of the legal bins that were hit."""
+        legal = sum(len(group.legal) for group in GROUPS.values())
+        return 1 - sum(len(self.missed(name)) for name in GROUPS) / legal
