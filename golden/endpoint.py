@@ -190,6 +190,8 @@ class Endpoint:
         """(entry before the slot, what comes of it, what the snoop filter says)."""
         before = self.table.get((slot.head, slot.block), _NEVER_SEEN)
         verdict = PLAIN_VERDICT
+        if slot.host >= self.config.hosts:
+            raise Mismatch("host", f"0 to {self.config.hosts - 1}", slot.host)
         if slot.access and slot.kind in FILTERED_KINDS:
             verdict = self.coherent.verdict(slot)
         return before, commit(before, slot, self.now, self.policy, verdict), verdict

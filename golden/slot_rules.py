@@ -73,8 +73,6 @@ class SlotRules:
                 raise Mismatch("host", "a host that the region belongs to", slot.host)
             if region is not None and region.shared and slot.access == Access.WRITE_THROUGH:
                 raise Mismatch("kind", "ANSWER SHARED_WRITE", slot.kind.name)
-        elif slot.host:
-            raise Mismatch("host", 0, slot.host)
         if not endpoint.registers.cached[slot.head]:
             if slot.access:
                 raise Mismatch("access", Access.PLAIN.name, slot.access.name)
