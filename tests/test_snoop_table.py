@@ -395,6 +395,24 @@ def test_answers_line_by_line_while_operations_are_on_their_way_are_applied_once
     assert bench.count["answers"] == 4 and not bench.count["bad"]
 
 
+def test_an_answer_is_not_lost_where_every_place_waits_for_its_operation():
+    bench = Bench(preset("tiny", snoops=2))
+
+    async def run(ctx):
+        bench.start(ctx)
+        both = [bench.random_snoop(sector=sector, kind=SnoopKind.DATA, lines=15) for sector in range(2)]
+        await bench.clock(ctx, slot=both[0], op=both[1])
+        for _ in range(8):
+            await bench.clock(ctx)
+        # One operation of place 0 is offered, and lines of both places wait behind it.
+        for tag, line in ((0, 0), (0, 1), (1, 0), (0, 2)):
+            await bench.clock(ctx, birsp=bench.answer(tag, line=line), ready=(1, 1, 0))
+        # The offered one is taken in the clock in which the last BIRsp is judged, whose place comes next.
+        await bench.settle(ctx, clocks=30)
+
+    simulate(bench.dut, run)
+
+
 def test_what_is_not_legal_is_counted_and_changes_nothing():
     bench = Bench()
 
