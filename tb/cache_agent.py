@@ -47,12 +47,11 @@ class CacheAgent:
         falling = FallingEdge(self._clock)
         while not all(each.done for each in self._traffic):
             await falling
-        self._traffic = []
+        self.stop()
 
     def stop(self):
-        """Make no more requests."""
-        for traffic in self._traffic:
-            traffic.left = 0
+        """Make no more requests, and wait for none, as in a reset."""
+        self._traffic = []
 
     async def _run(self):
         falling = FallingEdge(self._clock)

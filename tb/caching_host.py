@@ -314,6 +314,7 @@ class CachingHost:
             raise ProtocolError(f"drs with tag {transaction.tag} of {transaction.access.name}, which is not due")
         transaction.drs = DRSOpcode(fields["opcode"])
         if transaction.nxm:
+            self.counts["nxm"] += 1
             if not self._unwritable_allowed or transaction.ndr is not None:
                 raise ProtocolError(f"MemData-NXM with tag {transaction.tag} for line {transaction.address:#x}")
         else:

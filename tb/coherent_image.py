@@ -54,9 +54,11 @@ class CoherentImage:
         self._memory = {}
         #: address -> {host: Copy}
         self._copies = {}
+        #: host -> {address: None} of the lines that it holds
+        self._held = {}
         #: address -> {key of a read in progress: (host, contents that it may return)}
         self._reads = {}
-        self._poison_allowed = poison_allowed
+        self.poison_allowed = poison_allowed
         self.checked = 0
 
     # Looking ----------------------------------------------------------------------------------------------------------
@@ -69,8 +71,8 @@ class CoherentImage:
         return self._copies.get(address, {}).get(host, _NO_COPY)
 
     def held(self, host):
-        """Addresses of the lines that a host holds."""
-        return [address for address, copies in self._copies.items() if host in copies]
+        """Addresses of the lines that a host holds, the last one gained at the end."""
+        return tuple(self._held.get(host, ()))
 
     # A host's copies --------------------------------------------------------------------------------------------------
 
@@ -99,7 +101,8 @@ class CoherentImage:
         """The host holds its copy in a lower state from now on."""
         copy = self.copy(host, address)
         if state == Mesi.I:
-            self._copies.get(address, {}).pop(host, None)
+            if self._copies.get(address, {}).pop(host, None) is not None:
+                del self._held[host][address]
         else:
             self._hold(host, address, state, copy.contents)
 
@@ -126,15 +129,11 @@ class CoherentImage:
             del self._reads[address]
         return allowed
 
-    def forget_hosts(self):
-        """After a reset of all hosts: nobody holds anything, and no read is open."""
-        self._copies.clear()
-        self._reads.clear()
-
     # Parts ------------------------------------------------------------------------------------------------------------
 
     def _hold(self, host, address, state, contents):
         self._copies.setdefault(address, {})[host] = Copy(state, contents)
+        self._held.setdefault(host, {})[address] = None
         self._changed(address)
 
     def _changed(self, address):
@@ -156,7 +155,7 @@ class CoherentImage:
 
     def _check(self, address, contents, allowed, what):
         self.checked += 1
-        if contents in allowed or (contents is POISON and self._poison_allowed):
+        if contents in allowed or (contents is POISON and self.poison_allowed):
             return
         expected = " or ".join(sorted(map(text_of, allowed)))
         raise DataMismatch(f"{what} of line {address:#x}: seen {text_of(contents)}, expected {expected}")

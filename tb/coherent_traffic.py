@@ -38,7 +38,8 @@ class Shares:
     """What a host does: `weights` by `Access`, STORE, DROP, of which those are chosen from that a line allows.
 
     `in_flight`: requests at once. `partial`, `poisoned`: shares of the writes of lines that the host does not own.
-    `again`: share of requests to one of the lines that were used last, so that messages meet.
+    `again`: share of requests to one of the lines that were used last, so that messages meet, `held`: to one of those
+    that the host holds, since a cache is made to be used.
     """
 
     weights: dict = field(default_factory=_weights)
@@ -46,6 +47,7 @@ class Shares:
     partial: float = 0.2
     poisoned: float = 0.0
     again: float = 0.3
+    held: float = 0.3
 
 
 class CoherentTraffic:
@@ -81,7 +83,10 @@ class CoherentTraffic:
                 return
 
     def _address(self):
-        if self._recent and self._rng.random() < self._shares.again:
+        choice = self._rng.random()
+        if choice < self._shares.held and (held := self._host.image.held(self._host.number)):
+            return self._rng.choice(held)
+        if self._recent and choice > 1 - self._shares.again:
             return self._rng.choice(self._recent)
         address = self._rng.choice(self._lines)
         self._recent = [*self._recent[-self.RECENT + 1 :], address]

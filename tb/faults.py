@@ -4,6 +4,7 @@ import itertools
 import random
 
 from golden.coherency import SnoopKind
+from golden.config import SECTOR_LINES
 from golden.messages import BIRspOpcode, ReqOpcode, RwDOpcode, Served, serve_req, serve_rwd
 
 __all__ = ["Gate", "MediaFaults", "bad_birsp", "illegal_messages"]
@@ -77,9 +78,9 @@ def illegal_messages(rng):
             yield channel, fields | {"opcode": opcode}
 
 
-def bad_birsp(rng, config, tag=None, kind=None, lines=()):
-    """A BIRsp that answers nothing. With a `tag` it may name that BITag, of a snoop of `kind` (`SnoopKind`) whose
-    `lines` (their numbers in the sector) its host has not answered, and say what is not legal for it.
+def bad_birsp(rng, config, host, snoop=None):
+    """A BIRsp of a host that answers nothing. `snoop` (`tb.snoop_agent.Snooped`) is one that it has not answered: the
+    BIRsp may name that BITag, and say what is not legal for it.
     """
     candidates = [
         {"bi_tag": rng.randrange(config.snoops, 1 << 12), "opcode": rng.choice(tuple(BIRspOpcode))},
@@ -90,10 +91,13 @@ def bad_birsp(rng, config, tag=None, kind=None, lines=()):
             "bi_id": rng.randrange(_NO_HOST, 1 << 12),
         },
     ]
-    if tag is not None:
-        candidates += [{"bi_tag": tag, "opcode": claim} for claim in _CLAIMS[kind]]
-        if len(lines) > 1:
-            # One line of a block snoop that the snoop does not cover.
-            other = [line for line in range(4) if line not in lines]
-            candidates += [{"bi_tag": tag, "opcode": BIRspOpcode.I, "low_addr": line} for line in other]
-    return {"bi_id": 0, "low_addr": rng.randrange(4)} | rng.choice(candidates)
+    if snoop is not None:
+        claims = list(_CLAIMS[snoop.kind])
+        if not snoop.is_block or snoop.is_partly_answered:
+            claims.append(BIRspOpcode.I_BLK)
+        candidates += [{"bi_tag": snoop.tag, "opcode": claim} for claim in claims]
+        if snoop.is_block:
+            # A line that the snoop does not cover, or that is answered.
+            others = set(range(SECTOR_LINES)) - {line.number for line in snoop.lines}
+            candidates += [{"bi_tag": snoop.tag, "opcode": BIRspOpcode.I, "low_addr": line} for line in others]
+    return {"bi_id": host, "low_addr": rng.randrange(SECTOR_LINES)} | rng.choice(candidates)

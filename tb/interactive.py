@@ -90,6 +90,7 @@ class TB:
         self.caches = []
         self.cache_agent = None
         self.bisnps = Queue()
+        self._listeners = [self.protocol.record]
         self.host = Host(
             dut,
             clock,
@@ -173,8 +174,13 @@ class TB:
             oldest = self.cache_agent.oldest()
         return oldest
 
+    def on_record(self, listener):
+        """Have `listener(lane, fields)` called for every record, in order."""
+        self._listeners.append(listener)
+
     def _check(self, lane, fields):
-        self.protocol.record(lane, fields)
+        for listener in self._listeners:
+            listener(lane, fields)
         if self.checker is not None:
             self.checker.check(lane, fields)
 
@@ -231,8 +237,8 @@ class TB:
             await self.csr.write(name, value)
         self.set_known_regions(regions)
 
-    async def reset(self, *, checker=None, registers=()):
-        """Reset in the middle of whatever goes on, then `start`; no register access may be under way.
+    async def reset(self, *, checker=None):
+        """Reset in the middle of whatever goes on; `start` has to follow. No register access may be under way.
 
         All agents forget what was under way, and memory holds nothing any more; so nothing that was asked before may
         be answered. `checker` is the golden endpoint from here on.
@@ -250,7 +256,6 @@ class TB:
         self.set_known_regions(reset_regions(self.config))
         await ClockCycles(self.dut.clk, 2)
         self._deafen(False)
-        await self.start(registers)
 
     def _deafen(self, deaf):
         self.host.deafen(deaf)

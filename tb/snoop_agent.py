@@ -16,7 +16,7 @@ from tb.coherent_image import Mesi
 from tb.protocol import parse_bisnp
 from tb.responses import ProtocolError
 
-__all__ = ["Manners", "SnoopAgent"]
+__all__ = ["Manners", "Snooped", "SnoopAgent"]
 
 _SINGLE = {Mesi.I: BIRspOpcode.I, Mesi.S: BIRspOpcode.S, Mesi.E: BIRspOpcode.E}
 _BLOCK = {Mesi.I: BIRspOpcode.I_BLK, Mesi.S: BIRspOpcode.S_BLK, Mesi.E: BIRspOpcode.E_BLK}
@@ -61,7 +61,9 @@ class _Line:
 
 
 @dataclass
-class _Snooped:
+class Snooped:
+    """A BISnp that is not completely answered."""
+
     tag: int
     kind: SnoopKind
     #: lines not yet answered
@@ -71,6 +73,7 @@ class _Snooped:
     #: clock in which the host looks at it, and then that of its next answer
     due: int
     begun: bool = False
+    is_partly_answered: bool = False
     answer_due: int | None = None
     addresses: set = field(default_factory=set)
 
@@ -99,6 +102,11 @@ class SnoopAgent:
         """BITags of the snoops that are not completely answered."""
         return tuple(self._open)
 
+    @property
+    def unanswered(self):
+        """The `Snooped`s likewise."""
+        return tuple(self._open.values())
+
     def locks(self, address):
         """Whether a line is being given up: the host begins nothing with it until it has answered."""
         return any(snoop.begun and address in snoop.addresses for snoop in self._open.values())
@@ -116,7 +124,7 @@ class SnoopAgent:
             raise ProtocolError(f"BISnp with BITag {tag}, which host {self._host.number} has not answered")
         lines = [_Line(base + number, number) for number in range(SECTOR_LINES) if mask >> number & 1]
         is_block = len(lines) > 1
-        self._open[tag] = _Snooped(
+        self._open[tag] = Snooped(
             tag,
             kind,
             lines,
@@ -192,6 +200,7 @@ class SnoopAgent:
             self._host.image.keep(self._host.number, line.address, state)
             snoop.lines.remove(line)
             snoop.addresses.discard(line.address)
+        snoop.is_partly_answered = True
         self._host.send_birsp(fields)
         if not snoop.lines:
             del self._open[snoop.tag]
