@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from golden.events import EngineKind, ErrorKind, Lane
 from hw import layouts
 from hw.axi import AXI4Lite
+from hw.coherency import Coherency
 from hw.csr import Csr
 from hw.csr_map import ADDRESS_BITS as CSR_ADDRESS_BITS
 from hw.datapath import Datapath
@@ -42,6 +43,8 @@ class Endpoint(wiring.Component):
     -------
     req, rwd : In(stream of messages), ndr, drs : Out(stream of messages)
         CXL.mem (`golden/messages.py`).
+    bisnp : Out(stream of messages), birsp : In(stream of messages)
+        Its back-invalidation; `birsp` is always ready.
     mem : Out(AXI4)
         DDR5: line n of frame f at line 128 f + n, sidecar line of frame f at line `config.sidecar_base` + f.
     page_command : Out(stream), page_done : In(stream)
@@ -60,6 +63,8 @@ class Endpoint(wiring.Component):
                 "rwd": In(stream.Signature(layouts.message("rwd"))),
                 "ndr": Out(stream.Signature(layouts.message("ndr"))),
                 "drs": Out(stream.Signature(layouts.message("drs"))),
+                "bisnp": Out(stream.Signature(layouts.message("bisnp"))),
+                "birsp": In(stream.Signature(layouts.message("birsp"))),
                 "mem": Out(memory_axi(config)),
                 "page_command": Out(stream.Signature(layouts.page_command(config))),
                 "page_done": In(stream.Signature(layouts.page_done(config))),
@@ -79,6 +84,7 @@ class Endpoint(wiring.Component):
         m.submodules.write_slots = write_slots = WriteSlots(config=config)
         m.submodules.load_meter = load_meter = LoadMeter(config=config)
         m.submodules.metadata = metadata = MetadataPipeline(config=config)
+        m.submodules.coherency = coherency = Coherency(config=config)
         m.submodules.datapath = datapath = Datapath(config=config)
         m.submodules.drain_gate = drain_gate = DrainGate(depth=metadata.data_depth)
         m.submodules.residency = residency = Residency(config=config)
@@ -91,7 +97,7 @@ class Endpoint(wiring.Component):
         m.submodules.quiesce = quiesce = Quiesce(count=3, engine=_HOLD_RESIDENCY)
         m.submodules.error_notes = error_notes = ErrorNotes(config=config)
         m.submodules.event_port = event_port = EventPort(config=config, pipeline_depth=metadata.commit_stage)
-        note_sources = (frontend, csr, residency, error_notes, prefetch, phase)
+        note_sources = (frontend, csr, residency, error_notes, prefetch, phase, coherency)
         m.submodules.notes = notes = Arbiter(layouts.engine_note(config), count=len(note_sources))
 
         # Requests
@@ -115,9 +121,10 @@ class Endpoint(wiring.Component):
         connect(m, csr.hold, quiesce.holds[_HOLD_CSR])
         connect(m, residency.hold, quiesce.holds[_HOLD_RESIDENCY])
         m.d.comb += [
-            quiesce.idle.eq(metadata.idle),
+            quiesce.idle.eq(metadata.idle & coherency.idle),
             metadata.hold_external.eq(quiesce.hold_external),
             metadata.hold_engine.eq(quiesce.hold_engine),
+            coherency.hold.eq(quiesce.hold_external),
         ]
 
         # Step, policy, commits: broadcast
@@ -140,6 +147,26 @@ class Endpoint(wiring.Component):
             phase.commit.eq(metadata.commit),
             csr.now.eq(frontend.now),
             csr.commit.eq(metadata.commit),
+        ]
+
+        # Coherency
+        connect(m, coherency.bisnp, outside.bisnp)
+        connect(m, outside.birsp, coherency.birsp)
+        connect(m, coherency.retry_slots, metadata.retry_slots)
+        m.d.comb += [
+            coherency.commit.eq(metadata.commit),
+            coherency.question.eq(metadata.filter_question),
+            metadata.filter_verdict.eq(coherency.verdict),
+            coherency.take.eq(metadata.filter_take),
+            metadata.coverage_room.eq(coherency.room),
+            metadata.retrying.eq(coherency.retrying),
+            coherency.leave.eq(datapath.read_release),
+            coherency.regions.eq(csr.regions),
+            coherency.registers.eq(csr.coherency),
+            csr.bi_events.eq(coherency.events),
+            csr.covered_sectors.eq(coherency.sectors),
+            csr.snoops_in_flight.eq(coherency.in_flight),
+            csr.held_requests.eq(coherency.held),
         ]
 
         # Prefetch
@@ -214,6 +241,7 @@ class Endpoint(wiring.Component):
             csr.table_ready.eq(metadata.ready),
             csr.flash_unwritable.eq(residency.unwritable),
             residency.modes.eq(csr.modes),
+            residency.cached.eq(csr.cached),
             csr.has_minimum.eq(residency.has_minimum),
             csr.pool_held.eq(residency.held),
             residency.inspect_head.eq(csr.inspect_head),
@@ -241,5 +269,7 @@ class Endpoint(wiring.Component):
             event_port.slot_valid.eq(metadata.record_valid),
             event_port.slot.eq(metadata.record),
             metadata.record_room.eq(event_port.slot_room),
+            event_port.commit_note.eq(coherency.commit_note),
+            coherency.note_room.eq(event_port.note_room),
         ]
         return m

@@ -1,0 +1,210 @@
+"""Coherency: which lines hosts may hold, the snoops that take them back, and the requests that wait for these."""
+
+from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from golden.coherency import SECTORS_PER_BLOCK, Access
+from golden.config import SECTOR_LINES
+from golden.events import EngineKind
+from golden.metadata import Outcome
+from hw import layouts
+from hw.coverage import Coverage, look_layout, uncovered_layout
+from hw.csr_counters import bi_events
+from hw.csr_ports import coherency as coherency_registers
+from hw.grants_in_flight import GrantsInFlight
+from hw.held_requests import HeldRequests
+from hw.layouts import FilterOp
+from hw.snoop_filter import SnoopFilter
+from hw.snoop_sender import BI_TAG_BITS
+from hw.snoop_table import SnoopTable
+from hw.streams import Arbiter
+from hw.transactions import numbered
+
+__all__ = ["Coherency"]
+
+#: clocks that an operation waits for its bank before slots leave it one
+_PATIENCE = 16
+
+_HELD = tuple(outcome for outcome in Outcome if outcome.held)
+
+
+class Coherency(wiring.Component):
+    """Joins filter, coverage, snoop table, grants in flight, held requests and recall (`hw/README.md`, Coherency).
+
+    What a slot asks is answered `hw.metadata.FILTER_CLOCKS` later, one a clock; operations go beside the slots. One
+    that has waited long for its bank gets it: slots that ask the filter pause until it is taken.
+
+    Members
+    -------
+    commit : In(commit), question : In, verdict : Out, take : In(1)
+        Of the metadata pipeline.
+    room : Out(1)
+        Slots that ask the filter may issue.
+    retry_slots : Out(stream of slots), retrying : Out(1)
+        `HeldRequests`.
+    hold : In(1), idle : Out(1)
+        No operation begins; nothing is on its way, and what happened is counted.
+    leave : In(numbered valid)
+        A read slot's responses are queued.
+    regions : In(array of regions), registers : In(csr_ports.coherency)
+    bisnp : Out(stream), birsp : In(stream)
+    notes : Out(stream)
+        What happens outside the filter: BI_SNOOP, ERROR.
+    commit_note : Out, note_room : In(1)
+        What operations do, in the clock in which they do it (`EventPort`).
+    look : In({enable, index}), covered : Out(1)
+        Whether a sector of a block is in use, a clock later.
+    uncovered : Out({valid, head, block})
+        A block is covered no longer.
+    candidate : In({valid, head, block}), pressure : In(1)
+        `Recall`.
+    sectors, in_flight, held : Out, events : Out(bi_events)
+        For the CSR block.
+    """
+
+    def __init__(self, *, config):
+        self._config = config
+        self._parts = {
+            "filter": SnoopFilter(config=config),
+            "coverage": Coverage(config=config),
+            "table": SnoopTable(config=config),
+            "grants": GrantsInFlight(config=config),
+            "held": HeldRequests(config=config),
+        }
+        super().__init__(
+            {
+                "commit": In(layouts.commit(config)),
+                "question": In(layouts.filter_question(config)),
+                "verdict": Out(layouts.filter_verdict()),
+                "take": In(1),
+                "room": Out(1),
+                "retry_slots": Out(layouts.slot_stream(config)),
+                "retrying": Out(1),
+                "hold": In(1),
+                "idle": Out(1),
+                "leave": In(numbered(config, "valid")),
+                "regions": In(data.ArrayLayout(layouts.region_layout(config), config.regions)),
+                "registers": In(coherency_registers()),
+                "bisnp": Out(stream.Signature(layouts.message("bisnp"))),
+                "birsp": In(stream.Signature(layouts.message("birsp"))),
+                "notes": Out(stream.Signature(layouts.engine_note(config))),
+                "commit_note": Out(layouts.commit_note(config)),
+                "note_room": In(1),
+                "look": In(look_layout(config)),
+                "covered": Out(1),
+                "uncovered": Out(uncovered_layout(config)),
+                "candidate": In(data.StructLayout({"valid": 1, "head": config.head_bits, "block": config.block_bits})),
+                "pressure": In(1),
+                "sectors": Out(range(config.filter_sectors + 1)),
+                "in_flight": Out(range(config.snoops + 1)),
+                "held": Out(range(config.read_slots + 1)),
+                "events": Out(bi_events()),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        for name, part in self._parts.items():
+            m.submodules[name] = part
+        filter_, coverage, table, grants, held = self._parts.values()
+        outside = flipped(self)
+        done = filter_.done
+
+        # Slots
+        m.d.comb += [
+            filter_.question.eq(self.question),
+            self.verdict.eq(filter_.verdict),
+            filter_.take.eq(self.take),
+            filter_.slot_place.eq(table.slot_place),
+            filter_.op_place.eq(table.op_place),
+            filter_.last_place.eq(table.last_place),
+            table.slot_launched.eq(filter_.slot_launched),
+            table.op_launched.eq(filter_.op_launched),
+            coverage.slot_covers.eq(filter_.slot_covers),
+            coverage.op_covers.eq(filter_.op_covers),
+        ]
+
+        # Requests that wait, and those that were granted
+        connect(m, held.retry_slots, outside.retry_slots)
+        m.d.comb += [
+            held.commit.eq(self.commit),
+            held.waits_on.eq(filter_.waits_on),
+            held.freed.eq(table.freed),
+            self.retrying.eq(held.retrying),
+            grants.commit.eq(self.commit),
+            grants.grants.eq(
+                self.take & (self.commit.slot.access != Access.PLAIN) & ~self.commit.outcome.matches(*_HELD)
+            ),
+            grants.leave.eq(self.leave),
+            grants.pending_sector.eq(table.pending_sector),
+            table.pending.eq(grants.pending),
+        ]
+
+        # Operations
+        m.submodules.ops = ops = Arbiter(layouts.filter_op(config), count=1)
+        connect(m, table.answers, ops.sources[0])
+        connect(m, ops.output, filter_.op)
+        patience = Signal(range(_PATIENCE + 1), init=_PATIENCE)
+        m.d.comb += [
+            filter_.hold.eq(self.hold | ~coverage.room),
+            filter_.note_room.eq(self.note_room),
+            table.done.eq(done),
+            self.room.eq(filter_.ready & coverage.ready & (patience != 0)),
+            self.idle.eq(filter_.idle & coverage.settled),
+        ]
+        with m.If(~filter_.op.valid | filter_.op.ready):
+            m.d.sync += patience.eq(_PATIENCE)
+        with m.Elif(patience != 0):
+            m.d.sync += patience.eq(patience - 1)
+
+        # What operations do
+        note, snoop = self.commit_note.note, done.op.snoop
+        sector_bits = (SECTORS_PER_BLOCK - 1).bit_length()
+        is_answer = done.op.kind == FilterOp.ANSWER
+        m.d.comb += self.commit_note.valid.eq(done.valid & (is_answer | done.launched))
+        with m.If(done.op.kind == FilterOp.SCRUB):
+            m.d.comb += [
+                note.kind.eq(EngineKind.BI_SCRUB),
+                note.key.eq(snoop.sector[: config.filter_set_bits]),
+                note.aux.eq(done.op.everything),
+            ]
+        with m.Else():
+            m.d.comb += [
+                note.kind.eq(EngineKind.BI_RECALL),
+                note.key.eq(snoop.sector[:sector_bits]),
+                Cat(note.block, note.head).eq(snoop.sector[sector_bits:]),
+            ]
+        with m.If(is_answer):
+            states = Cat(
+                done.op.states[2 * line :][:2] & snoop.lines[line].replicate(2) for line in range(SECTOR_LINES)
+            )
+            m.d.comb += [
+                note.kind.eq(EngineKind.BI_ANSWER),
+                note.aux.eq(Cat(done.op.tag, Const(0, BI_TAG_BITS - len(done.op.tag)), snoop.lines, states)),
+            ]
+
+        # Outside
+        connect(m, table.bisnp, outside.bisnp)
+        connect(m, outside.birsp, table.birsp)
+        connect(m, table.notes, outside.notes)
+        m.d.comb += [
+            table.regions.eq(self.regions),
+            table.in_flight_cap.eq(self.registers.snoop_limit),
+            table.timeout.eq(self.registers.timeout),
+            coverage.look.eq(self.look),
+            self.covered.eq(coverage.covered),
+            self.uncovered.eq(coverage.uncovered),
+            self.sectors.eq(coverage.sectors),
+            self.in_flight.eq(table.in_flight),
+            self.held.eq(held.held),
+            self.events.bad_birsp.eq(table.bad_birsp),
+            self.events.timed_out.eq(table.timed_out),
+            self.events.snoop.eq(
+                table.notes.valid & table.notes.ready & (table.notes.payload.kind == EngineKind.BI_SNOOP)
+            ),
+            self.events.answer.eq(self.commit_note.valid & is_answer),
+            self.events.recall.eq(self.commit_note.valid & ~is_answer),
+        ]
+        return m

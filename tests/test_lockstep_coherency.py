@@ -1,0 +1,140 @@
+"""The whole endpoint with caching hosts: every record in golden lock-step, every message by the rules, all data right.
+
+Hosts, their traffic and the rules of messages are those of the benches (`tb/caching_host.py`, `tb/protocol.py`).
+"""
+
+import random
+from collections import Counter
+
+import pytest
+from amaranth.hdl import ResetInserter
+
+from golden.address import Region, encode
+from golden.coherency import Access
+from golden.config import preset
+from golden.events import EngineKind
+from golden.metadata import Outcome, SlotKind
+from tb.caching_host import CachingHost
+from tb.coherent_image import CoherentImage
+from tb.coherent_traffic import CoherentTraffic
+from tb.protocol import ProtocolMonitor
+from tests.lockstep import QUIET_CLOCKS, Lockstep, _packer
+from tests.simulation import fields_of, simulate
+
+M2S = ("req", "rwd", "birsp")
+
+
+class CoherentLockstep(Lockstep):
+    """`Lockstep` with `config.hosts` caching hosts, which share the first region; the second is of host 0 alone."""
+
+    def __init__(self, config, *, seed, requests, lines, shares=None, manners=None, **options):
+        everyone = (1 << config.hosts) - 1
+        regions = (
+            Region(0x4000_0000, config.heads - 1, cached=True, hosts=everyone),
+            Region(0x100_0000, 1, config.heads - 1, cached=True),
+        )
+        super().__init__(config, seed=seed, regions=regions, **options)
+        for channel in M2S:
+            self._pack[channel] = _packer(getattr(self.dut, channel).payload)
+        self.monitor = ProtocolMonitor(config, regions=regions)
+        self.copies = CoherentImage()
+        self.hosts = [
+            CachingHost(config, number=number, regions=regions, image=self.copies, seed=seed, manners=manners)
+            for number in range(config.hosts)
+        ]
+        self.traffic = [
+            CoherentTraffic(host, lines(regions), seed=seed, requests=requests, shares=shares) for host in self.hosts
+        ]
+        #: what a channel offers until it is taken
+        self._offers = dict.fromkeys(M2S)
+        self.moved = Counter()
+
+    def run(self, *, limit=12_000):
+        """Until every request of the traffic is answered, and whatever follows from it has come to rest."""
+        print(f"seed {self.seed}")
+
+        async def bench(ctx):
+            await self._write_registers(ctx)
+            while not self._at_rest():
+                assert self._clock < limit, f"unanswered: {[host.oldest() for host in self.hosts]}; {self.records[-8:]}"
+                for host, traffic in zip(self.hosts, self.traffic, strict=True):
+                    host.tick(self._clock)
+                    traffic.tick()
+                taken = [name for name in M2S if self._offer_message(ctx, name)]
+                await self._tick(ctx)
+                for name in taken:
+                    self._offers[name] = None
+
+        simulate(ResetInserter(self._reset)(self.dut), bench)
+        self._merger.finish()
+        self.golden.finish()
+        self.monitor.finish()
+
+    def _at_rest(self):
+        return all(traffic.done for traffic in self.traffic) and self._clock - self._moved > QUIET_CLOCKS
+
+    def _offer_message(self, ctx, name):
+        """Drive a channel; whether its message is taken in this clock."""
+        port = getattr(self.dut, name)
+        if self._offers[name] is None and self._ready():
+            for host in self.rng.sample(self.hosts, len(self.hosts)):
+                fields = host.poll(name)
+                if fields is not None:
+                    self._offers[name] = fields
+                    self._set(ctx, port.payload.as_value(), self._pack[name](fields))
+                    break
+        fields = self._offers[name]
+        self._set(ctx, port.valid, int(fields is not None))
+        if name == "birsp":
+            assert ctx.get(port.ready), "a BIRsp is not taken at once"
+        if fields is None or not ctx.get(port.ready):
+            return False
+        absent = {"poison": 0, "be_present": 0, "snp_type": 0, "meta_value": 0, "meta_field": 0}
+        self.monitor.take(name, absent | fields)
+        return True
+
+    async def _tick(self, ctx):
+        port = self.dut.bisnp
+        self._set(ctx, port.ready, self._ready())
+        if ctx.get(port.valid) and ctx.get(port.ready):
+            self._respond("bisnp", ctx.get(port.payload))
+        await super()._tick(ctx)
+
+    def _respond(self, channel, response):
+        fields = fields_of(response)
+        self.monitor.take(channel, fields)
+        host = self.hosts[fields["bi_id"] if channel == "bisnp" else fields["ld_id"]]
+        getattr(host, f"on_{channel}")(fields)
+        self._moved = self._clock
+
+    def _record(self, lane, fields):
+        self.monitor.record(lane, fields)
+        super()._record(lane, fields)
+
+    def _holds_data(self, operation):
+        return False
+
+
+def near_and_far(regions):
+    """Lines of a few blocks: neighbours, which meet in sectors, and far ones, which meet in sets of the filter."""
+    config = preset("tiny")
+    rng = random.Random("lines")
+    shared = [encode(config, regions[0], head, 0, line) for head in range(2) for line in range(12)]
+    far = [encode(config, regions[0], rng.randrange(3), rng.randrange(4), rng.randrange(128)) for _ in range(24)]
+    return shared + far
+
+
+@pytest.mark.parametrize("hosts", [1, 2])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_random_requests_of_caching_hosts(hosts, seed):
+    config = preset("tiny", hosts=hosts)
+    bench = CoherentLockstep(config, seed=seed, requests=300, lines=near_and_far)
+    bench.run()
+    accesses = {record["access"] for record in bench.kinds(SlotKind.READ)} | {
+        record["access"] for record in bench.kinds(SlotKind.RELEASE)
+    }
+    assert accesses >= {access for access in Access if access and not access.is_write}
+    held = {record["outcome"] for record in bench.kinds(SlotKind.READ)}
+    assert held >= {Outcome.HELD_LINE, Outcome.HELD_WAY}
+    assert len(bench.kinds(EngineKind.BI_SNOOP)) > 50
+    assert bench.copies.checked > 100
