@@ -19,7 +19,7 @@ class Refresh(wiring.Component):
     -------
     forget, expired : In(1)
         Nothing is known of any head; blocks of any head may have become eligible.
-    ended_valid, ended_head : In
+    ended_valid, ended_head, uncovered_valid, uncovered_head : In
         A block of this head may have become eligible.
     above_min : In(heads)
         As in the victim engine: a change is told.
@@ -36,6 +36,8 @@ class Refresh(wiring.Component):
                 "expired": In(1),
                 "ended_valid": In(1),
                 "ended_head": In(config.head_bits),
+                "uncovered_valid": In(1),
+                "uncovered_head": In(config.head_bits),
                 "above_min": In(config.heads),
                 "order": Out(stream.Signature(refresh_order(config))),
                 "busy": Out(1),
@@ -80,7 +82,7 @@ class Refresh(wiring.Component):
             m.d.comb += taken.eq(lowest.any << lowest.order.head)
 
         ended = Signal(heads)
-        m.d.comb += ended.eq(self.ended_valid << self.ended_head)
+        m.d.comb += ended.eq(self.ended_valid << self.ended_head | self.uncovered_valid << self.uncovered_head)
         m.d.sync += [
             clear.eq(clear & ~taken),
             forget.eq(forget & ~taken | self.forget.replicate(heads)),

@@ -11,7 +11,7 @@ from hw.rank import beyond, is_before, rank_layout, rank_of
 from hw.score import Key
 from hw.sorter import Sorter
 
-__all__ = ["SweepKind", "sweep_job", "sweep_peek", "sweep_result", "sweep_sight", "Sweep"]
+__all__ = ["SweepKind", "covered_rank", "sweep_job", "sweep_peek", "sweep_result", "sweep_sight", "Sweep"]
 
 
 class SweepKind(enum.Enum, shape=2):
@@ -37,27 +37,36 @@ def sweep_peek(config):
     return data.StructLayout({"key": 1, "entry": 1, "head": config.head_bits, "block": config.block_bits})
 
 
+def covered_rank(config):
+    """Rank of a block that may not leave only because hosts may hold lines of it; those not `announced` come first."""
+    return data.StructLayout({"rank": rank_layout(config), "announced": 1})
+
+
 def sweep_result(config):
     """Ranks of what was streamed.
 
     `eligible`: the first block that may leave; `waived`: the first that may leave if announcements are waived; `warm`:
-    the first that is warm. `threshold`, `count`: of the queue as it is now.
+    the first that is warm; `covered`: the first that was passed over only because hosts may hold lines of it, all ones
+    if none was. `threshold`, `count`: of the queue as it is now.
     """
     rank = rank_layout(config)
     return data.StructLayout(
-        {"eligible": rank, "waived": rank, "warm": rank, "threshold": rank, "count": count_bits(config)}
-    )
+        {
+            "eligible": rank, "waived": rank, "warm": rank, "covered": covered_rank(config), "threshold": rank,
+            "count": count_bits(config),
+        }
+    )  # fmt: skip
 
 
 def sweep_sight(config):
-    """What peeks saw: `rank`, and whether the EMA is `zero`, of the last one for a key; `frame` and `migrating` of the
-    last one for an entry.
+    """What peeks saw: `rank`, and whether the EMA is `zero`, of the last one for a key; of the last one for an entry
+    `frame`, and whether it is `kept`: in migration, or hosts may hold lines of it.
 
     `key_done`, `entry_done`: nothing newer was asked for.
     """
     return data.StructLayout(
         {
-            "rank": rank_layout(config), "zero": 1, "frame": config.frame_bits, "migrating": 1, "key_done": 1,
+            "rank": rank_layout(config), "zero": 1, "frame": config.frame_bits, "kept": 1, "key_done": 1,
             "entry_done": 1,
         }
     )  # fmt: skip
@@ -95,6 +104,8 @@ class Sweep(wiring.Component):
     migrating_index : Out(index)
     migrating : In(1)
         In the same clock: this block is in migration.
+    covered : In(1)
+        Beside `table.entry`: hosts may hold lines of this block.
     read_enable, read_head, read_position, read_block, write, write_done
         The queue RAM in `Queues`.
     """
@@ -115,6 +126,7 @@ class Sweep(wiring.Component):
                 "table": Out(layouts.TableRead(config)),
                 "migrating_index": Out(config.index_bits),
                 "migrating": In(1),
+                "covered": In(1),
                 "read_enable": Out(1),
                 "read_head": Out(config.head_bits),
                 "read_position": Out(position_bits(config)),
@@ -142,6 +154,7 @@ class Sweep(wiring.Component):
             {
                 "valid": 1, "last": 1, "peek_key": 1, "peek_entry": 1, "head": config.head_bits,
                 "block": config.block_bits, "step": config.step_bits, "warm": 1, "waived": 1, "eligible": 1,
+                "covered": 1, "announced": 1,
             }
         )  # fmt: skip
         number = Signal(range(max(config.blocks_per_head, config.queue_depth)))
@@ -181,15 +194,19 @@ class Sweep(wiring.Component):
         entry = Signal(layouts.entry(config))
         examined = Signal(element)
         fetched = Signal(element)
+        covered = Signal()
+        may_leave = examined.warm & ~entry.pinned & ~self.migrating
         protected = self.policy.protect & (entry.step == self.now) & entry.announced & ~entry.touched
-        m.d.sync += [entry.eq(self.table.entry), fetched.eq(read)]
+        m.d.sync += [entry.eq(self.table.entry), covered.eq(self.covered), fetched.eq(read)]
         m.d.comb += [
             self.migrating_index.eq(Cat(fetched.block, fetched.head)),
             examined.eq(fetched),
             examined.step.eq(entry.step),
             examined.warm.eq(entry.state == State.WARM),
-            examined.waived.eq(examined.warm & ~entry.pinned & ~self.migrating),
+            examined.waived.eq(may_leave & ~covered),
             examined.eligible.eq(examined.waived & ~protected),
+            examined.covered.eq(may_leave & covered),
+            examined.announced.eq(protected),
             key.priority.eq(self.policy.priority),
             key.ema.eq(entry.ema),
             key.step.eq(entry.step),
@@ -199,8 +216,7 @@ class Sweep(wiring.Component):
         with m.If(self.peek.entry):
             m.d.sync += sight.entry_done.eq(0)
         with m.Elif(fetched.peek_entry):
-            m.d.sync += [sight.frame.eq(entry.frame), sight.migrating.eq(self.migrating), sight.entry_done.eq(1)]
-
+            m.d.sync += [sight.frame.eq(entry.frame), sight.kept.eq(self.migrating | covered), sight.entry_done.eq(1)]
         with m.If(fetched.peek_key):
             m.d.sync += sight.zero.eq(entry.ema == 0)
 
@@ -223,6 +239,10 @@ class Sweep(wiring.Component):
         for field in ("eligible", "waived", "warm"):
             with m.If(ranked.valid & ranked[field] & is_before(rank, result[field])):
                 m.d.sync += result[field].eq(rank)
+        with_announced = Signal(covered_rank(config))
+        m.d.comb += [with_announced.rank.eq(rank), with_announced.announced.eq(ranked.announced)]
+        with m.If(ranked.valid & ranked.covered & (with_announced.as_value() < result.covered.as_value())):
+            m.d.sync += result.covered.eq(with_announced)
         with m.If(self.peek.key):
             m.d.sync += sight.key_done.eq(0)
         with m.Elif(ranked.peek_key):
@@ -258,6 +278,7 @@ class Sweep(wiring.Component):
                         result.eligible.eq(beyond(config)),
                         result.waived.eq(beyond(config)),
                         result.warm.eq(beyond(config)),
+                        result.covered.eq(-1),
                     ]
                     with m.If((self.job.kind == SweepKind.QUEUE) & (self.job.count == 0)):
                         m.next = "END"

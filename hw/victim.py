@@ -11,11 +11,17 @@ from hw import layouts
 from hw.layouts import Domain
 from hw.queues import QueueCommand, Queues, leaf, queue_record
 from hw.rank import RankedCommits, beyond, is_before, key_of, rank_layout
+from hw.recall import recall_candidate
 from hw.refresh import Refresh
-from hw.sweep import Sweep, SweepKind
+from hw.sweep import Sweep, SweepKind, covered_rank
 from hw.tournament import Tournament
 
 __all__ = ["VictimEngine"]
+
+
+def _order(rank, head):
+    """A rank as a number that compares across heads: the head breaks a tie, then the block."""
+    return Cat(rank.block, head, rank.as_value()[len(rank.block) :])
 
 
 class _Work:
@@ -51,6 +57,9 @@ class _Work:
         #: of a search: the best with protection (for `product`) and with the announcement waived
         self.best = Signal(candidate)
         self.best_waived = Signal(candidate)
+        #: the best covered block that was passed over, all ones if none was since it was told of or the search began
+        self.passed = Signal(covered_rank(config), init={"rank": {"none": 1}, "announced": 1})
+        self.passed_head = Signal(config.head_bits)
         #: the victim
         self.chosen = Signal(leaf(config))
         self.waived = Signal()
@@ -59,6 +68,17 @@ class _Work:
         """Offer a command for the target's record; true when it is taken."""
         m.d.comb += [self.command.valid.eq(1), self.command.payload.kind.eq(kind)]
         return m.If(self.command.ready)
+
+    def remember_covered(self, m):
+        """Keep the better one of what was passed over before and in the last scan or sweep, of one head the newer."""
+        seen, before = self.found.covered, self.passed
+        is_better = Signal()
+        m.d.comb += is_better.eq(
+            Cat(_order(seen.rank, self.target), seen.announced)
+            < Cat(_order(before.rank, self.passed_head), before.announced)
+        )
+        with m.If(is_better | (self.passed_head == self.target)):
+            m.d.sync += [self.passed.eq(seen), self.passed_head.eq(self.target)]
 
     def start(self, m, kind):
         """Start a sweep of the target."""
@@ -85,6 +105,10 @@ class VictimEngine(wiring.Component):
     20 + `blocks_per_head` + 2 x `queue_depth` to that. With `product`, each head in the domain takes
     `blocks_per_head` + 16.
 
+    **Covered blocks**, of which hosts may hold lines, may leave as little as those in migration. The best of those that
+    were passed over is remembered; if it leaves before the victim of a request, or none was found, it is told to
+    `recall` with the answer. A search that finds nothing has seen every block of the domain that is warm.
+
     A request comes only while the metadata pipeline is held and idle; until its answer was taken there are no commits
     and no migration begins or ends. The table is empty after reset, and blocks become warm by commits alone; the first
     commit is at least 2^head_bits + 3 clocks after reset.
@@ -105,9 +129,16 @@ class VictimEngine(wiring.Component):
         In the same clock: the block has an open miss or a demotion slot.
     migration_ended : In({valid, head})
         A block of this head is no longer in migration.
+    covered : In(1)
+        Beside `table.entry`: hosts may hold lines of the block. It becomes so without notice, but not while a request
+        is open.
+    uncovered : In({valid, head})
+        A block of this head is no longer covered.
+    recall : Out(recall_candidate)
+        In the clock in which an answer is taken. `needed`: nothing was found.
     request : In(stream of victim_request)
     answer : Out(stream of victim_answer)
-        `waived`: the victim is announced, and nothing that is not was left (OWN and SHARED).
+        `waived`: the victim is announced, and nothing that is not was left (OWN and SHARED, if `waivable`).
     rebuild : In(1)
         Priority or lambda have changed, now or just before.
     pause : In(1)
@@ -131,6 +162,9 @@ class VictimEngine(wiring.Component):
                 "migrating_index": Out(config.index_bits),
                 "migrating": In(1),
                 "migration_ended": In(data.StructLayout({"valid": 1, "head": config.head_bits})),
+                "covered": In(1),
+                "uncovered": In(data.StructLayout({"valid": 1, "head": config.head_bits})),
+                "recall": Out(recall_candidate(config)),
                 "request": In(stream.Signature(layouts.victim_request(config))),
                 "answer": Out(stream.Signature(layouts.victim_answer(config))),
                 "rebuild": In(1),
@@ -166,12 +200,15 @@ class VictimEngine(wiring.Component):
             refresh.expired.eq(ranked.expired),
             refresh.ended_valid.eq(self.migration_ended.valid),
             refresh.ended_head.eq(self.migration_ended.head),
+            refresh.uncovered_valid.eq(self.uncovered.valid),
+            refresh.uncovered_head.eq(self.uncovered.head),
             refresh.above_min.eq(self.above_min),
             queues.event.eq(ranked.event),
             sweep.now.eq(self.now),
             sweep.policy.eq(self.policy),
             self.migrating_index.eq(sweep.migrating_index),
             sweep.migrating.eq(self.migrating),
+            sweep.covered.eq(self.covered),
             queues.read_enable.eq(sweep.read_enable),
             queues.read_head.eq(sweep.read_head),
             queues.read_position.eq(sweep.read_position),
@@ -255,7 +292,7 @@ class VictimEngine(wiring.Component):
             m.d.sync += w.target.eq(w.chosen.head)
             with m.If(w.chosen.rank.none):
                 m.next = "CLOSE"
-                with m.If(self.policy.protect):
+                with m.If(w.asked.waivable):
                     m.next = "SEARCH"
             with m.Elif(w.chosen.exact):
                 m.next = "CLOSE"
@@ -322,6 +359,7 @@ class VictimEngine(wiring.Component):
 
         with m.State("INSTALL"):
             with w.order(m, QueueCommand.INSTALL):
+                w.remember_covered(m)
                 m.d.sync += w.settling.eq(w.settle_clocks)
                 m.next = "IDLE"
                 with m.If(w.searching):
@@ -329,12 +367,17 @@ class VictimEngine(wiring.Component):
                 with m.Elif(w.is_open):
                     m.next = "CHECK"
 
+    def _in_domain(self, w, head):
+        """Whether blocks of `head` may leave for the request."""
+        asked = w.asked
+        in_pool = self.modes.bit_select(head, 1) == w.mode
+        may_lose = (asked.domain == Domain.ANY) | self.above_min.bit_select(head, 1).any()
+        return (head == asked.head) | ((asked.domain != Domain.OWN) & in_pool & may_lose)
+
     def _search_states(self, m, w):
         """Look at every head of the domain."""
         asked, best, best_waived = w.asked, w.best, w.best_waived
-        in_pool = self.modes.bit_select(w.target, 1) == w.mode
-        may_lose = (asked.domain != Domain.SHARED) | self.above_min.bit_select(w.target, 1).any()
-        in_domain = (w.target == asked.head) | (in_pool & may_lose)
+        in_domain = self._in_domain(w, w.target)
         nothing = beyond(self._config)
 
         with m.State("SEARCH"):
@@ -343,6 +386,7 @@ class VictimEngine(wiring.Component):
                 w.target.eq(Mux(asked.domain == Domain.OWN, asked.head, 0)),
                 best.rank.eq(nothing),
                 best_waived.rank.eq(nothing),
+                w.passed.eq(-1),
             ]
             m.next = "HEAD"
         with m.State("HEAD"):
@@ -359,6 +403,8 @@ class VictimEngine(wiring.Component):
             for so_far, rank in ((best, w.found.eligible), (best_waived, w.found.waived)):
                 with m.If(is_before(rank, so_far.rank, across_heads=True)):
                     m.d.sync += [so_far.rank.eq(rank), so_far.head.eq(w.target)]
+            with m.If(w.is_product):
+                w.remember_covered(m)
             m.next = "NEXT_HEAD"
         with m.State("NEXT_HEAD"):
             m.d.sync += w.target.eq(w.target + 1)
@@ -366,7 +412,7 @@ class VictimEngine(wiring.Component):
             with m.If((asked.domain == Domain.OWN) | (w.target == self._config.heads - 1)):
                 m.next = "END_SEARCH"
         with m.State("END_SEARCH"):
-            with m.If(w.is_product & (asked.domain != Domain.ANY) & ~best.rank.none):
+            with m.If(w.is_product & (asked.domain != Domain.ANY) & (~best.rank.none | ~asked.waivable)):
                 m.d.sync += [w.chosen.head.eq(best.head), w.chosen.rank.eq(best.rank)]
             with m.Else():
                 m.d.sync += [
@@ -389,6 +435,26 @@ class VictimEngine(wiring.Component):
             answer.own_zero.eq(sight.zero),
         ]
 
+        # What is covered, and would leave before the victim. The choice stands some clocks before the answer does.
+        asked, passed = w.asked, w.passed
+        in_domain, is_first = Signal(), Signal()
+        is_waived = w.waived | (asked.domain == Domain.ANY)
+        is_wanted = (
+            in_domain
+            & asked.waivable
+            & ~passed.rank.none
+            & Mux(passed.announced, is_first & (is_waived | chosen.rank.none), is_first | w.waived)
+        )
+        m.d.sync += [
+            in_domain.eq(self._in_domain(w, w.passed_head)),
+            is_first.eq(_order(passed.rank, w.passed_head) < _order(chosen.rank, chosen.head)),
+        ]
+        m.d.comb += [
+            self.recall.needed.eq(chosen.rank.none),
+            self.recall.head.eq(w.passed_head),
+            self.recall.block.eq(passed.rank.block),
+        ]
+
         # The victim's frame, and whether it may really leave: events do not know what is in migration.
         with m.State("CLOSE"):
             m.d.comb += [w.peek.entry.eq(1), w.peek.head.eq(chosen.head), w.peek.block.eq(chosen.rank.block)]
@@ -397,7 +463,7 @@ class VictimEngine(wiring.Component):
             m.d.sync += w.target.eq(chosen.head)
             with m.If(sight.entry_done):
                 m.next = "ANSWER"
-                with m.If(sight.migrating & ~chosen.rank.none):
+                with m.If(sight.kept & ~chosen.rank.none):
                     m.next = "DROP"
         with m.State("DROP"):
             with w.order(m, QueueCommand.DROP):
@@ -405,4 +471,7 @@ class VictimEngine(wiring.Component):
         with m.State("ANSWER"):
             m.d.comb += self.answer.valid.eq(sight.key_done)
             with m.If(self.answer.valid & self.answer.ready):
+                with m.If(is_wanted):
+                    m.d.comb += self.recall.valid.eq(1)
+                    m.d.sync += passed.eq(-1)
                 m.next = "IDLE"

@@ -169,7 +169,7 @@ MUTATIONS = (
     Mutation(
         name="waiver-missing",
         file="hw/victim.py",
-        old="with m.If(self.policy.protect):",
+        old="with m.If(w.asked.waivable):",
         new="with m.If(0):",
         tests=("tests/test_victim.py::test_announcement_is_waived_only_where_nothing_else_may_leave[0]",),
         why="where all are announced, the announcement is waived",
@@ -177,15 +177,15 @@ MUTATIONS = (
     Mutation(
         name="pin-ignored",
         file="hw/sweep.py",
-        old="examined.waived.eq(examined.warm & ~entry.pinned & ~self.migrating)",
-        new="examined.waived.eq(examined.warm & ~self.migrating)",
+        old="may_leave = examined.warm & ~entry.pinned & ~self.migrating",
+        new="may_leave = examined.warm & ~self.migrating",
         tests=("tests/test_victim.py::test_announcement_is_waived_only_where_nothing_else_may_leave[0]",),
         why="a pinned block never leaves",
     ),
     Mutation(
         name="victim-in-migration",
         file="hw/victim.py",
-        old="with m.If(sight.migrating & ~chosen.rank.none):",
+        old="with m.If(sight.kept & ~chosen.rank.none):",
         new="with m.If(0):",
         tests=("tests/test_victim_migration.py",),
         why="a block with an open miss or a demotion in progress is no victim",
@@ -293,8 +293,8 @@ MUTATIONS = (
     Mutation(
         name="victim-of-the-other-pool",
         file="hw/victim.py",
-        old="in_domain = (w.target == asked.head) | (in_pool & may_lose)",
-        new="in_domain = (w.target == asked.head) | may_lose",
+        old="(asked.domain != Domain.OWN) & in_pool & may_lose",
+        new="(asked.domain != Domain.OWN) & may_lose",
         tests=("tests/test_victim.py::test_each_pool_has_its_own_victims[tiny-1]",),
         why="a frame of the other pool is of no use",
     ),

@@ -27,7 +27,7 @@ class Bench:
         self.conflicts = conflicts
         self.dut = Sweep(config=CONFIG)
         self.queue = [0] * CONFIG.queue_depth
-        self.entries, self.migrating = [], set()
+        self.entries, self.migrating, self.covered = [], set(), set()
 
     def rank(self, block):
         """A block's rank as the RTL numbers it."""
@@ -53,6 +53,7 @@ class Bench:
             for block in range(rng.choice((0, 2, 5)), CONFIG.blocks_per_head):
                 self.entries[block] = Entry()
         self.migrating = {block for block in range(CONFIG.blocks_per_head) if rng.random() < 0.1}
+        self.covered = {block for block in range(CONFIG.blocks_per_head) if rng.random() < 0.3}
 
     async def clock(self, ctx):
         dut = self.dut
@@ -73,6 +74,7 @@ class Bench:
             entry = self.entries[table[1]]
             names = ("ema", "step", "frame", "state", "pinned", "announced", "touched")
             set_payload(ctx, dut.table.entry, {name: getattr(entry, name) for name in names})
+            ctx.set(dut.covered, table[1] in self.covered)
 
     async def run_job(self, ctx, kind, *, count, threshold):
         """Run a job; returns the clocks it took and its result."""
@@ -92,8 +94,13 @@ class Bench:
 
     def check_ranks(self, result, blocks):
         warm = [block for block in blocks if self.entries[block].state == State.WARM]
-        waived = [block for block in warm if not self.entries[block].pinned and block not in self.migrating]
-        eligible = [b for b in waived if not (self.policy.protect and self.entries[b].protected(NOW))]
+        may_leave = [block for block in warm if not self.entries[block].pinned and block not in self.migrating]
+        waived = [block for block in may_leave if block not in self.covered]
+        protected = [b for b in may_leave if self.policy.protect and self.entries[b].protected(NOW)]
+        eligible = [block for block in waived if block not in protected]
+        covered = [(block in protected, self.rank(block)) for block in may_leave if block in self.covered]
+        announced, rank = min(covered, default=(1, beyond(CONFIG)))
+        assert result["covered"] == int(announced) << beyond(CONFIG).bit_length() | rank
         assert result["warm"] == self.first(warm)
         assert result["waived"] == self.first(waived)
         assert result["eligible"] == self.first(eligible)
@@ -170,6 +177,6 @@ def test_a_peek_tells_key_frame_and_migration():
             sight = ctx.get(dut.sight)
             assert Const.cast(sight["rank"]).value == bench.rank(block)
             assert int(sight["frame"]) == bench.entries[block].frame
-            assert bool(sight["migrating"]) == (block in bench.migrating)
+            assert bool(sight["kept"]) == (block in bench.migrating | bench.covered)
 
     simulate(dut, testbench)

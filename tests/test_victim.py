@@ -45,6 +45,9 @@ class Bench:
         self.table = {(h, b): Entry() for h in range(config.heads) for b in range(config.blocks_per_head)}
         self.packed = dict.fromkeys(self.table, 0)
         self.migrating = set()
+        #: blocks that hosts may hold lines of, those that they ever did, and what was told to be taken back
+        self.covered, self.ever_covered = set(), set()
+        self.recalls = []
         self.now = 0
         #: a head without a block is never above its minimum: tests in which such heads change modes clear their bits
         self.may_be_above = self.above_min = (1 << config.heads) - 1
@@ -52,6 +55,8 @@ class Bench:
         self.pack_slot = _packer(self.dut.commit.slot.shape())
         self.pack_commit = _packer(self.dut.commit.shape())
         self.next_frame = 0
+        #: how often an event covers a block, and takes the coverage from one
+        self.covering = self.uncovering = 0.0
         self.request_clocks = []
         self.answers = []
 
@@ -79,8 +84,10 @@ class Bench:
     def index_of(self, where):
         return where[0] * self.config.blocks_per_head + where[1]
 
-    async def clock(self, slot=None, ended=None):
-        """One clock, in which `slot` commits and the migration of `ended` is reported to be over."""
+    async def clock(self, slot=None, ended=None, uncovered=None):
+        """One clock, in which `slot` commits, and the migration of `ended` and the coverage of `uncovered` are reported
+        to be over.
+        """
         ctx, dut = self.ctx, self.dut
         enable, index = ctx.get(dut.table.enable), ctx.get(dut.table.index)
         where = divmod(index, self.config.blocks_per_head)
@@ -95,13 +102,23 @@ class Bench:
         if ended is not None:
             ctx.set(dut.migration_ended.valid, 1)
             ctx.set(dut.migration_ended.head, ended[0])
+        if uncovered is not None:
+            ctx.set(dut.uncovered.valid, 1)
+            ctx.set(dut.uncovered.head, uncovered[0])
+        recall = fields_of(ctx.get(dut.recall))
+        if recall["valid"]:
+            assert ctx.get(dut.answer.valid) and ctx.get(dut.answer.ready)
+            self.recalls.append(recall)
         await ctx.tick()
         if slot is not None:
             ctx.set(dut.commit.valid, 0)
         if ended is not None:
             ctx.set(dut.migration_ended.valid, 0)
+        if uncovered is not None:
+            ctx.set(dut.uncovered.valid, 0)
         if enable:
             ctx.set(dut.table.entry.as_value(), entry)
+            ctx.set(dut.covered, where in self.covered)
 
     def _commit(self, slot):
         where = slot.head, slot.block
@@ -144,6 +161,14 @@ class Bench:
         self.migrating.discard(where)
         await self.clock(ended=where)
 
+    def cover(self, where):
+        self.covered.add(where)
+        self.ever_covered.add(where)
+
+    async def uncover(self, where):
+        self.covered.discard(where)
+        await self.clock(uncovered=where)
+
     async def step(self, steps=1):
         self.now += steps
         self.ctx.set(self.dut.now, self.now)
@@ -159,6 +184,7 @@ class Bench:
             self.table[where], self.packed[where] = Entry(), 0
             self.golden.observe(*where, Entry())
         self.migrating.clear()
+        self.covered.clear()
 
     async def rebuild(self, policy):
         self.set_policy(policy)
@@ -174,11 +200,13 @@ class Bench:
             return pool
         return [h for h in pool if self.above_min >> h & 1 or h == head]
 
-    async def request(self, head, domain):
+    async def request(self, head, domain, waivable=True):
         """Ask, and check the answer."""
         ctx, dut, config, policy = self.ctx, self.dut, self.config, self.policy
         own = head, next(b for b in range(config.blocks_per_head) if self.table[head, b].state != State.WARM)
-        set_payload(ctx, dut.request.payload, {"head": head, "block": own[1], "domain": domain})
+        asked = {"head": head, "block": own[1], "domain": domain, "waivable": waivable}
+        set_payload(ctx, dut.request.payload, asked)
+        recalls = len(self.recalls)
         ctx.set(dut.request.valid, 1)
         clocks = 1
         while not ctx.get(dut.request.ready):
@@ -199,9 +227,12 @@ class Bench:
         self.request_clocks.append(clocks)
 
         victim = self.golden.find(
-            self.heads_of(domain, head), now=self.now, policy=policy, in_migration=self.migrating,
+            self.heads_of(domain, head), now=self.now, policy=policy, in_migration=self.migrating | self.covered,
             protect=policy.protect and domain != Domain.ANY,
         )  # fmt: skip
+        if victim is not None and victim.waived and not waivable:
+            victim = None
+        self.check_recalls(self.recalls[recalls:], head, domain, victim, waivable)
         entry = self.table[own]
         expected = {"own_key": key(config, policy.priority, entry.ema, entry.step, self.now, policy.lam)}
         expected["own_zero"] = entry.ema == 0
@@ -215,6 +246,22 @@ class Bench:
         seen = {name: answer[name] for name in expected}
         assert seen == expected, f"request {len(self.request_clocks)}: {Domain(domain).name} of head {head}"
         return answer
+
+    def check_recalls(self, recalls, head, domain, victim, waivable):
+        """What is to be taken back is in the domain; where nothing was found it is the best of all that is covered."""
+        told = [(recall["head"], recall["block"]) for recall in recalls]
+        heads = self.heads_of(domain, head)
+        assert waivable or not told
+        assert all(where[0] in heads and where in self.ever_covered for where in told)
+        assert all(recall["needed"] == (victim is None) for recall in recalls)
+        if victim is None and waivable:
+            policy, ranks = self.policy, []
+            for where in self.covered - self.migrating:
+                entry = self.table[where]
+                if where[0] in heads and entry.state == State.WARM and not entry.pinned:
+                    value = key(self.config, policy.priority, entry.ema, entry.step, self.now, policy.lam)
+                    ranks.append((policy.protect and entry.protected(self.now), value, entry.step, where))
+            assert told == [rank[-1] for rank in sorted(ranks)[:1]]
 
     async def random_event(self, blocks):
         """Something that may happen to a block, in one clock."""
@@ -233,7 +280,15 @@ class Bench:
         if self.migrating and rng.random() < 0.25:
             await self.end_migration(rng.choice(sorted(self.migrating)))
             return
+        if rng.random() < self.covering and self.table[where].state == State.WARM:
+            self.cover(where)
+        if self.covered and rng.random() < self.uncovering:
+            await self.uncover(rng.choice(sorted(self.covered)))
+            return
         kind = rng.choice(choices[self.table[where].state])
+        if kind == SlotKind.DEMOTE and where in self.covered:
+            await self.uncover(where)
+            return
         if kind in (SlotKind.ALLOCATE, SlotKind.PROMOTE, SlotKind.DEMOTE):
             self.migrating.add(where)
         if kind == SlotKind.READ and rng.random() < 0.05:
@@ -262,7 +317,7 @@ class Bench:
                 await self.rebuild(replace(rng.choice(rebuilds), protect=self.policy.protect))
             domain = rng.choice((Domain.SHARED, Domain.SHARED, Domain.SHARED, Domain.OWN, Domain.ANY))
             heads = {head for (head, _), entry in self.table.items() if entry.state != State.WARM}
-            await self.request(rng.choice(sorted(heads)), domain)
+            await self.request(rng.choice(sorted(heads)), domain, waivable=rng.random() < 0.8)
 
 
 def run(bench, testbench):
@@ -295,6 +350,65 @@ def test_random_life_is_answered_as_by_brute_force(config, priority):
         blocks = [where for where in blocks if where[1] < 24]
     run(bench, lambda: bench.random_life(requests=requests, events=30 if config is SMALL else 12, blocks=blocks))
     assert sum(victim is not None for _, victim in bench.answers) > requests * 0.8
+
+
+@pytest.mark.parametrize("needed", [0, 1], ids=["some-covered", "most-covered"])
+@pytest.mark.parametrize("priority", list(Priority))
+@pytest.mark.parametrize("config", [TINY, ODD], ids=["tiny", "odd"])
+def test_covered_blocks_stay_until_they_are_uncovered_and_are_recalled(config, priority, needed):
+    bench = Bench(config, policy_of(priority), seed=300 * config.heads + priority)
+    bench.covering, bench.uncovering = (0.9, 0.02) if needed else (0.4, 0.2)
+    requests = 30 if priority == Priority.PRODUCT else 80
+    blocks = [where for where in sorted(bench.table) if where[1] < 6]
+    run(bench, lambda: bench.random_life(requests=requests, events=12, blocks=blocks))
+    assert any(recall["needed"] == needed for recall in bench.recalls)
+
+
+def test_a_better_victim_that_is_covered_is_recalled_and_leaves_once_it_is_uncovered():
+    bench = Bench(TINY, Policy(), seed=17)
+
+    async def victim(head=3, domain=Domain.SHARED):
+        answer = await bench.request(head, domain)
+        return (answer["head"], answer["block"]) if answer["found"] else None
+
+    async def life():
+        await bench.idle(20)
+        for where in ((0, 0), (0, 1), (1, 0)):
+            await bench.slot(SlotKind.ALLOCATE, where)
+        await bench.idle(150)
+        bench.cover((0, 0))
+        assert await victim() == (0, 1)
+        assert [(r["needed"], r["head"], r["block"]) for r in bench.recalls] == [(0, 0, 0)]
+        # It has been told, and nothing has changed since.
+        assert await victim() == (0, 1) and len(bench.recalls) == 1
+        await bench.uncover((0, 0))
+        assert await victim() == (0, 0) and len(bench.recalls) == 1
+        # What leaves behind the victim is not taken back.
+        bench.cover((1, 0))
+        await bench.idle(150)
+        assert await victim() == (0, 0) and len(bench.recalls) == 1
+
+    run(bench, life)
+
+
+@pytest.mark.parametrize("protect", [False, True])
+def test_where_all_blocks_are_covered_the_first_of_the_domain_is_recalled_each_time(protect):
+    bench = Bench(TINY, Policy(protect=protect), seed=18)
+
+    async def life():
+        await bench.idle(20)
+        for where in ((0, 0), (1, 0), (1, 1)):
+            await bench.slot(SlotKind.HINT, where, 10)
+            await bench.slot(SlotKind.ALLOCATE, where)
+            bench.cover(where)
+        for domain, best in ((Domain.OWN, (1, 0)), (Domain.SHARED, (0, 0)), (Domain.ANY, (0, 0))):
+            for _ in range(2):
+                bench.recalls.clear()
+                await bench.idle(100)
+                assert not (await bench.request(1, domain))["found"]
+                assert [(r["needed"], r["head"], r["block"]) for r in bench.recalls] == [(1, *best)]
+
+    run(bench, life)
 
 
 @pytest.mark.parametrize("priority", list(Priority))
