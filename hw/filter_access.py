@@ -33,13 +33,14 @@ def demand_layout(config):
     `reads`, `writes`: what it is; one of the two if it asks anything. `caches`: `Access.caches`. `sector`, `line`
     (one-hot), `host`. `fresh`, `waited`: it was not held before; it was, and not for a snoop of its line. It needs a
     snoop of `kind` if another host owns the line (`meets_owned`) or holds it (`meets_any`). `must_own`: only for who
-    owns the line. The line's state becomes `state` (`alters`), or A or S (`shares`: it is READ_DATA).
+    owns the line. The line's state becomes `state` (`alters`), which is I (`gives_up`); that of READ_DATA (`shares`)
+    may become A instead.
     """
     return layouts.layout(
         (
             ("reads", 1), ("writes", 1), ("caches", 1), ("host", 1), ("sector", config.sector_bits),
             ("line", SECTOR_LINES), ("fresh", 1), ("waited", 1), ("kind", 2), ("meets_owned", 1), ("meets_any", 1),
-            ("must_own", 1), ("alters", 1), ("shares", 1), ("state", 2),
+            ("must_own", 1), ("alters", 1), ("gives_up", 1), ("shares", 1), ("state", 2),
         )
     )  # fmt: skip
 
@@ -60,6 +61,7 @@ def decode(m, config, question):
         demand.waited.eq(question.retry == Retry.WAITED),
         demand.must_own.eq(access.matches(Access.WRITE_BACK, Access.WRITE_KEEP)),
         demand.alters.eq(~unaltered),
+        demand.gives_up.eq(demand.alters & (demand.state == LineState.I)),
         demand.shares.eq(access == Access.READ_DATA),
         demand.state.eq(LineState.I),
     ]
@@ -194,50 +196,51 @@ class FilterAccess(wiring.Component):
 
         # The snoop: of the other host, or of all lines that the first host has of the victim
         snoop = self.launched.snoop
-        holders, masks = zip(
-            *(first_holder([lines_that(host) for host in way.states]) for way in row.ways), strict=True
-        )
+        holders, masks = zip(*(first_holder([*map(lines_that, way.states)]) for way in row.ways), strict=True)
+        masks, other_mask = [covering(mask) for mask in masks], 0
         m.d.comb += [
             self.launched.valid.eq(begins & self.take),
             snoop.kind.eq(SnoopKind.INV),
             snoop.host.eq(select(victims, holders)),
             snoop.sector.eq(sector_in(config, self.number, select(victims, [way.tag for way in row.ways]))),
-            snoop.lines.eq(select(victims, [covering(mask) for mask in masks])),
+            snoop.lines.eq(select(victims, masks)),
         ]
         if config.hosts > 1:
-            owned = [lines_that(host, is_owned) for host in mine.states]
+            # Lines that are read in order are asked for together.
+            together = covering(Mux(demand.host, *(lines_that(host, is_owned) for host in mine.states)))
+            other_mask = Mux(demand.kind == SnoopKind.INV, demand.line, together)
             with m.If(found):
                 m.d.comb += [
                     snoop.kind.eq(demand.kind),
                     snoop.host.eq(~demand.host),
                     snoop.sector.eq(demand.sector),
-                    # Lines that are read in order are asked for together.
-                    snoop.lines.eq(Mux(demand.kind == SnoopKind.INV, demand.line, covering(Mux(demand.host, *owned)))),
+                    snoop.lines.eq(other_mask),
                 ]
 
         # The row, should it take effect
-        changed, goes = Signal(row.shape()), Signal()
-        others = [
-            (each != LineState.I) & ~(demand.line[number] & hosts[host])
-            for host, lines in enumerate(mine.states)
-            for number, each in enumerate(lines)
-        ]
+        changed, goes = Signal(row.shape()), Signal(config.filter_ways)
         m.d.comb += [
-            goes.eq(sets_state & (state == LineState.I) & ~Cat(*others, mine.asked).any()),
             changed.eq(row),
             changed.promised.eq((row.promised | (seeks_way & full)) & ~(demand.reads & demand.waited & ~held)),
         ]
         with m.If(wants_victim & place.free):
             m.d.comb += changed.next.eq(select(victims, [(n + 1) % config.filter_ways for n in range(len(victims))]))
         for number, (way, new) in enumerate(zip(row.ways, changed.ways, strict=True)):
-            enters, snooped = Signal(name=f"enters{number}"), Signal(name=f"snooped{number}")
+            enters, from_victim, from_other = (
+                Signal(name=f"{name}{number}") for name in ("enters", "from_victim", "from_other")
+            )
             here = self.match[number] | (first_free[number] & ~found)
+            others = Cat(
+                lines_that(host) & ~Mux(bit, demand.line, 0) for host, bit in zip(way.states, hosts, strict=True)
+            )
             m.d.comb += [
                 enters.eq(takes_way & first_free[number]),
-                snooped.eq(place.free & ((wants_victim & victims[number]) | (wants_other & self.match[number]))),
-                new.used.eq((way.used | enters) & ~(goes & self.match[number])),
-                new.asked.eq(way.asked | snooped),
-                new.busy.eq(Mux(snooped, snoop.lines, way.busy)),
+                from_victim.eq(wants_victim & place.free & victims[number]),
+                from_other.eq(wants_other & place.free & self.match[number]),
+                goes[number].eq(keeps & demand.gives_up & self.match[number] & ~Cat(others, way.asked).any()),
+                new.used.eq((way.used | enters) & ~goes[number]),
+                new.asked.eq(way.asked | from_victim | from_other),
+                new.busy.eq(way.busy | Mux(from_victim, masks[number], 0) | Mux(from_other, other_mask, 0)),
             ]
             for host, lines in enumerate(new.states):
                 for each, line in enumerate(lines):
@@ -246,7 +249,7 @@ class FilterAccess(wiring.Component):
 
         # What happens
         m.d.comb += [
-            self.covers.valid.eq((takes_way | goes) & self.take),
+            self.covers.valid.eq((takes_way | goes.any()) & self.take),
             self.covers.up.eq(demand.caches),
             self.covers.index.eq(block_of(demand.sector)),
             self.stale.eq(sets_state & demand.writes & (state == LineState.STALE) & self.take),

@@ -22,6 +22,8 @@ class FilterBank(wiring.Component):
         A row of the bank, and one clock later what it holds.
     write : In
         With `valid` row `number` becomes `row`; without, `row` has to be 0.
+    written : Out
+        The `row` of the clock before.
     ready : Out(1)
         The rows are cleared.
 
@@ -37,6 +39,7 @@ class FilterBank(wiring.Component):
                 "number": In(number),
                 "row": Out(row),
                 "write": In(layouts.layout((("valid", 1), ("number", number), ("row", row)))),
+                "written": Out(row),
                 "ready": Out(1),
             }
         )
@@ -50,6 +53,7 @@ class FilterBank(wiring.Component):
         clear_number = Signal(range(self._rows))
         with m.If(~self.ready):
             m.d.sync += [clear_number.eq(clear_number + 1), self.ready.eq(clear_number == self._rows - 1)]
+        m.d.sync += self.written.eq(self.write.row)
         m.d.comb += [
             read.addr.eq(self.number),
             self.row.eq(read.data),

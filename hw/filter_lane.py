@@ -1,4 +1,4 @@
-"""The way of a question or an operation through the snoop filter, and the row that it finds at its end."""
+"""The way of a slot's question through the snoop filter, and the row that it finds at its end."""
 
 from functools import reduce
 from operator import or_
@@ -10,10 +10,7 @@ from amaranth.lib.wiring import In, Out
 from hw import layouts
 from hw.filter_row import row_layout, tag_bits
 
-__all__ = ["LANES", "FilterLane", "lane_key"]
-
-#: the slots' questions, and the operations beside them
-LANES = 2
+__all__ = ["FilterLane", "lane_key", "matches"]
 
 
 def lane_key(config):
@@ -21,29 +18,32 @@ def lane_key(config):
     return layouts.layout((("valid", 1), ("number", config.filter_set_bits), ("tag", tag_bits(config))))
 
 
-class FilterLane(wiring.Component):
-    """Follows one question or operation a clock from clock 0 to its commit in clock 3, and forwards to it.
+def matches(row, tag):
+    """Which way of a row has `tag` (one-hot, 0 if none)."""
+    return Cat(way.used & (way.tag == tag) for way in row.ways)
 
-    The RAM gives the row as it was in clock 0. What either lane commits in clock 1 or 2 to the same set takes its
-    place; whether that is so is known a clock before, so that a row that has just been decided on passes one selection.
-    Both lanes never have the same set in the same clock.
+
+class FilterLane(wiring.Component):
+    """Follows one question a clock from clock 0 to its commit in clock 3, and forwards to it.
+
+    The RAM gives the row as it was in clock 0. What a question or an operation commits to the same set in clock 1 or 2
+    takes its place. Whether that is so is known a clock before, so that a row that is being decided on passes a single
+    selection.
 
     Members
     -------
     key : In(lane_key)
         Clock 0.
-    rows : In
-        Clock 1: the row of each bank.
-    ahead : In
-        The keys of both lanes that are in clock 2, so commit in the next clock.
-    after : In
-        The rows that both lanes commit in this clock.
-    key2, key3 : Out
-        The key in clock 2, and in clock 3.
+    rows, written : In
+        Of each bank: the row, in clock 1; what was written in the clock before.
+    op2, op3 : In
+        The keys of the operations that commit in the next clock, and in this one.
+    after, op_after : In
+        The rows that the question in clock 3 and the operation in clock 3 leave.
+    key1, key2, key3 : Out
+        The questions on their way.
     row, match : Out
-        Clock 3: the set, and which way has the tag (one-hot, 0 if none).
-    busy : Out(1)
-        There is something in clock 1, 2 or 3.
+        Clock 3: the set, and which way has the tag.
     """
 
     def __init__(self, *, config):
@@ -53,43 +53,46 @@ class FilterLane(wiring.Component):
             {
                 "key": In(key),
                 "rows": In(data.ArrayLayout(row, 2)),
-                "ahead": In(data.ArrayLayout(key, LANES)),
-                "after": In(data.ArrayLayout(row, LANES)),
+                "written": In(data.ArrayLayout(row, 2)),
+                "op2": In(key),
+                "op3": In(key),
+                "after": In(row),
+                "op_after": In(row),
+                "key1": Out(key),
                 "key2": Out(key),
                 "key3": Out(key),
                 "row": Out(row),
                 "match": Out(config.filter_ways),
-                "busy": Out(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        key1, row2 = Signal(lane_key(self._config)), Signal(row_layout(self._config))
-        m.d.sync += [key1.eq(self.key), self.key2.eq(key1), self.key3.eq(self.key2)]
-        m.d.comb += self.busy.eq(key1.valid | self.key2.valid | self.key3.valid)
+        m.d.sync += [self.key1.eq(self.key), self.key2.eq(self.key1), self.key3.eq(self.key2)]
 
-        def will_commit(key, name):
-            """For each lane, whether in the next clock it commits to the set of `key`."""
-            same = Signal(LANES, name=name)
-            m.d.sync += same.eq(Cat(ahead.valid & (ahead.number == key.number) for ahead in self.ahead))
-            return same
+        def same_set(other):
+            return other.valid & (other.number == self.key1.number)
 
-        def newest(same, after, stored):
-            """The one of `after` that `same` marks, else `stored`."""
-            kept = Mux(same.any(), 0, stored)
-            return reduce(or_, (Mux(bit, each, 0) for bit, each in zip(same, after, strict=True)), kept)
-
-        def search(row):
-            return Cat(way.used & (way.tag == self.key2.tag) for way in row.ways)
-
-        same1, same2 = will_commit(self.key, "same1"), will_commit(key1, "same2")
-        after = [Value.cast(row) for row in self.after]
-        stored = Value.cast(Mux(key1.number[0], self.rows[1], self.rows[0]))
+        # Clock 1: the RAM's row, and who commits to it now and in the next clock
+        stored, was_written, will_be = Signal(row_layout(self._config)), Signal(), Signal(2)
         m.d.sync += [
-            row2.eq(newest(same1, after, stored)),
-            self.row.eq(newest(same2, after, Value.cast(row2))),
-            # All are searched before it is known which one counts.
-            self.match.eq(newest(same2, [search(row) for row in self.after], search(row2))),
+            Value.cast(stored).eq(Mux(self.key1.number[0], *(Value.cast(row) for row in reversed(self.rows)))),
+            was_written.eq(same_set(self.key3) | same_set(self.op3)),
+            will_be.eq(Cat(same_set(self.key2), same_set(self.op2))),
+        ]
+
+        # Clock 2: the newest row. All that it may be are searched before it is known which.
+        older = Signal.like(stored)
+        written = Mux(self.key2.number[0], *(Value.cast(row) for row in reversed(self.written)))
+        m.d.comb += Value.cast(older).eq(Mux(was_written, written, stored))
+
+        def newest(older, *after):
+            kept = Mux(will_be.any(), 0, older)
+            return reduce(or_, (Mux(bit, each, 0) for bit, each in zip(will_be, after, strict=True)), kept)
+
+        rows = (older, self.after, self.op_after)
+        m.d.sync += [
+            Value.cast(self.row).eq(newest(*(Value.cast(row) for row in rows))),
+            self.match.eq(newest(*(matches(row, self.key2.tag) for row in rows))),
         ]
         return m

@@ -3,14 +3,14 @@
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.coherency import LineState, SnoopKind
+from golden.config import SECTOR_LINES
 from hw import layouts
 from hw.filter_row import (
     block_of,
-    chosen,
     covering,
     covers_layout,
     first,
@@ -22,24 +22,59 @@ from hw.filter_row import (
 )
 from hw.snoop_table import launched_layout, place_layout
 
-__all__ = ["FilterOperation"]
+__all__ = ["FilterOperation", "decode_op", "order_layout"]
+
+
+def order_layout(config):
+    """An operation, decoded.
+
+    One of `answers`, `recalls`, `scrubs` is set, or none. Of an answer: the lines that are `answered`, and by host and
+    line which of them the host has no longer (`gone`) or has no more than a copy of (`shared`). `everything`: every
+    line is wanted back, not only the stale ones.
+    """
+    lines = data.ArrayLayout(SECTOR_LINES, config.hosts)
+    return layouts.layout(
+        (
+            ("answers", 1), ("recalls", 1), ("scrubs", 1), ("sector", config.sector_bits), ("answered", SECTOR_LINES),
+            ("gone", lines), ("shared", lines), ("everything", 1),
+        )
+    )  # fmt: skip
+
+
+def decode_op(m, config, valid, op):
+    """The order of an operation, combinational."""
+    order, answered = Signal(order_layout(config)), op.snoop.lines
+    said = [op.states.word_select(line, 2) for line in range(SECTOR_LINES)]
+    m.d.comb += [
+        order.answers.eq(valid & (op.kind == layouts.FilterOp.ANSWER)),
+        order.recalls.eq(valid & (op.kind == layouts.FilterOp.RECALL)),
+        order.scrubs.eq(valid & (op.kind == layouts.FilterOp.SCRUB)),
+        order.sector.eq(op.snoop.sector),
+        order.answered.eq(Mux(order.answers, answered, 0)),
+        order.everything.eq(op.everything | order.recalls),
+    ]
+    for host, (gone, shared) in enumerate(zip(order.gone, order.shared, strict=True)):
+        with m.If(op.snoop.host == host):
+            m.d.comb += [
+                gone.eq(order.answered & Cat(state == LineState.I for state in said)),
+                shared.eq(order.answered & Cat(state == LineState.S for state in said)),
+            ]
+    return order
 
 
 class FilterOperation(wiring.Component):
-    """Snoop and new row of one operation. Combinational; it always takes effect.
+    """Snoop and new row of one operation, in two clocks: nobody else changes its row meanwhile.
 
     Members
     -------
-    valid, op, number : In
-        The operation, and the number of its set.
-    row, match : In
-        That set, and which way has the sector of the operation (one-hot, 0 if none).
+    order, number, row, match : In
+        First clock: the operation, the number of its set, that set, and which way has its sector (one-hot, 0 if none).
     place : In
-        A free place of the snoop table.
+        Second clock: a free place of the snoop table.
     launched, full, covers : Out
-        What happens: a snoop begins; it would, had it a place; a sector goes out of use.
+        Second clock: a snoop begins; it would, had it a place; a sector goes out of use.
     after : Out(row)
-        The row from now on.
+        Second clock: the row from now on.
     """
 
     def __init__(self, *, config):
@@ -47,8 +82,7 @@ class FilterOperation(wiring.Component):
         row = row_layout(config)
         super().__init__(
             {
-                "valid": In(1),
-                "op": In(layouts.filter_op(config)),
+                "order": In(order_layout(config)),
                 "number": In(config.filter_set_bits),
                 "row": In(row),
                 "match": In(config.filter_ways),
@@ -62,62 +96,61 @@ class FilterOperation(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config, row, op = self._config, self.row, self.op
-        answers, recalls, scrubs = (
-            self.valid & (op.kind == kind)
-            for kind in (layouts.FilterOp.ANSWER, layouts.FilterOp.RECALL, layouts.FilterOp.SCRUB)
-        )
-        mine = chosen(row, self.match)
+        config, row, order, place, snoop = self._config, self.row, self.order, self.place, self.launched.snoop
 
         # The way that is asked back, from the first host that has lines of the kind wanted
-        def wanted(states):
-            every = lines_that(states)
-            return Mux(scrubs & ~op.everything, lines_that(states, lambda state: state == LineState.STALE), every)
+        def is_wanted(state):
+            return (state == LineState.STALE) | (order.everything & (state != LineState.I))
 
+        wanted = [[lines_that(host, is_wanted) for host in way.states] for way in row.ways]
         candidates = [
-            ~way.asked & Cat(wanted(states) for states in way.states).any() & (scrubs | self.match[number])
-            for number, way in enumerate(row.ways)
+            # A way in use without a snoop has lines.
+            ~way.asked & Mux(order.scrubs, Cat(masks).any(), order.recalls & self.match[number])
+            for number, (way, masks) in enumerate(zip(row.ways, wanted, strict=True))
         ]
-        taken = Signal(config.filter_ways)
-        m.d.comb += taken.eq(Cat(first(candidates)))
-        hosts, masks = zip(*(first_holder([wanted(states) for states in way.states]) for way in row.ways), strict=True)
-        wants, launches, snoop = Signal(), Signal(), self.launched.snoop
-        m.d.comb += [
-            wants.eq((scrubs | recalls) & taken.any()),
-            launches.eq(wants & self.place.free),
-            self.full.eq(wants & ~self.place.free),
-            self.launched.valid.eq(launches),
+        victims, asked_back = Signal(config.filter_ways), Signal(config.filter_ways)
+        hosts, masks = zip(*(first_holder(each) for each in wanted), strict=True)
+        m.d.comb += victims.eq(Cat(first(candidates)))
+        m.d.sync += [
+            asked_back.eq(victims),
             snoop.kind.eq(SnoopKind.INV),
-            snoop.host.eq(select(taken, hosts)),
-            snoop.sector.eq(sector_in(config, self.number, select(taken, [way.tag for way in row.ways]))),
-            snoop.lines.eq(select(taken, [covering(mask) for mask in masks])),
+            snoop.host.eq(select(victims, hosts)),
+            snoop.sector.eq(sector_in(config, self.number, select(victims, [way.tag for way in row.ways]))),
+            snoop.lines.eq(select(victims, [covering(mask) for mask in masks])),
         ]
 
-        # What the answer leaves of its way. Nobody gains by an answer what he did not hold.
-        left = Signal(mine.shape())
-        m.d.comb += [left.eq(mine), left.busy.eq(mine.busy & ~op.snoop.lines)]
-        for host, states in enumerate(mine.states):
-            for line, held in enumerate(states):
-                said = op.states.word_select(line, 2)
-                lowers = (said == LineState.I) | ((said == LineState.S) & (held != LineState.I))
-                with m.If(op.snoop.lines[line] & (op.snoop.host == host) & lowers):
-                    m.d.comb += left.states[host][line].eq(said)
-        m.d.comb += [left.asked.eq(left.busy.any()), left.used.eq(Cat(left.busy, left.states).any())]
+        # What an answer leaves of its way. Nobody gains by an answer what he did not hold.
+        left, leaves = Signal(row_layout(config)), Signal(config.filter_ways)
+        m.d.comb += left.eq(row)
+        for number, (way, new) in enumerate(zip(row.ways, left.ways, strict=True)):
+            kept = Cat(lines_that(host) & ~gone for host, gone in zip(way.states, order.gone, strict=True))
+            busy = way.busy & ~order.answered
+            answers = order.answers & self.match[number]
+            m.d.comb += [leaves[number].eq(answers & ~Cat(kept, busy).any()), new.used.eq(way.used & ~leaves[number])]
+            with m.If(answers):
+                m.d.comb += [new.asked.eq(busy.any()), new.busy.eq(busy)]
+                for host, states in enumerate(new.states):
+                    for line, state in enumerate(states):
+                        held = way.states[host][line]
+                        with m.If(order.gone[host][line]):
+                            m.d.comb += state.eq(LineState.I)
+                        with m.Elif(order.shared[host][line] & (held != LineState.I)):
+                            m.d.comb += state.eq(LineState.S)
+        stays = Signal.like(left)
+        m.d.sync += [
+            stays.eq(left),
+            self.covers.valid.eq(leaves.any()),
+            self.covers.index.eq(block_of(order.sector)),
+        ]
 
+        # The place
         m.d.comb += [
-            self.covers.valid.eq(answers & self.match.any() & ~left.used),
-            self.covers.index.eq(block_of(op.snoop.sector)),
-            self.after.eq(row),
+            self.launched.valid.eq(asked_back.any() & place.free),
+            self.full.eq(asked_back.any() & ~place.free),
+            self.after.eq(stays),
         ]
-        for number, (way, new) in enumerate(zip(row.ways, self.after.ways, strict=True)):
-            with m.If(answers & self.match[number]):
-                m.d.comb += [
-                    new.used.eq(left.used),
-                    new.asked.eq(left.asked),
-                    new.busy.eq(left.busy),
-                    new.states.eq(left.states),
-                ]
-            with m.If(launches & taken[number]):
+        for number, (way, new) in enumerate(zip(stays.ways, self.after.ways, strict=True)):
+            with m.If(asked_back[number] & place.free):
                 m.d.comb += [new.asked.eq(1), new.busy.eq(snoop.lines)]
-            m.d.comb += new.place.eq(Mux(way.asked, way.place, self.place.tag))
+            m.d.comb += new.place.eq(Mux(way.asked, way.place, place.tag))
         return m

@@ -1,6 +1,8 @@
 """The snoop filter: which lines hosts may hold (`golden/snoop_filter.py`)."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from itertools import pairwise
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,14 +10,17 @@ from hw import layouts
 from hw.delay import delayed, registered
 from hw.filter_access import FilterAccess, decode
 from hw.filter_bank import FilterBank
-from hw.filter_lane import FilterLane
-from hw.filter_operation import FilterOperation
+from hw.filter_lane import FilterLane, lane_key, matches
+from hw.filter_operation import FilterOperation, decode_op
 from hw.filter_row import covers_layout, set_number
 from hw.held_requests import waits_on_layout
 from hw.metadata import FILTER_CLOCKS
 from hw.snoop_table import done_layout, launched_layout, place_layout
 
-__all__ = ["SnoopFilter"]
+__all__ = ["PATIENCE", "SnoopFilter"]
+
+#: how often an operation is refused before `starving`
+PATIENCE = 31
 
 
 class SnoopFilter(wiring.Component):
@@ -35,7 +40,8 @@ class SnoopFilter(wiring.Component):
     take : In(1)
         Clock 3, may depend on `verdict`: it takes effect.
     op : In(stream of layouts.filter_op)
-        Taken when its bank has no question in that clock, unless `hold`, and with `note_room`.
+        Taken when its bank has no question in that clock, and nobody on the way in clock 1 or 2 has its set; unless
+        `hold`, and with `note_room`.
     hold, note_room : In(1)
         No operation is taken; the notes of all on their way, and of one more, fit.
     done : Out
@@ -48,6 +54,9 @@ class SnoopFilter(wiring.Component):
         Clock 3: a sector of block `index` comes into use (`up`) or goes out of it.
     stale : Out(1)
         A line becomes STALE in this clock.
+    starving : Out(1)
+        An operation was refused `PATIENCE` times for the sake of questions and has not been taken yet. It is in the
+        fourth clock without questions at the latest.
     idle : Out(1)
         No question or operation of an earlier clock is on its way.
     ready : Out(1)
@@ -77,6 +86,7 @@ class SnoopFilter(wiring.Component):
                 "slot_covers": Out(covers_layout(config)),
                 "op_covers": Out(covers_layout(config)),
                 "stale": Out(1),
+                "starving": Out(1),
                 "idle": Out(1),
                 "ready": Out(1),
             }
@@ -86,58 +96,74 @@ class SnoopFilter(wiring.Component):
         m = Module()
         config = self._config
         m.submodules.bank0, m.submodules.bank1 = self.banks
-        m.submodules.slot_lane = slot_lane = FilterLane(config=config)
-        m.submodules.op_lane = op_lane = FilterLane(config=config)
+        m.submodules.lane = lane = FilterLane(config=config)
         m.submodules.access = access = FilterAccess(config=config)
         m.submodules.operation = operation = FilterOperation(config=config)
-        lanes = (slot_lane, op_lane)
         set_bits = config.filter_set_bits
 
         # Clock 0: who goes to which bank
-        slot_set, op_set = Signal(set_bits), Signal(set_bits)
-        op = self.op.payload
+        op, op_key = self.op.payload, Signal(lane_key(config))
+        op_keys = [op_key, *(Signal(lane_key(config), name=f"op_key{clock}") for clock in (1, 2, 3))]
+        op_may, meets, do_op = Signal(), Signal(), Signal()
         m.d.comb += [
-            slot_set.eq(set_number(config, self.question.sector)),
-            op_set.eq(set_number(config, op.snoop.sector)),
-            self.op.ready.eq(
-                self.ready & ~self.hold & self.note_room & ~(self.question.valid & (slot_set[0] == op_set[0]))
+            lane.key.valid.eq(self.question.valid),
+            lane.key.number.eq(set_number(config, self.question.sector)),
+            lane.key.tag.eq(self.question.sector[set_bits:]),
+            op_key.valid.eq(do_op),
+            op_key.number.eq(set_number(config, op.snoop.sector)),
+            op_key.tag.eq(op.snoop.sector[set_bits:]),
+            op_may.eq(self.ready & ~self.hold & self.note_room),
+            meets.eq(
+                (self.question.valid & (lane.key.number[0] == op_key.number[0]))
+                | Cat(
+                    key.valid & (key.number == op_key.number) for key in (lane.key1, lane.key2, op_keys[1], op_keys[2])
+                ).any()
             ),
-            slot_lane.key.valid.eq(self.question.valid),
-            slot_lane.key.number.eq(slot_set),
-            slot_lane.key.tag.eq(self.question.sector[set_bits:]),
-            op_lane.key.valid.eq(self.op.valid & self.op.ready),
-            op_lane.key.number.eq(op_set),
-            op_lane.key.tag.eq(op.snoop.sector[set_bits:]),
+            self.op.ready.eq(op_may & ~meets),
+            do_op.eq(self.op.valid & self.op.ready),
         ]
         with m.If(op.kind == layouts.FilterOp.SCRUB):
-            m.d.comb += op_set.eq(op.snoop.sector)
+            m.d.comb += op_key.number.eq(op.snoop.sector)
         for number, bank in enumerate(self.banks):
-            asked = self.question.valid & (slot_set[0] == number)
-            m.d.comb += bank.number.eq(Mux(asked, slot_set, op_set)[1:])
+            asked = self.question.valid & (lane.key.number[0] == number)
+            m.d.comb += bank.number.eq(Mux(asked, lane.key.number, op_key.number)[1:])
+        self._count_refusals(m, op_may & self.op.valid & meets, do_op)
 
-        # Clocks 1 to 3: the rows, from RAM or from the commits just ahead
-        for lane in lanes:
-            m.d.comb += [
-                lane.rows[0].eq(self.banks[0].row),
-                lane.rows[1].eq(self.banks[1].row),
-                *(ahead.eq(each.key2) for ahead, each in zip(lane.ahead, lanes, strict=True)),
-                lane.after[0].eq(access.after),
-                lane.after[1].eq(operation.after),
-            ]
+        # Clock 1: the rows
+        for number, bank in enumerate(self.banks):
+            m.d.comb += [lane.rows[number].eq(bank.row), lane.written[number].eq(bank.written)]
+        op_row = Signal(self.banks[0].row.shape())
+        m.d.sync += [
+            *(after.eq(before) for before, after in pairwise(op_keys)),
+            Value.cast(op_row).eq(Mux(op_keys[1].number[0], *(Value.cast(bank.row) for bank in reversed(self.banks)))),
+        ]
         m.d.comb += [
-            self.idle.eq(~(slot_lane.busy | op_lane.busy)),
+            lane.op2.eq(op_keys[2]),
+            lane.op3.eq(op_keys[3]),
+            lane.after.eq(access.after),
+            lane.op_after.eq(operation.after),
+            self.idle.eq(~Cat(key.valid for key in (lane.key1, lane.key2, lane.key3, *op_keys[1:])).any()),
             self.ready.eq(self.banks[0].ready & self.banks[1].ready),
+        ]
+
+        # Clock 2: the operation. Nothing has committed to its set since it was read.
+        op1 = registered(m, op, "op1")
+        order = registered(m, decode_op(m, config, op_keys[1].valid, op1), "order")
+        m.d.comb += [
+            operation.order.eq(order),
+            operation.number.eq(op_keys[2].number),
+            operation.row.eq(op_row),
+            operation.match.eq(matches(op_row, op_keys[2].tag)),
         ]
 
         # Clock 3
         question = delayed(m, self.question, FILTER_CLOCKS - 1, "question")
         demand = registered(m, decode(m, config, question), "demand")
-        done = delayed(m, op, FILTER_CLOCKS, "op")
         m.d.comb += [
             access.demand.eq(demand),
-            access.number.eq(slot_lane.key3.number),
-            access.row.eq(slot_lane.row),
-            access.match.eq(slot_lane.match),
+            access.number.eq(lane.key3.number),
+            access.row.eq(lane.row),
+            access.match.eq(lane.match),
             access.place.eq(self.slot_place),
             access.take.eq(self.take),
             self.verdict.eq(access.verdict),
@@ -145,27 +171,32 @@ class SnoopFilter(wiring.Component):
             self.slot_launched.eq(access.launched),
             self.slot_covers.eq(access.covers),
             self.stale.eq(access.stale),
-            operation.valid.eq(op_lane.key3.valid),
-            operation.op.eq(done),
-            operation.number.eq(op_lane.key3.number),
-            operation.row.eq(op_lane.row),
-            operation.match.eq(op_lane.match),
             operation.place.tag.eq(self.op_place.tag),
             # What the slot makes of the last place comes too late to wait for.
             operation.place.free.eq(self.op_place.free & ~(self.last_place & demand.reads)),
             self.op_launched.eq(operation.launched),
             self.op_covers.eq(operation.covers),
-            self.done.valid.eq(op_lane.key3.valid),
-            self.done.op.eq(done),
+            self.done.valid.eq(op_keys[3].valid),
+            self.done.op.eq(delayed(m, op1, FILTER_CLOCKS - 1, "op1")),
             self.done.launched.eq(operation.launched.valid),
             self.done.full.eq(operation.full),
         ]
         for number, bank in enumerate(self.banks):
-            writes = [lane.key3.valid & (lane.key3.number[0] == number) for lane in lanes]
-            rows = [Value.cast(access.after), Value.cast(operation.after)]
+            of_slot, of_op = (key.valid & (key.number[0] == number) for key in (lane.key3, op_keys[3]))
             m.d.comb += [
-                bank.write.valid.eq(writes[0] | writes[1]),
-                bank.write.number.eq(Mux(writes[0], *(lane.key3.number for lane in lanes))[1:]),
-                bank.write.row.eq(Mux(writes[0], rows[0], 0) | Mux(writes[1], rows[1], 0)),
+                bank.write.valid.eq(of_slot | of_op),
+                bank.write.number.eq(Mux(of_slot, lane.key3.number, op_keys[3].number)[1:]),
+                Value.cast(bank.write.row).eq(
+                    Mux(of_slot, Value.cast(access.after), 0) | Mux(of_op, Value.cast(operation.after), 0)
+                ),
             ]
         return m
+
+    def _count_refusals(self, m, refused, taken):
+        """`starving`, from an operation's refusals in a row for the sake of questions."""
+        refusals = Signal(range(PATIENCE + 1))
+        m.d.comb += self.starving.eq(refusals == PATIENCE)
+        with m.If(taken):
+            m.d.sync += refusals.eq(0)
+        with m.Elif(refused & ~self.starving):
+            m.d.sync += refusals.eq(refusals + 1)

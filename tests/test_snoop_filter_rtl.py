@@ -171,8 +171,11 @@ class Lockstep:
         taken = False
         if self.offered is not None:
             taken = bool(ctx.get(dut.op.ready))
-            own_bank = question["valid"] and self.set_of_op(self.offered) & 1 == set_of(config, question["sector"]) & 1
-            assert taken == (room and not hold and not own_bank), "op.ready"
+            number = self.set_of_op(self.offered)
+            own_bank = question["valid"] and number & 1 == set_of(config, question["sector"]) & 1
+            ahead = [set_of(config, each["sector"]) for each in self.questions[1:] if each is not None]
+            ahead += [self.set_of_op(each) for each in self.ops[1:] if each is not None]
+            assert taken == (room and not hold and not own_bank and number not in ahead), "op.ready"
         on_the_way = self.questions + self.ops
         assert ctx.get(dut.idle) == all(each is None for each in on_the_way), "idle"
         asked, op = self.questions.pop(0), self.ops.pop(0)
