@@ -15,8 +15,17 @@ from hw.layouts import FilterOp
 from hw.snoop_table import SnoopTable
 from tests.simulation import fields_of, set_payload, simulate
 
-CONFIG = preset("tiny", hosts=2, snoops=8)
-REGIONS = (Region(base=0x7_0000_0000, heads=2, first_head=2, cached=True), Region(base=0x100, heads=2, cached=True))
+
+def table_config(*, snoops, hosts=2):
+    return preset("tiny", hosts=hosts, snoops=snoops, regions=len(REGIONS))
+
+
+REGIONS = (
+    Region(base=0x3_0000_0000, heads=4, enabled=False),
+    Region(base=0x7_0000_0000, heads=2, first_head=2, cached=True),
+    Region(base=0x100, heads=2, cached=True),
+)
+CONFIG = table_config(snoops=8)
 #: clocks from the operation that is taken to its commit
 OP_CLOCKS = 3
 #: of a BIRsp to an Inv, the illegal ones and those of other states
@@ -63,8 +72,8 @@ class Bench:
     def start(self, ctx):
         for number, region in enumerate(REGIONS):
             target = self.dut.regions[number]
-            set_payload(ctx, target, {"base": region.base // LINE_BYTES, "heads": region.heads, "enabled": 1,
-                                      "first_head": region.first_head})  # fmt: skip
+            set_payload(ctx, target, {"base": region.base // LINE_BYTES, "heads": region.heads,
+                                      "enabled": region.enabled, "first_head": region.first_head})  # fmt: skip
         ctx.set(self.dut.in_flight_cap, self.cap)
         ctx.set(self.dut.timeout, self.timeout)
 
@@ -78,7 +87,7 @@ class Bench:
         """The message of the snoop in a place."""
         snoop = self.places[tag].snoop
         head, block, sector = self.config.split_sector(snoop.sector)
-        region = next(each for each in REGIONS if 0 <= head - each.first_head < each.heads)
+        region = next(each for each in REGIONS if each.enabled and 0 <= head - each.first_head < each.heads)
         opcode, low = snoop_opcode(snoop)
         address = encode(self.config, region, head, block, sector * SECTOR_LINES) + low
         return {"opcode": int(opcode), "bi_id": snoop.host, "bi_tag": tag, "address": address}
@@ -294,7 +303,7 @@ class Bench:
 @pytest.mark.parametrize("snoops, hosts", [(2, 1), (8, 2), (32, 2)])
 @pytest.mark.parametrize("seed", range(3))
 def test_random_snoops_and_answers(seed, snoops, hosts):
-    config = preset("tiny", hosts=hosts, snoops=snoops)
+    config = table_config(snoops=snoops, hosts=hosts)
     bench = Bench(config, seed=seed, cap=random.Random(seed).choice((1, snoops // 2, snoops, 4096)), timeout=64)
     rng = bench.random
     sectors = [rng.randrange(1 << config.sector_bits) for _ in range(3 * snoops)]
@@ -396,7 +405,7 @@ def test_answers_line_by_line_while_operations_are_on_their_way_are_applied_once
 
 
 def test_an_answer_is_not_lost_where_every_place_waits_for_its_operation():
-    bench = Bench(preset("tiny", snoops=2))
+    bench = Bench(table_config(snoops=2))
 
     async def run(ctx):
         bench.start(ctx)
@@ -507,7 +516,7 @@ def test_no_more_are_unanswered_than_the_cap_allows():
 
 def test_the_turn_around_of_a_place():
     answer_clocks = 64
-    bench = Bench(preset("tiny", snoops=16))
+    bench = Bench(table_config(snoops=16))
 
     async def run(ctx):
         bench.start(ctx)
@@ -529,7 +538,7 @@ def test_the_turn_around_of_a_place():
 @pytest.mark.parametrize("answer_clocks", [64, 8])
 def test_snoops_follow_each_other_as_fast_as_places_become_free(answer_clocks):
     """A block BISnp a sector of 4 lines, answered after 64 clocks: 0.85 lines a clock with 16 places."""
-    config = preset("tiny", snoops=16)
+    config = table_config(snoops=16)
     bench = Bench(config)
     clocks = 1000
 
