@@ -1,7 +1,7 @@
 """Every proof, in the order of the table."""
 
-from tests.formal import streams_proofs
+from tests.formal import coherency_proofs, streams_proofs
 
 __all__ = ["PROOFS"]
 
-PROOFS = tuple(streams_proofs.PROOFS)
+PROOFS = (*streams_proofs.PROOFS, *coherency_proofs.PROOFS)

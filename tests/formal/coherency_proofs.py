@@ -1,0 +1,28 @@
+"""Proofs of the coherency engine, and traces that show what they are about."""
+
+from tests.formal.filter_bench import FilterBench
+from tests.formal.prove import Method, Proof
+from tests.formal.snoop_table_bench import SnoopTableBench
+
+__all__ = ["PROOFS"]
+
+_FILTER = "a copy that a host may hold is in the filter; no grant of a line whose snoop is outstanding, no second snoop"
+_TABLE = "each BIRsp is taken; a tag is outstanding once; answers are applied once, and a place is kept until the last"
+
+
+def _proofs():
+    for hosts in (1, 2):
+        yield Proof(
+            f"snoop_filter_hosts_{hosts}", _FILTER, "P1 P5 P6 P7", lambda hosts=hosts: FilterBench(hosts=hosts),
+            Method.INDUCTION, 6, short=True,
+        )  # fmt: skip
+        yield Proof(
+            f"snoop_filter_traces_{hosts}", "victim snoop, write-back and partial answer of a snooped sector", "covers",
+            lambda hosts=hosts: FilterBench(hosts=hosts, covers=True), Method.COVER, 14,
+        )  # fmt: skip
+    for depth, short in ((8, True), (14, False)):
+        name = f"snoop_table_{depth}"
+        yield Proof(name, _TABLE, "P3 P6 P7 P12", SnoopTableBench, Method.BOUNDED, depth, short=short)
+
+
+PROOFS = tuple(_proofs())

@@ -1,0 +1,130 @@
+"""The snoop table with free launches, hosts and commits, and what it must know of any one place."""
+
+from amaranth.asserts import AnyConst, AnySeq
+from amaranth.hdl import Assert, Assume, Elaboratable, Module, Mux, Signal
+
+from golden.messages import BIRspOpcode, BISnpOpcode
+from hw.layouts import FilterOp
+from hw.snoop_table import SnoopTable
+from tests.formal.filter_bench import config_of
+from tests.formal.stream_rules import watch
+
+__all__ = ["SnoopTableBench"]
+
+#: clocks from an operation's being taken to its commit, at least
+_OP_CLOCKS = 3
+
+
+class SnoopTableBench(Elaboratable):
+    """Follows one place, any but the same for all time.
+
+    What the environment promises: a snoop is launched only into a free place, with lines that a BISnp can name, the
+    slot's and the operation's not both into the last; each operation that was taken commits once, 3 clocks later.
+
+    Asserted, for all time: BIRsp is always ready (P3). A BISnp has a tag that is not outstanding (P6). An ANSWER names
+    lines of its snoop that no ANSWER has named before (P7), its sector and its host, and none comes before the BISnp
+    was taken. A place is freed with the commit of its last line and not before; places taken are counted (P12).
+    """
+
+    def elaborate(self, platform):
+        m = Module()
+        config = config_of(2)
+        m.submodules.dut = dut = SnoopTable(config=config)
+        place = AnyConst(len(dut.slot_place.tag))
+
+        # Launches
+        ours = Signal()
+        launched = Signal(dut.slot_launched.snoop.shape())
+        both = dut.slot_launched.valid & dut.op_launched.valid
+        m.d.comb += Assume(~(both & dut.last_place))
+        for launch, given in ((dut.slot_launched, dut.slot_place), (dut.op_launched, dut.op_place)):
+            m.d.comb += [
+                launch.valid.eq(AnySeq(1)),
+                launch.snoop.eq(AnySeq(launch.snoop.shape().size)),
+                Assume(~launch.valid | given.free),
+                Assume(launch.snoop.kind < 3),
+                Assume(launch.snoop.lines.matches(1, 2, 4, 8, 3, 12, 15)),
+            ]
+            with m.If(launch.valid & (given.tag == place)):
+                m.d.comb += ours.eq(1)
+                m.d.comb += launched.eq(launch.snoop)
+
+        # The filter: commits operations as they were taken
+        taken = Signal(dut.answers.payload.shape())
+        was_taken = Signal()
+        m.d.comb += [
+            dut.answers.ready.eq(AnySeq(1)),
+            was_taken.eq(dut.answers.valid & dut.answers.ready),
+            taken.eq(dut.answers.payload),
+        ]
+        on_its_way = []
+        valid, op = was_taken, taken
+        for clock in range(_OP_CLOCKS):
+            valid_later, op_later = Signal(name=f"op_valid{clock}"), Signal.like(taken, name=f"op{clock}")
+            m.d.sync += [valid_later.eq(valid), op_later.eq(op)]
+            valid, op = valid_later, op_later
+            on_its_way.append((valid, op))
+        m.d.comb += [dut.done.valid.eq(valid), dut.done.op.eq(op)]
+
+        # The rest is free
+        m.d.comb += [
+            dut.pending.eq(AnySeq(1)),
+            dut.notes.ready.eq(AnySeq(1)),
+            dut.bisnp.ready.eq(AnySeq(1)),
+            dut.birsp.valid.eq(AnySeq(1)),
+            dut.birsp.payload.eq(AnySeq(dut.birsp.payload.shape().size)),
+            dut.regions.eq(AnySeq(dut.regions.shape().size)),
+            dut.in_flight_cap.eq(AnySeq(13)),
+            dut.timeout.eq(AnySeq(24)),
+        ]
+        watch(m, "rules_bisnp", dut.bisnp, assume=False)
+        watch(m, "rules_answers", dut.answers, assume=False)
+        m.d.comb += Assert(dut.birsp.ready)
+
+        # The place: launched, sent, its lines open, applied
+        in_use, sent = Signal(), Signal()
+        snoop = Signal.like(launched)
+        unanswered, unapplied = Signal(4), Signal(4)
+        sends = dut.bisnp.valid & dut.bisnp.ready & (dut.bisnp.payload.bi_tag == place)
+        answers = was_taken & (taken.tag == place)
+        applied = dut.done.valid & (dut.done.op.tag == place)
+        freed = dut.freed.valid & (dut.freed.tag == place)
+        with m.If(ours):
+            m.d.sync += [
+                in_use.eq(1), sent.eq(0), snoop.eq(launched), unanswered.eq(launched.lines),
+                unapplied.eq(launched.lines),
+            ]  # fmt: skip
+            m.d.comb += Assert(~in_use)
+        with m.If(sends):
+            is_block = (snoop.lines & (snoop.lines - 1)[:4]) != 0
+            m.d.sync += sent.eq(1)
+            m.d.comb += [
+                Assert(in_use & ~sent),
+                Assert(dut.bisnp.payload.bi_id == snoop.host),
+                Assert(dut.bisnp.payload.opcode == snoop.kind + Mux(is_block, BISnpOpcode.CUR_BLK, 0)),
+            ]
+        with m.If(answers):
+            m.d.sync += unanswered.eq(unanswered & ~taken.snoop.lines)
+            m.d.comb += [
+                Assert(sent),
+                Assert(taken.kind == FilterOp.ANSWER),
+                Assert(taken.snoop.lines != 0),
+                Assert((taken.snoop.lines & ~unanswered) == 0),
+                Assert((taken.snoop.sector == snoop.sector) & (taken.snoop.host == snoop.host)),
+            ]
+        with m.If(applied):
+            m.d.sync += unapplied.eq(unapplied & ~dut.done.op.snoop.lines)
+        m.d.comb += Assert(freed == (applied & in_use & ((unapplied & ~dut.done.op.snoop.lines) == 0)))
+        with m.If(freed):
+            m.d.sync += [in_use.eq(0), sent.eq(0)]
+        m.d.comb += Assert(dut.used <= config.snoops)
+        m.d.comb += Assert(dut.in_flight <= dut.used)
+
+        # A BIRsp that is not legal is told; one that is legal never is.
+        answered_before, arrived = Signal(), Signal()
+        opcode = dut.birsp.payload.opcode
+        known = opcode.matches(*(int(each) for each in BIRspOpcode))
+        m.d.sync += [arrived.eq(dut.birsp.valid), answered_before.eq(~known)]
+        with m.If(arrived & answered_before):
+            m.d.comb += Assert(dut.bad_birsp)
+        return m
