@@ -3,10 +3,10 @@
 import time
 import traceback
 
-from golden.endpoint import Endpoint
 from golden.events import Lane, unpack
 from golden.mismatch import Mismatch
 from sim.statistics import Statistics
+from tb.golden import golden_endpoint
 from tb.sequence import Merger, SequenceError
 
 __all__ = ["Checker", "follow"]
@@ -56,7 +56,7 @@ class Checker:
         self.statistics = Statistics()
         self.checked = 0
         self.mismatch = None
-        self._endpoint = Endpoint(config)
+        self._endpoint = golden_endpoint(config)
 
     @property
     def victims(self):

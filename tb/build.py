@@ -39,6 +39,8 @@ VERILATOR_ARGS = [
     "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal", "-Wno-lint", "-Wno-style",
     "-Wno-MULTIDRIVEN", "-Wno-BLKSEQ", "-Wno-PROCASSINIT",
 ]  # fmt: skip
+#: for a build that counts which lines run and which bits change, of every module but those of the bench
+COVERAGE_ARGS = ["--coverage-line", "--coverage-toggle"]
 MAKE_VARIABLES = {
     # Empty in the wheel: a design of several C++ files fails, `Vtop__pch.h.fast: linker input file not found`.
     "CFG_CXXFLAGS_PCH_I": "-include",
@@ -149,13 +151,17 @@ class Build:
     waves: bool
 
 
-def build(simulator, *, top, sources, waves=False):
+def build(simulator, *, top, sources, waves=False, covered=()):
     """Build module `top` of `sources`, {file name: Verilog text}, for `simulator`, or find the build of the same text.
 
     A name that ends in `.vh` is a header that the others may include. Only the ports of `top` are visible to tests.
-    With `waves` a run may write a wave file. Raises `SimulationFailed` with the end of the log.
+    With `waves` a run may write a wave file. `covered` names sources of which a run writes line and toggle coverage
+    (`tb.verilator_coverage`), on Verilator. Raises `SimulationFailed` with the end of the log.
     """
     runner = _runner(simulator)
+    if covered and simulator != "verilator":
+        raise ValueError(f"coverage is Verilator's, not {simulator!r}'s")
+    verilator_args = [*VERILATOR_ARGS, *(COVERAGE_ARGS if covered else ())]
     recipe = [
         RECIPE,
         simulator,
@@ -163,9 +169,10 @@ def build(simulator, *, top, sources, waves=False):
         top,
         sorted(sources.items()),
         waves,
-        VERILATOR_ARGS,
+        verilator_args,
         MAKE_VARIABLES,
         ICARUS_ARGS,
+        *([list(covered)] if covered else []),
     ]
     digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
     folder = BUILD_FOLDER / f"{simulator}-{top}-{digest}"
@@ -188,9 +195,11 @@ def build(simulator, *, top, sources, waves=False):
             public = folder / "public.vlt"
             text = next(text for text in sources.values() if re.search(rf"^module {top}\b", text, re.MULTILINE))
             lines = [f'public_flat_rw -module "{top}" -var "{port}"' for port in port_widths(text, top)]
+            if covered:
+                lines += [f'coverage_off -file "*/{name}"' for name in sources if name not in covered]
             public.write_text("\n".join(["`verilator_config", *lines, ""]))
             files.insert(0, VerilatorControlFile(public))
-            arguments = VERILATOR_ARGS
+            arguments = verilator_args
         log = folder / "build.log"
         try:
             runner.build(

@@ -1,10 +1,39 @@
 """The golden endpoint of a bench: what the scoreboard compares each record with."""
 
-from golden.endpoint import Endpoint
+import os
+import time
+from pathlib import Path
 
-__all__ = ["golden_endpoint"]
+from golden.endpoint import Endpoint
+from tb.coverage import Coverage
+
+__all__ = ["COVERAGE_FOLDER", "golden_endpoint"]
+
+#: environment variable: the folder in which every process leaves the coverage of the records that it has checked
+COVERAGE_FOLDER = "KV_ENDPOINT_COVERAGE"
+#: process -> (file name, coverage): a child begins anew
+_covered = {}
+
+
+def _of_this_process():
+    name = f"{os.getpid()}-{time.time_ns()}.json"
+    return _covered.setdefault(os.getpid(), (name, Coverage()))
+
+
+class _CountingEndpoint(Endpoint):
+    """Counts what its records cover; written down when an endpoint is finished."""
+
+    def check(self, lane, record):
+        _, coverage = _of_this_process()
+        coverage.follow(self, lane, record, super().check)
+
+    def finish(self):
+        super().finish()
+        folder, (name, coverage) = Path(os.environ[COVERAGE_FOLDER]), _of_this_process()
+        folder.mkdir(parents=True, exist_ok=True)
+        coverage.write(folder / name)
 
 
 def golden_endpoint(config):
     """A golden `Endpoint` as after reset."""
-    return Endpoint(config)
+    return (_CountingEndpoint if COVERAGE_FOLDER in os.environ else Endpoint)(config)

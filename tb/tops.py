@@ -39,8 +39,8 @@ def interactive_top(simulator, config, *, waves=False):
     return build(simulator, top="endpoint", sources={"endpoint.v": endpoint_verilog(config)}, waves=waves)
 
 
-def batch_top(simulator, config, *, waves=False):
-    """A build of the endpoint in the bench, for `tb.batch.run`."""
+def batch_top(simulator, config, *, waves=False, coverage=False):
+    """A build of the endpoint in the bench, for `tb.batch.run`; with `coverage` its runs write the endpoint's."""
     text = endpoint_verilog(config)
     sources = bench_sources(config, port_widths(text, "endpoint")) | {"endpoint.v": text}
-    return build(simulator, top="bench", sources=sources, waves=waves)
+    return build(simulator, top="bench", sources=sources, waves=waves, covered=("endpoint.v",) if coverage else ())

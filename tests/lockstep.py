@@ -9,11 +9,11 @@ from amaranth.hdl import ResetInserter, Signal
 
 from golden.config import LINE_BYTES, LINES_PER_BLOCK
 from golden.csr import address, control, pack, reset_regions
-from golden.endpoint import Endpoint as GoldenEndpoint
 from golden.events import Lane, unpack
 from golden.messages import DRSOpcode, NDROpcode
 from hw.axi import RESP_OKAY, RESP_SLVERR
 from hw.endpoint import Endpoint
+from tb.golden import golden_endpoint
 from tb.image import Image
 from tb.sequence import Merger
 from tb.stimulus import Op
@@ -130,7 +130,7 @@ class Lockstep:
 
     def _begin(self):
         """What is new after a reset: everything but the contents of DDR5 and flash."""
-        self.golden = GoldenEndpoint(self.config)
+        self.golden = golden_endpoint(self.config)
         self.image = Image(poison_allowed=self._poison_allowed)
         #: tag -> (due clock, command)
         self._pages = {}

@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 
+from golden.endpoint import Endpoint
 from golden.events import Lane
 from golden.metadata import SlotKind
 from sim import checker
@@ -87,14 +88,14 @@ def test_what_the_golden_model_alone_reaches_is_near(workload, runs, tmp_path):
 
 
 def test_a_difference_stops_the_run_and_is_shown_with_its_place(workload, tmp_path, capsys, monkeypatch):
-    class Misread(checker.Endpoint):
+    class Misread(Endpoint):
         """Reads one bit of one score wrongly, as if the RTL had it so."""
 
         def check(self, lane, record):
             wrong = lane == Lane.SLOT and record["kind"] == SlotKind.HINT and record["sequence"] > 500
             super().check(lane, record | {"ema": record["ema"] ^ 1} if wrong else record)
 
-    monkeypatch.setattr(checker, "Endpoint", Misread)
+    monkeypatch.setattr(checker, "golden_endpoint", Misread)
     assert run(workload, "verilator", tmp_path) == 1
     printed = capsys.readouterr()
     result = json.loads((tmp_path / "results.json").read_text())

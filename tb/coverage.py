@@ -12,10 +12,7 @@ from golden.metadata import Outcome, SlotKind
 from tb.payload import unpack
 from tb.protocol import parse_bisnp
 
-__all__ = ["COVERAGE", "Coverage"]
-
-#: file of a run's folder
-COVERAGE = "coverage.json"
+__all__ = ["Coverage"]
 
 _FOUND = {
     Outcome.HIT: "resident",
@@ -38,12 +35,13 @@ def _form(lines):
 class Coverage:
     """`hits`: how often each bin was hit, by (group, names...).
 
-    Records are counted by `follow`, which checks them with a golden endpoint on the way; messages by `read_trace`. What
-    several runs hit adds up (`add`).
+    Records are counted by `follow`, messages by `message` or `read_trace`. What several runs hit adds up (`add`).
     """
 
     def __init__(self):
         self.hits = Counter()
+        #: BITag -> (Snoop, lines not answered) of the messages
+        self._snoops = {}
 
     def add(self, other):
         self.hits.update(other.hits)
@@ -53,14 +51,14 @@ class Coverage:
 
     # Records ----------------------------------------------------------------------------------------------------------
 
-    def follow(self, endpoint, lane, record):
-        """Check the next record and count it."""
+    def follow(self, endpoint, lane, record, check):
+        """Count the next record of a golden endpoint, and have the endpoint follow it by `check(lane, record)`."""
         if lane == Lane.ENGINE:
-            self._follow_note(endpoint, record)
+            self._follow_note(endpoint, record, check)
         elif record["access"]:
-            self._follow_access(endpoint, record)
+            self._follow_access(endpoint, record, check)
         else:
-            endpoint.check(lane, record)
+            check(lane, record)
             if record["kind"] == SlotKind.ANSWER:
                 outcome = Outcome(record["outcome"])
                 self.hit("answered", outcome.name, "rwd" if record["rwd"] else "req")
@@ -70,7 +68,7 @@ class Coverage:
         if outcome in _ERRORS:
             self.hit("error", _ERRORS[outcome].name)
 
-    def _follow_access(self, endpoint, record):
+    def _follow_access(self, endpoint, record, check):
         coherent, access, host = endpoint.coherent, Access(record["access"]), record["host"]
         sector = coherent.sector(record["head"], record["block"], record["line"])
         states = [
@@ -78,7 +76,7 @@ class Coverage:
         ]
         own = states.pop(host).name
         (other,) = states or (LineState.I,)
-        began = self._check(endpoint, Lane.SLOT, record)
+        began = self._check(endpoint, Lane.SLOT, record, check)
 
         outcome = Outcome(record["outcome"])
         self._error(outcome)
@@ -94,8 +92,8 @@ class Coverage:
             self.hit("found", access.name, _FOUND[outcome])
         self._began("REQUEST" if outcome == Outcome.HELD_LINE else "WAY", began)
 
-    def _follow_note(self, endpoint, record):
-        began = self._check(endpoint, Lane.ENGINE, record)
+    def _follow_note(self, endpoint, record, check):
+        began = self._check(endpoint, Lane.ENGINE, record, check)
         kind, key = record["kind"], record["key"]
         if kind == EngineKind.REFUSAL:
             self.hit("refusal", RefusalKind(key).name)
@@ -107,10 +105,10 @@ class Coverage:
             self._began("ALL" if record["aux"] else "STALE", began)
 
     @staticmethod
-    def _check(endpoint, lane, record):
+    def _check(endpoint, lane, record, check):
         """Check a record; the snoops that begin with it."""
         before = endpoint.coherent.snoops.outstanding
-        endpoint.check(lane, record)
+        check(lane, record)
         after = endpoint.coherent.snoops.outstanding
         return [place.snoop for tag, place in after.items() if tag not in before]
 
@@ -120,43 +118,42 @@ class Coverage:
 
     # Messages ---------------------------------------------------------------------------------------------------------
 
-    def read_trace(self, path):
-        """Count the messages of a run's trace."""
-        snoops = {}
-        with open(path) as file:
-            for line in file:
-                channel = _CHANNELS.get(line[0])
-                if channel is None:
-                    continue
-                fields = unpack(FIELDS[channel], int(line.split()[2], 16))
-                if channel == "bisnp":
-                    kind, lines, _ = parse_bisnp(fields)
-                    snoops[fields["bi_tag"]] = [Snoop(SnoopKind(kind), fields["bi_id"], 0, lines), lines]
-                elif channel == "birsp":
-                    self._answer(snoops.get(fields["bi_tag"]), fields)
-                else:
-                    self._message(channel, fields)
-
-    def _answer(self, place, fields):
-        """A BIRsp to the snoop and its open lines in `place`; one that is not legal is an error and no bin."""
-        if place is None:
-            return
-        snoop, lines_open = place
-        said = answer_lines(snoop, lines_open, fields["opcode"], fields["low_addr"])
-        if said is None or fields["bi_id"] != snoop.host:
-            return
-        place[1] = lines_open & ~sum(1 << line for line in said)
-        is_block = fields["opcode"] >= _BLOCK
-        state = BIRspOpcode(fields["opcode"] - _BLOCK * is_block).name
-        self.hit("answer", snoop.kind.name, _form(snoop.lines), "block" if is_block else "line", state)
-
-    def _message(self, channel, fields):
-        if channel != "drs":
+    def message(self, channel, fields):
+        """Count a message that was taken, in the order of time."""
+        if channel == "bisnp":
+            kind, lines, _ = parse_bisnp(fields)
+            self._snoops[fields["bi_tag"]] = Snoop(SnoopKind(kind), fields["bi_id"], 0, lines), lines
+        elif channel == "birsp":
+            self._answer(fields)
+        elif channel in ("req", "rwd"):
             names = message_bin(channel, fields)
             if names is not None:
                 self.hit("message", *names)
         if fields.get("poison"):
             self.hit("poison", channel)
+
+    def read_trace(self, path):
+        """Count the messages of a run's trace."""
+        self._snoops.clear()
+        with open(path) as file:
+            for line in file:
+                channel = _CHANNELS.get(line[0])
+                if channel is not None:
+                    self.message(channel, unpack(FIELDS[channel], int(line.split()[2], 16)))
+
+    def _answer(self, fields):
+        """A BIRsp; one that is not legal is an error and no bin."""
+        tag = fields["bi_tag"]
+        snoop, lines_open = self._snoops.get(tag, (None, 0))
+        if snoop is None or fields["bi_id"] != snoop.host:
+            return
+        said = answer_lines(snoop, lines_open, fields["opcode"], fields["low_addr"])
+        if said is None:
+            return
+        self._snoops[tag] = snoop, lines_open & ~sum(1 << line for line in said)
+        is_block = fields["opcode"] >= _BLOCK
+        state = BIRspOpcode(fields["opcode"] - _BLOCK * is_block).name
+        self.hit("answer", snoop.kind.name, _form(snoop.lines), "block" if is_block else "line", state)
 
     def conflicts(self, early, late):
         """Conflicts that hosts have counted."""
