@@ -71,8 +71,9 @@ class FilterOperation(wiring.Component):
         First clock: the operation, the number of its set, that set, and which way has its sector (one-hot, 0 if none).
     place : In
         Second clock: a free place of the snoop table.
-    launched, full, covers : Out
-        Second clock: a snoop begins; it would, had it a place; a sector goes out of use.
+    launched, full, busy, covers : Out
+        Second clock: a snoop begins; it would, had it a place; SCRUB has passed over lines that it is for, since
+        their sector has a snoop, but not of them; a sector goes out of use.
     after : Out(row)
         Second clock: the row from now on.
     """
@@ -89,6 +90,7 @@ class FilterOperation(wiring.Component):
                 "place": In(place_layout(config)),
                 "launched": Out(launched_layout(config)),
                 "full": Out(1),
+                "busy": Out(1),
                 "covers": Out(covers_layout(config)),
                 "after": Out(row),
             }
@@ -113,6 +115,13 @@ class FilterOperation(wiring.Component):
         m.d.comb += victims.eq(Cat(first(candidates)))
         m.d.sync += [
             asked_back.eq(victims),
+            self.busy.eq(
+                order.scrubs
+                & Cat(
+                    way.asked & Cat(mask & ~way.busy for mask in masks).any()
+                    for way, masks in zip(row.ways, wanted, strict=True)
+                ).any()
+            ),
             snoop.kind.eq(SnoopKind.INV),
             snoop.host.eq(select(victims, hosts)),
             snoop.sector.eq(sector_in(config, self.number, select(victims, [way.tag for way in row.ways]))),

@@ -17,10 +17,7 @@ from hw.held_requests import waits_on_layout
 from hw.metadata import FILTER_CLOCKS
 from hw.snoop_table import done_layout, launched_layout, place_layout
 
-__all__ = ["PATIENCE", "SnoopFilter"]
-
-#: how often an operation is refused before `starving`
-PATIENCE = 31
+__all__ = ["SnoopFilter"]
 
 
 class SnoopFilter(wiring.Component):
@@ -41,7 +38,7 @@ class SnoopFilter(wiring.Component):
         Clock 3, may depend on `verdict`: it takes effect.
     op : In(stream of layouts.filter_op)
         Taken when its bank has no question in that clock, and nobody on the way in clock 1 or 2 has its set; unless
-        `hold`, and with `note_room`.
+        `hold`, and with `note_room`. So it may have to wait as long as there are questions, and no longer.
     hold, note_room : In(1)
         No operation is taken; the notes of all on their way, and of one more, fit.
     done : Out
@@ -54,9 +51,6 @@ class SnoopFilter(wiring.Component):
         Clock 3: a sector of block `index` comes into use (`up`) or goes out of it.
     stale : Out(1)
         A line becomes STALE in this clock.
-    starving : Out(1)
-        An operation was refused `PATIENCE` times for the sake of questions and has not been taken yet. It is in the
-        fourth clock without questions at the latest.
     idle : Out(1)
         No question or operation of an earlier clock is on its way.
     ready : Out(1)
@@ -86,7 +80,6 @@ class SnoopFilter(wiring.Component):
                 "slot_covers": Out(covers_layout(config)),
                 "op_covers": Out(covers_layout(config)),
                 "stale": Out(1),
-                "starving": Out(1),
                 "idle": Out(1),
                 "ready": Out(1),
             }
@@ -104,7 +97,7 @@ class SnoopFilter(wiring.Component):
         # Clock 0: who goes to which bank
         op, op_key = self.op.payload, Signal(lane_key(config))
         op_keys = [op_key, *(Signal(lane_key(config), name=f"op_key{clock}") for clock in (1, 2, 3))]
-        op_may, meets, do_op = Signal(), Signal(), Signal()
+        meets, do_op = Signal(), Signal()
         m.d.comb += [
             lane.key.valid.eq(self.question.valid),
             lane.key.number.eq(set_number(config, self.question.sector)),
@@ -112,14 +105,13 @@ class SnoopFilter(wiring.Component):
             op_key.valid.eq(do_op),
             op_key.number.eq(set_number(config, op.snoop.sector)),
             op_key.tag.eq(op.snoop.sector[set_bits:]),
-            op_may.eq(self.ready & ~self.hold & self.note_room),
             meets.eq(
                 (self.question.valid & (lane.key.number[0] == op_key.number[0]))
                 | Cat(
                     key.valid & (key.number == op_key.number) for key in (lane.key1, lane.key2, op_keys[1], op_keys[2])
                 ).any()
             ),
-            self.op.ready.eq(op_may & ~meets),
+            self.op.ready.eq(self.ready & ~self.hold & self.note_room & ~meets),
             do_op.eq(self.op.valid & self.op.ready),
         ]
         with m.If(op.kind == layouts.FilterOp.SCRUB):
@@ -127,7 +119,6 @@ class SnoopFilter(wiring.Component):
         for number, bank in enumerate(self.banks):
             asked = self.question.valid & (lane.key.number[0] == number)
             m.d.comb += bank.number.eq(Mux(asked, lane.key.number, op_key.number)[1:])
-        self._count_refusals(m, op_may & self.op.valid & meets, do_op)
 
         # Clock 1: the rows
         for number, bank in enumerate(self.banks):
@@ -180,6 +171,7 @@ class SnoopFilter(wiring.Component):
             self.done.op.eq(delayed(m, op1, FILTER_CLOCKS - 1, "op1")),
             self.done.launched.eq(operation.launched.valid),
             self.done.full.eq(operation.full),
+            self.done.busy.eq(operation.busy),
         ]
         for number, bank in enumerate(self.banks):
             of_slot, of_op = (key.valid & (key.number[0] == number) for key in (lane.key3, op_keys[3]))
@@ -191,12 +183,3 @@ class SnoopFilter(wiring.Component):
                 ),
             ]
         return m
-
-    def _count_refusals(self, m, refused, taken):
-        """`starving`, from an operation's refusals in a row for the sake of questions."""
-        refusals = Signal(range(PATIENCE + 1))
-        m.d.comb += self.starving.eq(refusals == PATIENCE)
-        with m.If(taken):
-            m.d.sync += refusals.eq(0)
-        with m.Elif(refused & ~self.starving):
-            m.d.sync += refusals.eq(refusals + 1)

@@ -1,6 +1,6 @@
 """Snoops that are outstanding: their places, from the commit that launches one to the commit of its last answer."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -9,7 +9,7 @@ from golden.config import SECTOR_LINES
 from golden.events import EngineKind, ErrorKind
 from hw import layouts
 from hw.held_requests import freed_layout
-from hw.snoop_answers import SnoopAnswers, lines_layout
+from hw.snoop_answers import SnoopAnswers
 from hw.snoop_sender import SnoopSender
 from hw.snoop_timeouts import SnoopTimeouts
 from hw.streams import Arbiter
@@ -30,9 +30,10 @@ def place_layout(config):
 def done_layout(config):
     """An operation of the filter in the clock of its commit.
 
-    `launched`: a snoop begins with it; `full`: one would, but there is no place.
+    `launched`: a snoop begins with it; `full`: one would, but there is no place; `busy`: SCRUB has passed over lines
+    that it is for, since their sector has a snoop, but not of them.
     """
-    return layouts.layout((("valid", 1), ("op", layouts.filter_op(config)), ("launched", 1), ("full", 1)))
+    return layouts.layout((("valid", 1), ("op", layouts.filter_op(config)), ("launched", 1), ("full", 1), ("busy", 1)))
 
 
 class SnoopTable(wiring.Component):
@@ -106,7 +107,6 @@ class SnoopTable(wiring.Component):
 
         # Places
         taken = Signal(config.snoops)
-        begins = [Signal(lines_layout(config), name=f"begins_{by}") for by in ("slot", "op")]
         launches = ((self.slot_launched, self.slot_place), (self.op_launched, self.op_place))
         begun = [Signal(config.snoops, name=f"begun_{by}") for by in ("slot", "op")]
         freed = Signal(config.snoops)
@@ -116,23 +116,17 @@ class SnoopTable(wiring.Component):
         for place in reversed(range(config.snoops)):
             with m.If(~taken[place]):
                 m.d.comb += self.slot_place.tag.eq(place)
-        for begin, places, sender_begin, (launched, place) in zip(
-            begins, begun, sender.launched, launches, strict=True
-        ):
+        begins = sender.launched
+        for begin, places, (launched, place) in zip(begins, begun, launches, strict=True):
             m.d.comb += [
                 place.free.eq(self.used != config.snoops),
                 begin.valid.eq(launched.valid),
                 begin.tag.eq(place.tag),
-                begin.lines.eq(launched.snoop.lines),
-                sender_begin.valid.eq(begin.valid),
-                sender_begin.tag.eq(begin.tag),
                 places.eq(begin.valid << begin.tag),
             ]
         m.d.comb += [
             self.last_place.eq(self.used == config.snoops - 1),
             freed.eq(self.freed.valid << self.freed.tag),
-            replies.begins[0].eq(begins[0]),
-            replies.begins[1].eq(begins[1]),
         ]
         m.d.sync += [
             taken.eq((taken | begun[0] | begun[1]) & ~freed),
@@ -158,20 +152,25 @@ class SnoopTable(wiring.Component):
             m.d.comb += part.snoop.eq(Mux(by_op, ports[1].data, ports[0].data))
 
         # The last answer
-        unapplied = Array(Signal(SECTOR_LINES, name=f"unapplied{place}") for place in range(config.snoops))
-        done, left = self.done.op, Signal(SECTOR_LINES)
+        done, lines, applied = self.done.op, Signal(SECTOR_LINES), Signal(SECTOR_LINES)
         applies = Signal()
+        m.submodules.applied = applied_lines = Memory(shape=SECTOR_LINES, depth=config.snoops, init=[])
+        write, read = applied_lines.write_port(), applied_lines.read_port(domain="comb")
+        ports = [memory.read_port(domain="comb") for memory in banks]
+        #: some lines are applied, and not all
+        partly, now_partly = Signal(config.snoops), Signal(config.snoops)
         m.d.comb += [
             applies.eq(self.done.valid & (done.kind == layouts.FilterOp.ANSWER)),
-            left.eq(unapplied[done.tag] & ~done.snoop.lines),
-            self.freed.valid.eq(applies & (left == 0)),
+            *(port.addr.eq(done.tag) for port in (*ports, read, write)),
+            lines.eq(Mux(of_op.bit_select(done.tag, 1), ports[1].data.lines, ports[0].data.lines)),
+            applied.eq(done.snoop.lines | Mux(partly.bit_select(done.tag, 1), read.data, 0)),
+            write.en.eq(applies),
+            write.data.eq(applied),
+            self.freed.valid.eq(applies & (applied == lines)),
             self.freed.tag.eq(done.tag),
+            now_partly.eq(applies << done.tag),
         ]
-        with m.If(applies):
-            m.d.sync += unapplied[done.tag].eq(left)
-        for begin in begins:
-            with m.If(begin.valid):
-                m.d.sync += unapplied[begin.tag].eq(begin.lines)
+        m.d.sync += partly.eq((partly | now_partly) & ~freed)
 
         # Parts
         wiring.connect(m, wiring.flipped(self.bisnp), sender.bisnp)

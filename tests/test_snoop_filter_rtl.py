@@ -274,7 +274,7 @@ class Lockstep:
         assert done.op.kind == kind and done.op.tag == fields["tag"] and done.op.snoop.sector == sector
         may_launch = place is not None
         before = len(self.golden_sectors(number))
-        would = None
+        would, passed_over = None, False
         if kind == FilterOp.ANSWER:
             verdict = self.golden.answer(*what)
         elif kind == FilterOp.RECALL:
@@ -284,17 +284,22 @@ class Lockstep:
             everything = bool(fields["everything"])
             verdict = self.golden.scrub(what, everything=everything, may_launch=may_launch)
             would = self.golden.scrub(what, everything=everything)
+            states = [state for state in LineState if state == LineState.STALE or (everything and state)]
+            asked = [way for way in self.golden.row(number).ways if way is not None and way.busy]
+            passed_over = any(way.lines(host, states) & ~way.busy for way in asked for host in range(self.config.hosts))
         self.golden.apply(number, verdict)
         launched = verdict.launched[0] if verdict.launched else None
         self.same_launch(ctx, dut.op_launched, launched)
         assert done.launched == (launched is not None)
         assert done.full == bool(would and would.launched and not verdict.launched)
+        assert done.busy == passed_over
         self.same_covers(ctx, dut.op_covers, sector, len(self.golden_sectors(number)) - before)
         if kind == FilterOp.ANSWER:
             self.table.answered(fields["tag"], fields["snoop"]["lines"])
         if launched is not None:
             self.table.launch(place, launched)
         self.seen[f"{kind.name} {'full' if done.full else launched is not None}"] += 1
+        self.seen["busy"] += done.busy
 
     # Comparing --------------------------------------------------------------------------------------------------------
 
