@@ -1,6 +1,6 @@
 """Coherency: which lines hosts may hold, the snoops that take them back, and the requests that wait for these."""
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.hdl import Cat, Const, Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -15,6 +15,7 @@ from hw.csr_ports import coherency as coherency_registers
 from hw.grants_in_flight import GrantsInFlight
 from hw.held_requests import HeldRequests
 from hw.layouts import FilterOp
+from hw.recall import Recall, recall_candidate
 from hw.snoop_filter import SnoopFilter
 from hw.snoop_sender import BI_TAG_BITS
 from hw.snoop_table import SnoopTable
@@ -23,17 +24,13 @@ from hw.transactions import numbered
 
 __all__ = ["Coherency"]
 
-#: clocks that an operation waits for its bank before slots leave it one
-_PATIENCE = 16
-
 _HELD = tuple(outcome for outcome in Outcome if outcome.held)
 
 
 class Coherency(wiring.Component):
     """Joins filter, coverage, snoop table, grants in flight, held requests and recall (`hw/README.md`, Coherency).
 
-    What a slot asks is answered `hw.metadata.FILTER_CLOCKS` later, one a clock; operations go beside the slots. One
-    that has waited long for its bank gets it: slots that ask the filter pause until it is taken.
+    What a slot asks is answered `hw.metadata.FILTER_CLOCKS` later, one a clock; operations go beside the slots.
 
     Members
     -------
@@ -57,7 +54,7 @@ class Coherency(wiring.Component):
         Whether a sector of a block is in use, a clock later.
     uncovered : Out({valid, head, block})
         A block is covered no longer.
-    candidate : In({valid, head, block}), pressure : In(1)
+    candidate : In(recall_candidate), pressure : In(1)
         `Recall`.
     sectors, in_flight, held : Out, events : Out(bi_events)
         For the CSR block.
@@ -71,6 +68,7 @@ class Coherency(wiring.Component):
             "table": SnoopTable(config=config),
             "grants": GrantsInFlight(config=config),
             "held": HeldRequests(config=config),
+            "recall": Recall(config=config),
         }
         super().__init__(
             {
@@ -94,7 +92,7 @@ class Coherency(wiring.Component):
                 "look": In(look_layout(config)),
                 "covered": Out(1),
                 "uncovered": Out(uncovered_layout(config)),
-                "candidate": In(data.StructLayout({"valid": 1, "head": config.head_bits, "block": config.block_bits})),
+                "candidate": In(recall_candidate(config)),
                 "pressure": In(1),
                 "sectors": Out(range(config.filter_sectors + 1)),
                 "in_flight": Out(range(config.snoops + 1)),
@@ -108,7 +106,7 @@ class Coherency(wiring.Component):
         config = self._config
         for name, part in self._parts.items():
             m.submodules[name] = part
-        filter_, coverage, table, grants, held = self._parts.values()
+        filter_, coverage, table, grants, held, recall = self._parts.values()
         outside = flipped(self)
         done = filter_.done
 
@@ -143,21 +141,24 @@ class Coherency(wiring.Component):
         ]
 
         # Operations
-        m.submodules.ops = ops = Arbiter(layouts.filter_op(config), count=1)
+        m.submodules.ops = ops = Arbiter(layouts.filter_op(config), count=2)
         connect(m, table.answers, ops.sources[0])
+        connect(m, recall.ops, ops.sources[1])
         connect(m, ops.output, filter_.op)
-        patience = Signal(range(_PATIENCE + 1), init=_PATIENCE)
         m.d.comb += [
             filter_.hold.eq(self.hold | ~coverage.room),
             filter_.note_room.eq(self.note_room),
             table.done.eq(done),
-            self.room.eq(filter_.ready & coverage.ready & (patience != 0)),
+            recall.done.eq(done),
+            recall.candidate.eq(self.candidate),
+            recall.pressure.eq(self.pressure),
+            recall.uncovered.eq(coverage.uncovered.valid),
+            recall.stale.eq(filter_.stale),
+            recall.recall_all.eq(self.registers.recall_all),
+            # Slots make way for operations that have waited long, for a bank or for being counted.
+            self.room.eq(filter_.ready & coverage.ready & ~filter_.starving & coverage.room),
             self.idle.eq(filter_.idle & coverage.settled),
         ]
-        with m.If(~filter_.op.valid | filter_.op.ready):
-            m.d.sync += patience.eq(_PATIENCE)
-        with m.Elif(patience != 0):
-            m.d.sync += patience.eq(patience - 1)
 
         # What operations do
         note, snoop = self.commit_note.note, done.op.snoop

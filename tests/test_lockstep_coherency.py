@@ -14,6 +14,7 @@ from golden.coherency import Access
 from golden.config import preset
 from golden.events import EngineKind
 from golden.metadata import Outcome, SlotKind
+from golden.mode import Mode
 from tb.caching_host import CachingHost
 from tb.coherent_image import CoherentImage
 from tb.coherent_traffic import CoherentTraffic
@@ -24,14 +25,29 @@ from tests.simulation import fields_of, simulate
 M2S = ("req", "rwd", "birsp")
 
 
-class CoherentLockstep(Lockstep):
-    """`Lockstep` with `config.hosts` caching hosts, which share the first region; the second is of host 0 alone."""
+def _near_and_far(config, region, blocks):
+    """Lines of a region: neighbours, which meet in sectors, and far ones, which meet in sets of the filter."""
+    rng = random.Random(f"lines of {region.base}")
+    heads = range(region.first_head, region.first_head + region.heads)
+    near = [encode(config, region, head, 0, line) for head in heads[:2] for line in range(12)]
+    far = [
+        encode(config, region, rng.choice(heads), block, rng.randrange(128)) for block in range(blocks) for _ in heads
+    ]
+    return near + far
 
-    def __init__(self, config, *, seed, requests, lines, shares=None, manners=None, **options):
+
+class CoherentLockstep(Lockstep):
+    """`Lockstep` with caching hosts, which share the first region; the second, of mode mxint8, is of host 0 alone.
+
+    Each host makes `requests` requests in the first, of lines from `blocks` blocks a head; host 0 half as many in the
+    second.
+    """
+
+    def __init__(self, config, *, seed, requests, blocks=4, shares=None, manners=None, **options):
         everyone = (1 << config.hosts) - 1
         regions = (
             Region(0x4000_0000, config.heads - 1, cached=True, hosts=everyone),
-            Region(0x100_0000, 1, config.heads - 1, cached=True),
+            Region(0x100_0000, 1, config.heads - 1, mode=Mode.MXINT8, cached=True),
         )
         super().__init__(config, seed=seed, regions=regions, **options)
         for channel in M2S:
@@ -42,9 +58,12 @@ class CoherentLockstep(Lockstep):
             CachingHost(config, number=number, regions=regions, image=self.copies, seed=seed, manners=manners)
             for number in range(config.hosts)
         ]
-        self.traffic = [
-            CoherentTraffic(host, lines(regions), seed=seed, requests=requests, shares=shares) for host in self.hosts
-        ]
+        lines = [_near_and_far(config, region, blocks) for region in regions]
+        options = {"seed": seed, "shares": shares}
+        self.traffic = [CoherentTraffic(host, lines[0], requests=requests, **options) for host in self.hosts]
+        self.traffic.append(
+            CoherentTraffic(self.hosts[0], lines[1], requests=requests // 2, mode=Mode.MXINT8, **options)
+        )
         #: what a channel offers until it is taken
         self._offers = dict.fromkeys(M2S)
         self.moved = Counter()
@@ -57,8 +76,9 @@ class CoherentLockstep(Lockstep):
             await self._write_registers(ctx)
             while not self._at_rest():
                 assert self._clock < limit, f"unanswered: {[host.oldest() for host in self.hosts]}; {self.records[-8:]}"
-                for host, traffic in zip(self.hosts, self.traffic, strict=True):
+                for host in self.hosts:
                     host.tick(self._clock)
+                for traffic in self.traffic:
                     traffic.tick()
                 taken = [name for name in M2S if self._offer_message(ctx, name)]
                 await self._tick(ctx)
@@ -115,20 +135,11 @@ class CoherentLockstep(Lockstep):
         return False
 
 
-def near_and_far(regions):
-    """Lines of a few blocks: neighbours, which meet in sectors, and far ones, which meet in sets of the filter."""
-    config = preset("tiny")
-    rng = random.Random("lines")
-    shared = [encode(config, regions[0], head, 0, line) for head in range(2) for line in range(12)]
-    far = [encode(config, regions[0], rng.randrange(3), rng.randrange(4), rng.randrange(128)) for _ in range(24)]
-    return shared + far
-
-
 @pytest.mark.parametrize("hosts", [1, 2])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_random_requests_of_caching_hosts(hosts, seed):
     config = preset("tiny", hosts=hosts)
-    bench = CoherentLockstep(config, seed=seed, requests=300, lines=near_and_far)
+    bench = CoherentLockstep(config, seed=seed, requests=300)
     bench.run()
     accesses = {record["access"] for record in bench.kinds(SlotKind.READ)} | {
         record["access"] for record in bench.kinds(SlotKind.RELEASE)
