@@ -1,6 +1,6 @@
 """What hosts answer to snoops: which BIRsp are legal, and the operations that carry them into the filter."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -11,14 +11,7 @@ from golden.messages import BIRspOpcode
 from hw import layouts
 from hw.snoop_sender import BLOCK_FORM, tagged_layout
 
-__all__ = ["SnoopAnswers", "lines_layout"]
-
-_STATE_BITS = 2
-
-
-def lines_layout(config):
-    """Lines of the snoop in place `tag`, in a clock with `valid`."""
-    return layouts.layout((("valid", 1), ("tag", layouts.snoop_tag_bits(config)), ("lines", SECTOR_LINES)))
+__all__ = ["SnoopAnswers"]
 
 
 class SnoopAnswers(wiring.Component):
@@ -30,8 +23,6 @@ class SnoopAnswers(wiring.Component):
 
     Members
     -------
-    begins : In(array of 2 {valid, tag, lines})
-        Snoops that begin.
     left : In({valid, tag})
         The BISnp of place `tag` is taken.
     birsp : In(stream)
@@ -53,7 +44,6 @@ class SnoopAnswers(wiring.Component):
         self._config = config
         super().__init__(
             {
-                "begins": In(data.ArrayLayout(lines_layout(config), 2)),
                 "left": In(tagged_layout(config)),
                 "birsp": In(stream.Signature(layouts.message("birsp"))),
                 "look": Out(tagged_layout(config)),
@@ -70,23 +60,26 @@ class SnoopAnswers(wiring.Component):
         m = Module()
         config = self._config
         tag_bits = layouts.snoop_tag_bits(config)
-        #: lines not answered; answered and in no operation
-        opens = Array(Signal(SECTOR_LINES, name=f"open{place}") for place in range(config.snoops))
-        waits = Array(Signal(SECTOR_LINES, name=f"waiting{place}") for place in range(config.snoops))
+        #: some lines are answered, and not all
+        partly = Signal(config.snoops)
+        m.submodules.heard = heard = Memory(shape=SECTOR_LINES, depth=config.snoops, init=[])
+        heard_write = heard.write_port()
+        heard_read = heard.read_port(transparent_for=(heard_write,))
 
         # What comes is decoded, and compared with its snoop a clock later. `asked_by`: the kinds that it may answer.
         coming, coming_tag = self.birsp.payload, self.birsp.payload.bi_tag[:tag_bits]
         arrived, said = Signal(), Signal.like(coming)
         means, whole, asked_by = Signal(LineState), Signal(), Signal(len(SnoopKind))
-        awaited, open_lines, left_lines, lines = Signal(), *(Signal(SECTOR_LINES) for _ in range(3))
+        awaited, is_partly, legal = Signal(), Signal(), Signal()
         tag, snoop = said.bi_tag[:tag_bits], self.snoop
+        # The one before it may be for the same snoop.
+        same = arrived & (tag == coming_tag)
         m.d.sync += [
             arrived.eq(self.birsp.valid),
             said.eq(coming),
             asked_by.eq(0),
-            awaited.eq(self.awaited.bit_select(coming_tag, 1)),
-            # The one before it may have answered lines of the same snoop.
-            open_lines.eq(Mux(arrived & (tag == coming_tag), left_lines, opens[coming_tag])),
+            awaited.eq(self.awaited.bit_select(coming_tag, 1) & ~(same & self.answered.valid)),
+            is_partly.eq(partly.bit_select(coming_tag, 1) | (same & legal)),
         ]
         named = (coming.bi_tag[tag_bits:] == 0) & (coming.bi_id[len(snoop.host) :] == 0)
         with m.Switch(coming.opcode):
@@ -104,7 +97,8 @@ class SnoopAnswers(wiring.Component):
                         ]
 
         # Judged
-        is_block, for_host, legal = Signal(), Signal(), Signal()
+        is_block, for_host = Signal(), Signal()
+        open_lines, left_lines, lines = (Signal(SECTOR_LINES) for _ in range(3))
         with m.If(whole):
             # For all lines of the snoop, none of which was answered
             m.d.comb += lines.eq(Mux(is_block & (open_lines == snoop.lines), open_lines, 0))
@@ -114,10 +108,16 @@ class SnoopAnswers(wiring.Component):
             self.birsp.ready.eq(1),
             self.look.valid.eq(self.birsp.valid),
             self.look.tag.eq(coming_tag),
+            heard_read.en.eq(self.birsp.valid),
+            heard_read.addr.eq(coming_tag),
+            open_lines.eq(snoop.lines & ~Mux(is_partly, heard_read.data, 0)),
             is_block.eq((snoop.lines & (snoop.lines - 1)[:SECTOR_LINES]) != 0),
             for_host.eq(said.bi_id[: len(snoop.host)] == snoop.host),
             legal.eq(arrived & awaited & for_host & asked_by.bit_select(snoop.kind, 1) & (lines != 0)),
-            left_lines.eq(open_lines & ~Mux(legal, lines, 0)),
+            left_lines.eq(open_lines & ~lines),
+            heard_write.en.eq(legal),
+            heard_write.addr.eq(tag),
+            heard_write.data.eq(snoop.lines & ~left_lines),
             self.answered.valid.eq(legal & (left_lines == 0)),
             self.answered.tag.eq(tag),
             self.bad.valid.eq(arrived & ~legal),
@@ -128,12 +128,16 @@ class SnoopAnswers(wiring.Component):
         # One place more, since a place may come again in the clock in which it leaves the full queue.
         queued = data.StructLayout({"tag": tag_bits, "host": 1, "sector": config.sector_bits})
         m.submodules.queue = queue = fifo.SyncFIFO(width=queued.size, depth=config.snoops + 1)
-        m.submodules.states = states = Memory(shape=SECTOR_LINES * _STATE_BITS, depth=config.snoops, init=[])
-        state_write, state_read = states.write_port(granularity=_STATE_BITS), states.read_port(domain="comb")
+        line_answer = data.StructLayout({"answered": 1, "state": LineState})
+        answers = data.ArrayLayout(line_answer, SECTOR_LINES)
+        m.submodules.gathered = gathered = Memory(shape=answers.size, depth=config.snoops, init=[])
+        write, read = gathered.write_port(granularity=line_answer.size), gathered.read_port(domain="comb")
         op = self.answers.payload
         first, here = Signal(queued), Signal(queued)
         free, take_first, take_here, joins = (Signal() for _ in range(4))
-        answered_states = Signal(SECTOR_LINES * _STATE_BITS)
+        #: the lines of this BIRsp, of the first place that waits, of what becomes the operation
+        of_here, of_first, of_op = (Signal(answers) for _ in range(3))
+        waiting, enters, leaves = (Signal(config.snoops) for _ in range(3))
 
         def may_go(place):
             return ~(self.keep_back.valid & (self.keep_back.tag == place))
@@ -146,16 +150,23 @@ class SnoopAnswers(wiring.Component):
             free.eq(~self.answers.valid | self.answers.ready),
             take_first.eq(queue.r_rdy & free & may_go(first.tag)),
             take_here.eq(legal & ~queue.r_rdy & free & may_go(tag)),
-            joins.eq((waits[tag] != 0) & ~(take_first & (first.tag == tag))),
+            joins.eq((waiting & ~leaves).bit_select(tag, 1)),
             queue.r_en.eq(take_first),
             queue.w_data.eq(here),
             queue.w_en.eq(legal & ~take_here & ~joins),
-            answered_states.eq(Cat(means for _ in range(SECTOR_LINES))),
-            state_write.en.eq(Mux(legal, lines, 0)),
-            state_write.addr.eq(tag),
-            state_write.data.eq(answered_states),
-            state_read.addr.eq(first.tag),
+            enters.eq(queue.w_en << tag),
+            leaves.eq(take_first << first.tag),
+            *(of_here[line].answered.eq(lines[line]) for line in range(SECTOR_LINES)),
+            *(of_here[line].state.eq(means) for line in range(SECTOR_LINES)),
+            # What lay there is of an operation that was taken, unless this joins it.
+            write.en.eq(Mux(legal, lines | ~joins.replicate(SECTOR_LINES), 0)),
+            write.addr.eq(tag),
+            write.data.eq(of_here),
+            read.addr.eq(first.tag),
+            of_first.eq(read.data),
+            of_op.eq(Mux(take_first, of_first, of_here)),
         ]
+        m.d.sync += waiting.eq((waiting & ~leaves) | enters)
         with m.If(take_first | take_here):
             m.d.sync += [
                 self.answers.valid.eq(1),
@@ -163,26 +174,21 @@ class SnoopAnswers(wiring.Component):
                 op.tag.eq(Mux(take_first, first.tag, tag)),
                 op.snoop.sector.eq(Mux(take_first, first.sector, snoop.sector)),
                 op.snoop.host.eq(Mux(take_first, first.host, snoop.host)),
-                op.snoop.lines.eq(Mux(take_first, waits[first.tag], lines)),
-                op.states.eq(Mux(take_first, state_read.data, answered_states)),
+                op.snoop.lines.eq(Cat(line.answered for line in of_op)),
+                op.states.eq(Cat(line.state for line in of_op)),
             ]
         with m.Elif(self.answers.ready):
             m.d.sync += self.answers.valid.eq(0)
 
-        # Lines. A place in which a snoop begins awaits nothing.
-        with m.If(take_first):
-            m.d.sync += waits[first.tag].eq(0)
-        with m.If(legal & ~take_here):
-            m.d.sync += waits[tag].eq(Mux(joins, waits[tag], 0) | lines)
-        with m.If(legal):
-            m.d.sync += opens[tag].eq(left_lines)
-        for begin in self.begins:
-            with m.If(begin.valid):
-                m.d.sync += opens[begin.tag].eq(begin.lines)
-        now_awaited, now_answered = Signal(config.snoops), Signal(config.snoops)
+        # What a place awaits
+        now_awaited, now_heard, now_answered = (Signal(config.snoops) for _ in range(3))
         m.d.comb += [
             now_awaited.eq(self.left.valid << self.left.tag),
-            now_answered.eq(self.answered.valid << self.answered.tag),
+            now_heard.eq(legal << tag),
+            now_answered.eq(self.answered.valid << tag),
         ]
-        m.d.sync += self.awaited.eq((self.awaited | now_awaited) & ~now_answered)
+        m.d.sync += [
+            self.awaited.eq((self.awaited | now_awaited) & ~now_answered),
+            partly.eq((partly | now_heard) & ~now_answered),
+        ]
         return m
