@@ -28,8 +28,8 @@ class Recall(wiring.Component):
     passes go on until some block is covered no longer: whoever needed it asks again then. One more that is needed waits
     for the end of a pass; all others that come meanwhile are left out.
 
-    **Scrub.** Once a line has become STALE, passes over all sets go on until one of them has found nothing to take
-    back, and no line has become STALE since it began. With `recall_all` they go on, and are for every line.
+    **Scrub.** Once a line has become STALE, passes over all sets go on until one of them has found nothing that is to
+    be taken back, and no line has become STALE since it began. With `recall_all` they go on, and are for every line.
 
     Members
     -------
@@ -85,11 +85,10 @@ class Recall(wiring.Component):
         number = Signal(config.filter_set_bits)
         scrubs, again = Signal(), Signal()
         with m.If(scrubbed):
-            m.d.sync += number.eq(number + 1)
-            with m.If(done.launched | done.full):
-                m.d.sync += again.eq(1)
+            not_clean = done.launched | done.full | done.busy
+            m.d.sync += [number.eq(number + 1), again.eq(again | not_clean)]
             with m.If(number == config.filter_sets - 1):
-                m.d.sync += [scrubs.eq(again | done.launched | done.full), again.eq(0)]
+                m.d.sync += [scrubs.eq(again | not_clean), again.eq(0)]
         with m.If(self.stale | self.recall_all):
             m.d.sync += [scrubs.eq(1), again.eq(1)]
 
