@@ -8,7 +8,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.events import EngineKind, Phase
-from golden.metadata import SlotKind
+from golden.metadata import Outcome, SlotKind
 from golden.phase import BURST_BLOCKS, COUNT_MAX
 from golden.policy import policy_fields
 from hw import layouts
@@ -67,7 +67,9 @@ class PhaseDetector(wiring.Component):
         connect(m, arbiter.output, flipped(self.notes))
 
         slot = self.commit.slot
-        demand = self.commit.valid & ((slot.kind == SlotKind.READ) | (slot.kind == SlotKind.WRITE))
+        # A request that is held is counted when it is let go.
+        held = self.commit.outcome.matches(*(outcome for outcome in Outcome if outcome.held))
+        demand = self.commit.valid & ((slot.kind == SlotKind.READ) | (slot.kind == SlotKind.WRITE)) & ~held
         index = Signal(config.index_bits)
         write = Signal()
         m.d.sync += [index.eq(Cat(slot.block, slot.head)), write.eq(slot.kind == SlotKind.WRITE)]

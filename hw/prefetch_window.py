@@ -82,6 +82,8 @@ class PrefetchWindow(wiring.Component):
         old = Signal(stored)
         new = Signal(stored)
         kind = commit.slot.kind
+        # A request that is held is an access when it is let go.
+        held = commit.outcome.matches(*(outcome for outcome in Outcome if outcome.held))
         counts = seen.valid & ~(seen.announced & seen.at_now)
         m.d.comb += update.addr.eq(commit.slot.head)
         m.d.sync += [
@@ -90,7 +92,7 @@ class PrefetchWindow(wiring.Component):
             seen.block.eq(commit.slot.block),
             seen.mode.eq(commit.slot.mode),
             seen.ask.eq(commit.touch & self.ask),
-            seen.access.eq(kind.matches(SlotKind.HINT, SlotKind.READ, SlotKind.WRITE)),
+            seen.access.eq(kind.matches(SlotKind.HINT, SlotKind.READ, SlotKind.WRITE) & ~held),
             seen.promote.eq((kind == SlotKind.PROMOTE) & (commit.outcome == Outcome.DONE) & commit.slot.value[0]),
             seen.prefetched.eq(commit.before.prefetched),
             seen.announced.eq(commit.before.announced),

@@ -12,7 +12,7 @@ from golden.csr import address, pack
 from golden.endpoint import Endpoint
 from golden.events import EngineKind, Lane, Phase
 from golden.hints import pack_hint
-from golden.metadata import SlotKind
+from golden.metadata import Outcome, SlotKind
 from golden.mismatch import Mismatch
 from golden.phase import BURST_BLOCKS, COUNT_MAX, Phases, RegionPhase
 from golden.policy import Policy
@@ -330,13 +330,14 @@ class Detector:
             self.step = step
             ctx.set(dut.now, step)
 
-    async def clock_tick(self, commit=None):
-        """One clock, with a commit (kind, head, block) or none."""
+    async def clock_tick(self, commit=None, outcome=Outcome.HIT):
+        """One clock, with a commit (kind, head, block) or none. One that is held is none to the golden model."""
         ctx, dut, golden = self.ctx, self.dut, self.golden
         ctx.set(dut.commit.valid, commit is not None)
         if commit is not None:
             kind, head, block = commit
             set_payload(ctx, dut.commit.slot, {"kind": kind, "head": head, "block": block})
+            ctx.set(dut.commit.outcome, outcome)
         ready = self._ready()
         ctx.set(dut.notes.ready, ready)
 
@@ -348,7 +349,7 @@ class Detector:
         self._decode = None
         if commit is not None:
             self._decode = golden.in_decode(head, self.regions)
-            if kind in (SlotKind.READ, SlotKind.WRITE):
+            if kind in (SlotKind.READ, SlotKind.WRITE) and not outcome.held:
                 golden.access((head, block), kind == SlotKind.WRITE, self.step, self.policy, self.regions)
         note = None
         if ctx.get(dut.notes.valid):
@@ -424,7 +425,8 @@ def test_the_rtl_follows_the_golden_detectors_clock_by_clock(seed, stall):
                 if rng.random() < 0.1:
                     kind = rng.choice(list(SlotKind))
                 commit = kind, rng.choice(heads), rng.randrange(blocks)
-                await detector.clock_tick(commit if rng.random() < 0.9 else None)
+                outcome = rng.choice((Outcome.HELD_WAY, *[Outcome.HIT] * 9))
+                await detector.clock_tick(commit if rng.random() < 0.9 else None, outcome)
                 overtaken += any(d.owed and d.verdict == d.phase for d in detector.golden.detectors)
         await detector.drain()
         counts = [sum(region == number for _, region, _ in detector.notes) for number in range(CONFIG.regions)]

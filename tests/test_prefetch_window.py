@@ -101,8 +101,8 @@ class Traffic:
             head=rng.choice(self.heads), block=rng.randrange(CONFIG.blocks_per_head), value=rng.choice((0, 1, 1, 3)),
         )  # fmt: skip
         before = Entry(step=rng.choice((NOW, NOW, NOW - 1)), announced=rng.random() < 0.3, prefetched=prefetched)
-        outcome = rng.choice([Outcome.DONE, Outcome.DONE, Outcome.DONE, Outcome.HIT, Outcome.IGNORED])
-        touch = slot.kind in (SlotKind.READ, SlotKind.WRITE) and rng.random() < 0.8
+        outcome = rng.choice([*[Outcome.DONE] * 6, Outcome.HIT, Outcome.HIT, Outcome.IGNORED, Outcome.HELD_LINE])
+        touch = slot.kind in (SlotKind.READ, SlotKind.WRITE) and rng.random() < 0.8 and not outcome.held
         ask = rng.random() < 0.8
         ctx.set(dut.now, NOW)
         ctx.set(dut.ask, ask)
@@ -116,7 +116,8 @@ class Traffic:
         if not valid:
             return None
         head = self.windows[slot.head]
-        head.learn(slot, before, outcome, NOW)
+        if not outcome.held:
+            head.learn(slot, before, outcome, NOW)
         window = head.touch() if touch and ask else 0
         return (slot.head, slot.block, window) if window else None
 
