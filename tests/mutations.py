@@ -972,6 +972,22 @@ MUTATIONS = (
         why="the pool of a cached region keeps more frames than hosts can cover",
     ),
     Mutation(
+        name="held-request-counts-for-phase",
+        file="hw/phase.py",
+        old="(slot.kind == SlotKind.WRITE)) & ~held",
+        new="(slot.kind == SlotKind.WRITE))",
+        tests=("tests/test_phase.py::test_the_rtl_follows_the_golden_detectors_clock_by_clock",),
+        why="a request that is held and tried again is one access",
+    ),
+    Mutation(
+        name="held-request-counts-for-window",
+        file="hw/prefetch_window.py",
+        old="SlotKind.WRITE) & ~held),",
+        new="SlotKind.WRITE)),",
+        tests=("tests/test_prefetch_window.py",),
+        why="a prefetch that a held request finds is useful once",
+    ),
+    Mutation(
         name="rebuild-missing",
         file="hw/csr.py",
         old="m.d.sync += self.rebuild.eq(Cat(changes_keys).any())",
