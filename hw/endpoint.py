@@ -1,11 +1,10 @@
 """The top: the control-and-policy block of a CXL memory endpoint. `hw/README.md` shows how its blocks meet."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.events import EngineKind, ErrorKind, Lane
-from golden.mode import Mode
 from hw import layouts
 from hw.axi import AXI4Lite
 from hw.coherency import Coherency
@@ -214,7 +213,6 @@ class Endpoint(wiring.Component):
         ]
 
         # Residency
-        is_full = Signal(len(Mode))
         connect(m, residency.victim_request, victim.request)
         connect(m, victim.answer, residency.victim_answer)
         connect(m, residency.page_commands, outside.page_command)
@@ -237,8 +235,8 @@ class Endpoint(wiring.Component):
             coherency.look.enable.eq(victim.table.enable),
             coherency.look.index.eq(victim.table.index),
             coherency.candidate.eq(victim.recall),
-            coherency.pressure.eq(is_full.bit_select(csr.modes.bit_select(victim.recall.head, 1), 1)),
-            *(is_full[mode].eq(residency.held[mode] >= residency.pool_frames[mode]) for mode in Mode),
+            coherency.pressure.eq(residency.pool_full[csr.modes.bit_select(victim.recall.head, 1)]),
+            residency.uncovered.eq(coherency.uncovered.valid),
         ]
 
         # Registers
