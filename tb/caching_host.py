@@ -109,7 +109,7 @@ class CachingHost:
     manners : Manners
         How snoops are answered (`tb/snoop_agent.py`).
     unwritable_allowed : bool
-        Whether a read that may be cached may be answered MemData-NXM.
+        Flash may be unwritable: a read that may be cached may be answered MemData-NXM, MemInv for ownership Cmp.
 
     A line has at most one Req and one RwD of a host in flight: both only while a snoop has dirty data written. Raises
     `ProtocolError`, `DataMismatch` or `CoherenceError` for what the endpoint may not do.
@@ -352,6 +352,9 @@ class CachingHost:
 
     def _granted(self, transaction):
         address, what = transaction.address, self._name(transaction)
+        if transaction.access == Access.OWN and transaction.ndr == NDROpcode.CMP and self._unwritable_allowed:
+            self.counts["refused"] += 1
+            return
         state = _GRANTED.get(transaction.ndr)
         if state is None:
             raise ProtocolError(f"{what} is completed with {transaction.ndr.name}")

@@ -315,7 +315,7 @@ async def flash_that_cannot_be_written(dut):
     assert not any(cache.counts["nxm"] for cache in tb.caches)
     faults.active = True
     rounds = 0
-    while not any(cache.counts["nxm"] for cache in tb.caches):
+    while not all(cache.counts["nxm"] and cache.counts["refused"] for cache in tb.caches):
         rounds += 1
         assert rounds < 20, "flash never counted as unwritable, or no block was cold"
         await tb.cache_agent.play(coherent_traffic(tb, given, seed=f"{given['seed']}/{rounds}"))

@@ -187,7 +187,11 @@ class TB:
     # Hosts that cache -------------------------------------------------------------------------------------------------
 
     def add_caches(self, *, manners=None, unwritable_allowed=False):
-        """A `CachingHost` for each host of the configuration, in `caches`, on lines of the regions that it may use."""
+        """A `CachingHost` for each host of the configuration, in `caches`, on lines of the regions that it may use.
+
+        `unwritable_allowed`: flash may be unwritable, so that some requests are refused.
+        """
+        self.protocol.unwritable_allowed = unwritable_allowed
         self.caches = [
             CachingHost(
                 self.config,

@@ -76,7 +76,7 @@ class ProtocolMonitor:
 
     `regions` are the golden `Region`s that the endpoint decodes with: assign to it when the CSRs change. Feed it with
     `take(channel, fields)` and, where records are there, `record(lane, fields)`, which sharpens P4. `finish()` at the
-    end says what is still owed.
+    end says what is still owed. `unwritable_allowed`: flash may be unwritable, so that requests may be refused.
 
     Attributes
     ----------
@@ -86,8 +86,9 @@ class ProtocolMonitor:
         The most BISnp that were unanswered at once.
     """
 
-    def __init__(self, config, *, regions):
+    def __init__(self, config, *, regions, unwritable_allowed=False):
         self._config = config
+        self.unwritable_allowed = unwritable_allowed
         self.regions = tuple(regions)
         self.counts = Counter()
         self.most_snoops = 0
@@ -184,8 +185,9 @@ class ProtocolMonitor:
             self._ack(key)
             return
         message = self._response("ndr", key)
-        if fields["opcode"] not in message.expected.ndr:
-            allowed = " or ".join(sorted(opcode.name for opcode in message.expected.ndr))
+        expected = message.expected.ndr_unwritable if self.unwritable_allowed else message.expected.ndr
+        if fields["opcode"] not in expected:
+            allowed = " or ".join(sorted(opcode.name for opcode in expected))
             raise ProtocolError(f"P8: ndr tag {key[1]}: opcode must be {allowed}, not {fields['opcode']}")
         self._completed(message)
         self._newest = max(self._newest, message.number)
@@ -195,7 +197,7 @@ class ProtocolMonitor:
         key = fields["ld_id"], fields["tag"]
         message = self._response("drs", key)
         if fields["opcode"] == DRSOpcode.MEM_DATA_NXM:
-            if message.expected.may_be_nxm and "ndr" in message.waits:
+            if self.unwritable_allowed and message.expected.may_be_nxm and "ndr" in message.waits:
                 message.waits.discard("ndr")
             elif message.expected.channels != ("drs",):
                 raise ProtocolError(f"P8: drs tag {key[1]}: MemData-NXM inside a region")

@@ -65,8 +65,13 @@ class Expected:
 
     @property
     def may_be_nxm(self):
-        """A read that may be cached is answered as outside every region while flash cannot be written."""
-        return self.access != Access.PLAIN and "drs" in self.channels
+        """A read that may be cached is answered as outside every region where it needs a frame that it cannot get."""
+        return self.access.caches and "drs" in self.channels
+
+    @property
+    def ndr_unwritable(self):
+        """What the NDR may be while flash cannot be written: ownership is then refused by Cmp."""
+        return self.ndr | _CMP if self.access == Access.OWN else self.ndr
 
 
 def expected_responses(config, regions, channel, fields):
