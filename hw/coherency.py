@@ -1,6 +1,6 @@
 """Coherency: which lines hosts may hold, the snoops that take them back, and the requests that wait for these."""
 
-from amaranth.hdl import Cat, Const, Module
+from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -23,6 +23,9 @@ from hw.streams import Arbiter
 from hw.transactions import numbered
 
 __all__ = ["Coherency"]
+
+#: clocks that an operation waits before slots that ask the filter make way for it
+_PATIENCE = 32
 
 _HELD = tuple(outcome for outcome in Outcome if outcome.held)
 
@@ -145,6 +148,7 @@ class Coherency(wiring.Component):
         connect(m, table.answers, ops.sources[0])
         connect(m, recall.ops, ops.sources[1])
         connect(m, ops.output, filter_.op)
+        patience = Signal(range(_PATIENCE + 1), init=_PATIENCE)
         m.d.comb += [
             filter_.hold.eq(self.hold | ~coverage.room),
             filter_.note_room.eq(self.note_room),
@@ -156,9 +160,13 @@ class Coherency(wiring.Component):
             recall.stale.eq(filter_.stale),
             recall.recall_all.eq(self.registers.recall_all),
             # Slots make way for operations that have waited long, for a bank or for being counted.
-            self.room.eq(filter_.ready & coverage.ready & ~filter_.starving & coverage.room),
+            self.room.eq(filter_.ready & coverage.ready & coverage.room & (patience != 0)),
             self.idle.eq(filter_.idle & coverage.settled),
         ]
+        with m.If(~filter_.op.valid | filter_.op.ready | self.hold):
+            m.d.sync += patience.eq(_PATIENCE)
+        with m.Elif(patience != 0):
+            m.d.sync += patience.eq(patience - 1)
 
         # What operations do
         note, snoop = self.commit_note.note, done.op.snoop
