@@ -72,14 +72,13 @@ class SnoopAnswers(wiring.Component):
         means, whole, asked_by = Signal(LineState), Signal(), Signal(len(SnoopKind))
         awaited, is_partly, legal = Signal(), Signal(), Signal()
         tag, snoop = said.bi_tag[:tag_bits], self.snoop
-        # The one before it may be for the same snoop.
-        same = arrived & (tag == coming_tag)
         m.d.sync += [
             arrived.eq(self.birsp.valid),
             said.eq(coming),
             asked_by.eq(0),
-            awaited.eq(self.awaited.bit_select(coming_tag, 1) & ~(same & self.answered.valid)),
-            is_partly.eq(partly.bit_select(coming_tag, 1) | (same & legal)),
+            awaited.eq(self.awaited.bit_select(coming_tag, 1)),
+            # The one before it may be for the same snoop. Where that has answered all, no line is open.
+            is_partly.eq(partly.bit_select(coming_tag, 1) | (legal & (tag == coming_tag))),
         ]
         named = (coming.bi_tag[tag_bits:] == 0) & (coming.bi_id[len(snoop.host) :] == 0)
         with m.Switch(coming.opcode):

@@ -437,9 +437,11 @@ def test_what_is_not_legal_is_counted_and_changes_nothing():
         names = ({"bi_id": 0}, {"bi_id": 1 | 1 << 11}, {"bi_tag": 1}, {"bi_tag": CONFIG.snoops}, {"bi_tag": 1 << 11})
         for wrong in (*names, *({"opcode": each} for each in BAD_OPCODES)):
             await bench.clock(ctx, birsp=good | wrong)
+            await bench.clock(ctx)
         await bench.clock(ctx, birsp=good)
         # Twice; and all lines when one was answered, which mixes both forms
         await bench.clock(ctx, birsp=good)
+        await bench.clock(ctx)
         await bench.clock(ctx, birsp=bench.answer(0, block=True))
         assert bench.places[0].open == 0b1011
         await bench.settle(ctx, clocks=16)
@@ -449,7 +451,8 @@ def test_what_is_not_legal_is_counted_and_changes_nothing():
 
     simulate(bench.dut, run)
     assert bench.count["bad"] == 1 + 5 + len(BAD_OPCODES) + 3
-    assert 1 <= bench.count["bad_notes"] <= bench.count["bad"]
+    # None came while the note of another waited.
+    assert bench.count["bad_notes"] == bench.count["bad"]
 
 
 def test_a_host_that_answers_garbage_in_every_clock_stops_nothing():
