@@ -1,4 +1,4 @@
-"""The command line: `python -m sim run` and `waves`; `bench` is in `sim/bench.py`.
+"""The command line: `python -m sim run` and `waves`; `bench` is in `sim/bench.py`, `trace` in `sim/trace.py`.
 
 Exit code 0: as it should be; 1: a mismatch or an error; 2: bad input.
 """
@@ -60,12 +60,15 @@ def _parser():
     run = commands.add_parser("run", help=what, **style)
     _add_options(run, default)
     run.add_argument("--waves", action="store_true", help="write a VCD file too (large, slow)")
+    run.add_argument("--trace", action="store_true", help="record every message, for: python -m sim trace")
     waves = commands.add_parser("waves", help="a short run as waves that people can read", **style)
     _add_options(waves, default)
     # Few frames, a prefill and announcements, so that a few steps show every block at work.
     waves.set_defaults(
         out="out/waves", steps=24, frames_share=0.0625, prefill=64, prefetch="all", announce_lead=200, waves=True
     )
+    waves.set_defaults(trace=False)
+    commands.add_parser("trace", help="show the messages of a run that had --trace", add_help=False)
     commands.add_parser("bench", help="measure the numbers of the README (long)", add_help=False)
     return parser
 
@@ -96,6 +99,10 @@ def _add_options(command, default):
     option("--bypass", type=_switch, default="on", metavar="on|off", help="serve poor blocks past the pool")
     option("--protect", type=_switch, default="on", metavar="on|off", help="keep announced blocks until they are read")
     option("--throttle", type=_switch, default="off", metavar="on|off", help="the host slows down under reported load")
+    option("--cacheable", type=_number, default=default.cacheable, metavar="SHARE",
+           help="share of the reads after which the host may hold the line (MemRd Meta0 S)")  # fmt: skip
+    option("--snoop-clocks", type=_whole, default=default.snoop_clocks, metavar="CLOCKS",
+           help="what the host takes to answer a BISnp")  # fmt: skip
     option("--lines-per-read", type=_whole, default=default.lines_per_read, metavar="N",
            help="lines that one read of a block fetches, spread over it, another set each step")  # fmt: skip
     option("--out", default="out", metavar="DIR", help="folder of the results")
@@ -113,6 +120,7 @@ def _prepare(options, out):
         simulator=options.simulator,
         out=out,
         waves=options.waves,
+        trace=options.trace,
     )
 
 
@@ -124,6 +132,10 @@ def main(arguments=None):
         from sim.bench import main as bench
 
         return bench(arguments[1:])
+    if arguments[:1] == ["trace"]:
+        from sim.trace import main as trace
+
+        return trace(arguments[1:])
     options = _parser().parse_args(arguments)
 
     def fail(code, message):

@@ -31,6 +31,8 @@ class Measured:
     latencies: list | None = None
     #: responses by the load that they report (`golden.messages.DevLoad`)
     loads: dict | None = None
+    #: what snoops and held requests came to (`tb.batch.COHERENCY`)
+    coherency: dict | None = None
     #: reads whose data was compared, and everything that went wrong, by name
     reads_compared: int = 0
     errors: Counter = field(default_factory=Counter)

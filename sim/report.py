@@ -35,6 +35,10 @@ def _extras(settings):
         extras.append(f"prefill of {settings['prefill']} tokens by {settings['prefill_chunk']}")
     if settings["throttle"]:
         extras.append("throttle on")
+    if settings["cacheable"]:
+        extras.append(
+            f"{settings['cacheable']:.0%} of reads cacheable, snoops answered after {settings['snoop_clocks']} clocks"
+        )
     return extras
 
 
@@ -98,6 +102,26 @@ def _loads(result):
         return []
     total = sum(loads.values())
     return ["load reported by responses: " + ", ".join(f"{load} {count / total:.1%}" for load, count in loads.items())]
+
+
+def _coherency(result):
+    """What the host's copies came to, where it may have some."""
+    seen = result["coherency"]
+    if seen["snoops"] is None:
+        return []
+    flight = ""
+    if seen["snoops"]:
+        flight = (
+            f", in flight {seen['snoops_in_flight_mean']:.2f} on average and {seen['snoops_in_flight_max']} at most"
+        )
+    held = f"{seen['held_requests']:,} requests held"
+    if seen["held_requests"]:
+        held += f", for {seen['held_clocks_mean']:.1f} clocks on average and {seen['held_clocks_max']:,} at most"
+    return [
+        f"coherency: {seen['grants_shared']:,} lines granted shared, {seen['grants_exclusive']:,} owned",
+        f"  {seen['snoops']:,} snoops{flight}; {seen['recalls']:,} sectors recalled",
+        f"  {held}; conflicts: {seen['conflicts_early']:,} early, {seen['conflicts_late']:,} late",
+    ]
 
 
 def _port(result):
@@ -180,6 +204,7 @@ def summary(result):
         *_evictions(result),
         *_prefetches(result),
         *_phases(result),
+        *_coherency(result),
         "",
         *_latency(result),
         *_loads(result),

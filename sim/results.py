@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from golden.coherency import Grant
 from golden.config import LINE_BYTES
 from golden.events import Phase
 from golden.messages import DevLoad
@@ -16,7 +17,7 @@ from sim.baselines import baselines
 
 __all__ = ["NAME", "SCHEMA", "failed", "results", "write_atomically"]
 
-SCHEMA = 2
+SCHEMA = 3
 NAME = "results.json"
 PERCENTILES = {"p50": 50, "p95": 95, "p99": 99, "max": 100}
 
@@ -35,6 +36,25 @@ def _loads(loads):
 
 def _per(amount, over):
     return amount / over if amount is not None and over else None
+
+
+def _coherency(measured, cached):
+    """What hosts' copies came to; null where there can be none, or where the run cannot know."""
+    statistics, seen = measured.statistics, measured.coherency
+    known = cached and seen is not None
+    return {
+        "grants_shared": statistics.grants[Grant.CMP_S] if known else None,
+        "grants_exclusive": statistics.grants[Grant.CMP_E] if known else None,
+        "snoops": seen["snoops"] if known else None,
+        "snoops_in_flight_max": seen["snoops_most"] if known else None,
+        "snoops_in_flight_mean": _per(seen["snoop_clocks_total"], measured.cycles) if known else None,
+        "recalls": statistics.recalls if known else None,
+        "held_requests": seen["held"] if known else None,
+        "held_clocks_mean": _per(seen["held_clocks"], seen["held"]) if known else None,
+        "held_clocks_max": seen["held_longest"] if known else None,
+        "conflicts_early": seen["conflicts_early"] if known else None,
+        "conflicts_late": seen["conflicts_late"] if known else None,
+    }
 
 
 def results(*, config, simulator, workload, settings, timing, measured):
@@ -88,6 +108,7 @@ def results(*, config, simulator, workload, settings, timing, measured):
             "steps": {phase.name.lower(): statistics.steps_in[phase] for phase in Phase},
         },
         "devload": _loads(measured.loads),
+        "coherency": _coherency(measured, settings.cacheable > 0),
         "ddr": {
             "bytes_read": measured.ddr_bytes_read,
             "bytes_written": measured.ddr_bytes_written,

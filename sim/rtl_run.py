@@ -20,8 +20,8 @@ from sim.measured import Measured
 from tb import batch
 from tb.batch import BatchSettings
 from tb.build import SimulationFailed
-from tb.recorded import EVENTS, MESSAGES
-from tb.stimulus import Op
+from tb.recorded import EVENTS, MESSAGES, TRACE
+from tb.stimulus import READS
 from tb.tops import batch_top
 
 __all__ = ["register_writes", "run_rtl"]
@@ -39,11 +39,12 @@ def _pool_register(mode):
     return "POOL_FRAMES_MX" if mode == Mode.MXINT8 else "POOL_FRAMES"
 
 
-def register_writes(policy, frames, quotas, mode=Mode.EXACT):
+def register_writes(policy, frames, quotas, mode=Mode.EXACT, *, cached=False):
     """[(register, value)] that bring an endpoint from reset to the settings of a run; region 0 has all heads."""
     writes = []
-    if mode != Mode.EXACT:
-        writes.append(("REGION[0].CTRL", pack("REGION[0].CTRL", ENABLED=1, MODE=mode, HOSTS=1)))
+    if mode != Mode.EXACT or cached:
+        fields = {"ENABLED": 1, "MODE": mode, "CACHED": int(cached), "HOSTS": 1}
+        writes.append(("REGION[0].CTRL", pack("REGION[0].CTRL", **fields)))
     writes += [
         (
             "POLICY",
@@ -97,7 +98,7 @@ def _stop(process):
 
 def run_rtl(
     operations, *, config, region, policy, frames, quotas, first_step, progress, simulator, timing, out, waves, seed,
-    throttle,
+    throttle, snoop_clocks, trace,
 ):  # fmt: skip
     """Play the operations that `operations()` gives; returns `Measured`. The first mismatch stops the simulation.
 
@@ -107,16 +108,18 @@ def run_rtl(
     built = batch_top(simulator, config, waves=waves)
     folder = out / FOLDER
     shutil.rmtree(folder, ignore_errors=True)
-    for name in (EVENTS, WAVES):
+    for name in (EVENTS, WAVES, TRACE):
         (out / name).unlink(missing_ok=True)
     given = BatchSettings(
-        registers=register_writes(policy, frames, quotas, region.mode),
+        registers=register_writes(policy, frames, quotas, region.mode, cached=region.cached),
         memory_latency=timing.ddr_clocks,
         flash_read_clocks=timing.flash_read_clocks,
         flash_program_clocks=timing.flash_program_clocks,
         max_reads=config.read_slots,
         max_writes=config.write_slots,
         throttle=throttle,
+        snoop_clocks=snoop_clocks,
+        record_trace=trace,
         poll_clocks=POLL_CLOCKS[simulator],
     )
     results, sent = _context.Pipe(duplex=False)
@@ -170,8 +173,10 @@ def _watch(simulating, checking, ended, folder, first_step, progress):
 
 
 def _keep(folder, out):
-    """Keep the event log and the waves, and nothing else of the simulator's files."""
+    """Keep the event log, the trace and the waves, and nothing else of the simulator's files."""
     (folder / EVENTS).replace(out / EVENTS)
+    if (folder / TRACE).exists():
+        (folder / TRACE).replace(out / TRACE)
     for waves in folder.glob("*.vcd"):
         waves.replace(out / WAVES)
     shutil.rmtree(folder)
@@ -203,11 +208,12 @@ def _measured(simulated, checked, operations, config, region, folder):
     measured.port_bytes_written = LINE_BYTES * outcome["lines_written"]
     measured.ddr_bytes_read = measured.port_bytes_read + page_bytes * statistics.pages_written
     measured.ddr_bytes_written = measured.port_bytes_written + page_bytes * statistics.pages_read
+    measured.coherency = outcome["coherency"]
     measured.loads = dict(zip(DevLoad, outcome["loads"], strict=True))
     for operation in operations():
         if operation.channel and decode(config, [region], operation.address).target == Target.BLOCK:
-            measured.host_reads += operation.op == Op.READ
-            measured.host_writes += operation.op != Op.READ
+            measured.host_reads += operation.op in READS
+            measured.host_writes += operation.op not in READS
     measured.reads_compared, measured.latencies, difference = check_messages(
         folder / MESSAGES, operations, config, region
     )

@@ -32,6 +32,7 @@ class Run:
     simulator: str
     out: Path
     waves: bool
+    trace: bool = False
 
     def execute(self):
         """Run, write `results.json` and return (its contents, complaints in words).
@@ -42,7 +43,7 @@ class Run:
         # A result of an earlier run must not pass for this one's if this one fails.
         (self.out / NAME).unlink(missing_ok=True)
         settings = self.settings
-        region = replace(reset_regions(self.config)[0], mode=Mode[settings.mode.upper()])
+        region = replace(reset_regions(self.config)[0], mode=Mode[settings.mode.upper()], cached=settings.cacheable > 0)
         steps = settings.run_steps(self.workload)
         policy = settings.policy()
         progress = Progress(steps)
@@ -73,6 +74,8 @@ class Run:
                 waves=self.waves,
                 seed=settings.seed,
                 throttle=settings.throttle,
+                snoop_clocks=settings.snoop_clocks,
+                trace=self.trace,
                 **common,
             )
         progress.clear()
@@ -88,7 +91,7 @@ class Run:
         return result, measured.complaints
 
 
-def prepare(*, config, workload, settings, simulator, out, waves):
+def prepare(*, config, workload, settings, simulator, out, waves, trace=False):
     """Check everything that can be checked before the run; the folder `out` is created last.
 
     Raises `SettingsError` or `WorkloadError`.
@@ -103,9 +106,13 @@ def prepare(*, config, workload, settings, simulator, out, waves):
     if simulator == "golden":
         if waves:
             raise SettingsError("--waves: must be left out with --simulator golden, which has no signals")
+        if trace:
+            raise SettingsError("--trace: must be left out with --simulator golden, which has no messages")
+        if settings.cacheable:
+            raise SettingsError("--cacheable: must be 0 with --simulator golden, which has no messages")
     else:
         require_simulator(simulator)
-    return Run(config, workload, settings, simulator, _writable(out), waves)
+    return Run(config, workload, settings, simulator, _writable(out), waves, trace)
 
 
 def _writable(out):

@@ -24,6 +24,8 @@ PREFETCH = {
 }
 #: most clocks that the host can be told to wait
 LEAD_MAX = 1_000_000
+#: most clocks that a host may take to answer a BISnp here
+SNOOP_CLOCKS_MAX = 65_535
 #: beyond it lambda, UQ4.20, overflows
 ALPHA_MAX = 0.9999
 
@@ -54,6 +56,10 @@ class Settings:
     prefill_chunk: int = 64
     #: the host slows down when responses report load
     throttle: bool = False
+    #: share of the reads after which the host may hold the line; it drops it silently and answers each BISnp after so
+    #: many clocks
+    cacheable: float = 0.0
+    snoop_clocks: int = 64
     frames_share: float = 0.25
     #: lines of a block that one block read fetches
     lines_per_read: int = 4
@@ -83,6 +89,8 @@ class Settings:
         require("prefetch", not nothing_named, "another with --announce none, which announces nothing")
         require("prefill", self.prefill >= 0, "at least 0 tokens")
         require("prefill_chunk", self.prefill_chunk >= 1, "at least 1 token")
+        require("cacheable", 0 <= self.cacheable <= 1, "0 to 1")
+        require("snoop_clocks", 0 <= self.snoop_clocks <= SNOOP_CLOCKS_MAX, f"0 to {SNOOP_CLOCKS_MAX:,} clocks")
         require("steps", self.steps is None or self.steps >= 1, "at least 1")
         require("seed", 0 <= self.seed < 1 << 32, "0 to 2^32 - 1")
 
@@ -110,10 +118,13 @@ class Settings:
     def frames(self, workload, config):
         """Frames of the run's pool; raises `SettingsError` where the preset cannot work with so few."""
         frames = self.frames_per_head(workload) * workload.heads
-        if not config.pool_frames_min <= frames <= config.pool_frames_max:
+        least, why = config.pool_frames_min, ""
+        if self.cacheable:
+            least, why = config.pool_frames_min_cached, " where the host may cache"
+        if not least <= frames <= config.pool_frames_max:
             raise SettingsError(
                 f"--frames-share {self.frames_share} of {workload.heads} x {workload.blocks} blocks: {frames} frames: "
-                f"preset {config.name!r} needs {config.pool_frames_min} to {config.pool_frames_max}"
+                f"preset {config.name!r} needs {least} to {config.pool_frames_max}{why}"
             )
         return frames
 
@@ -132,4 +143,5 @@ class Settings:
             "protect": self.protect, "frames_share": self.frames_share, "lines_per_read": self.lines_per_read,
             "steps": steps, "mode": self.mode, "prefetch": self.prefetch, "announce_lead": self.announce_lead,
             "prefill": self.prefill, "prefill_chunk": self.prefill_chunk, "throttle": self.throttle,
+            "cacheable": self.cacheable, "snoop_clocks": self.snoop_clocks,
         }  # fmt: skip

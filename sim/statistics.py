@@ -6,6 +6,7 @@ Fed with unpacked records in commit order, the same ones that the golden endpoin
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
+from golden.coherency import Access, Grant
 from golden.events import EngineKind, ErrorKind, Lane, Phase
 from golden.metadata import Outcome, SlotKind
 from sim.prefetches import Prefetches
@@ -17,7 +18,11 @@ LAST_VICTIMS = 3
 #: the region of a run's heads
 REGION = 0
 #: the slots that stand for a message of the host, once each (but see UNWRITABLE below)
-MESSAGES = (SlotKind.READ, SlotKind.WRITE, SlotKind.ANSWER)
+MESSAGES = (SlotKind.READ, SlotKind.WRITE, SlotKind.ANSWER, SlotKind.RELEASE)
+#: what a request is completed with
+_SERVED = (Outcome.HIT, Outcome.ZEROS)
+#: answers of what a workload sends on purpose
+_WANTED = (Outcome.HINT_DONE, Outcome.CONFLICT)
 
 
 @dataclass
@@ -27,6 +32,7 @@ class Statistics:
     `last_victims` has the latest evictions: step, head, block, key (the lowest among all that could leave), the head
     that needed the frame, and whether the block was announced and not yet read (waived). `phase` is that of region 0,
     which holds all of a run's heads; `steps_in` counts the steps that began in each, `phase_changes` its changes.
+    `grants` counts the requests after which the host may hold the line, by their `Grant`.
     """
 
     slots: int = 0
@@ -42,6 +48,7 @@ class Statistics:
     phase: Phase = Phase.DECODE
     steps_in: Counter = field(default_factory=Counter)
     phase_changes: int = 0
+    grants: Counter = field(default_factory=Counter)
 
     def record(self, lane, fields):
         """Count one record."""
@@ -54,8 +61,11 @@ class Statistics:
         self.slots += 1
         kind, outcome = fields["kind"], fields["outcome"]
         # UNWRITABLE answers a WRITE that has been counted when it missed.
-        self.requests += kind in MESSAGES and outcome != Outcome.UNWRITABLE
-        if kind == SlotKind.ANSWER and outcome != Outcome.HINT_DONE:
+        asked_first = not fields["retry"] and outcome not in (Outcome.UNWRITABLE, Outcome.CONFLICT)
+        self.requests += kind in MESSAGES and asked_first
+        if Access(fields["access"]).caches and outcome in _SERVED:
+            self.grants[Grant(fields["grant"])] += 1
+        if kind == SlotKind.ANSWER and outcome not in _WANTED:
             # A workload sends nothing that the endpoint would have to refuse, complete or drop.
             self.errors[Outcome(outcome).name.lower()] += 1
         if kind != SlotKind.ANSWER:
@@ -116,6 +126,11 @@ class Statistics:
     @property
     def evictions(self):
         return self.engine[EngineKind.VICTIM]
+
+    @property
+    def recalls(self):
+        """Sectors that were asked back so that their block may leave."""
+        return self.engine[EngineKind.BI_RECALL]
 
     @property
     def bypasses(self):

@@ -8,13 +8,15 @@ where streams are on, the host describes these reads first, of as many heads at 
 Announced by `step`, the hints of all layers come first; with `none`, one header without blocks moves the step.
 """
 
+import random
+
 import numpy as np
 
 from golden.address import encode, hint_address
 from golden.config import HEAD_DIM, LINE_BYTES, LINES_PER_BLOCK
 from golden.hints import ENTRIES_MAX, pack_hint, relative_mass
 from sim.settings import PREFETCH
-from tb.stimulus import fence_all, fence_writes, read, register_write, wait, write
+from tb.stimulus import fence_all, fence_writes, read, read_shared, register_write, wait, write
 
 __all__ = ["FIRST_STEP", "STREAM_AHEAD", "lines_of_read", "lines_of_row", "streams", "traffic"]
 
@@ -60,6 +62,7 @@ class _Host:
         self._config = config
         self._region = region
         self._random = np.random.default_rng(settings.seed)
+        self._caches = random.Random(f"{settings.seed}/cacheable")
 
     def hint(self, head, header, entries=()):
         """Hint lines for blocks [(block, score)] of one head, 15 a line; one line without blocks if there are none."""
@@ -77,7 +80,8 @@ class _Host:
 
     def read(self, step, access):
         for line in lines_of_read(self._settings.lines_per_read, step):
-            yield read(encode(self._config, self._region, access.head, access.block, line))
+            caches = self._caches.random() < self._settings.cacheable
+            yield (read_shared if caches else read)(encode(self._config, self._region, access.head, access.block, line))
 
     def append(self, access):
         """A token's K and V rows: the trace's values, then padding from the seed to `HEAD_DIM` values."""

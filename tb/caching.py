@@ -120,6 +120,8 @@ class CachingHosts:
     rate: int = 256
     #: chance that a line is asked for while a BISnp of it is on its way to the host
     races: int = 64
+    #: chance that a new message is for the sector of the one before
+    near: int = 128
     #: from the arrival of a BISnp to when the host looks at it
     snoop_min: int = 0
     snoop_max: int = 100
@@ -142,7 +144,7 @@ class CachingHosts:
         require("in_flight", 1 <= self.in_flight <= IN_FLIGHT_MAX, f"1 to {IN_FLIGHT_MAX}")
         require("snoop_max", 0 <= self.snoop_min <= self.snoop_max < 1 << 16, "from snoop_min to 65535")
         require("link_max", 0 <= self.link_max < 1 << 16, "0 to 65535")
-        for name in ("rate", "races"):
+        for name in ("rate", "races", "near"):
             require(name, 0 <= getattr(self, name) <= 256, "0 to 256")
         most = (1 << SHARE_BITS) - 1
         require("shares", all(0 <= share <= most for share in self.shares.values()), f"0 to {most} each")

@@ -1,4 +1,4 @@
-"""Reading what a batch run recorded: event records in sequence order, messages, and the end-to-end data check."""
+"""Reading what a batch run recorded: records in sequence order, messages, trace, and the end-to-end data check."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,22 @@ from tb.regions import region_of
 from tb.sequence import Merger
 from tb.stimulus import TAGS
 
-__all__ = ["EVENTS", "MESSAGES", "Offer", "Answer", "check_data", "read_events", "read_messages"]
+__all__ = [
+    "EVENTS", "MESSAGES", "TRACE", "Answer", "Offer", "Traced", "check_data", "read_events", "read_messages",
+    "read_trace",
+]  # fmt: skip
 
 #: files of a run's folder
 EVENTS = "events.txt"
 MESSAGES = "messages.txt"
+TRACE = "trace.txt"
 
 _LANES = {"S": Lane.SLOT, "E": Lane.ENGINE}
 _CHANNELS = {"N": "ndr", "D": "drs"}
+#: letters of a trace
+_TRACE_CHANNELS = {"Q": "req", "W": "rwd", "B": "bisnp", "P": "birsp", **_CHANNELS}
+#: fields that a trace leaves out
+_PAYLOAD = ("be", "data")
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,31 @@ class Answer:
     channel: str
     latency: int
     fields: dict
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A message is taken on `channel` (req, rwd, ndr, drs, bisnp, birsp); or a record leaves `lane`, without fields."""
+
+    clock: int
+    channel: str | None
+    fields: dict | None
+    lane: Lane | None = None
+
+
+def read_trace(path):
+    """`Traced` of each line of a trace file, in the order of their clocks."""
+    layouts = {
+        letter: [(name, bits) for name, bits in FIELDS[channel] if name not in _PAYLOAD]
+        for letter, channel in _TRACE_CHANNELS.items()
+    }
+    with open(path) as file:
+        for line in file:
+            letter, clock, *text = line.split()
+            if letter in _LANES:
+                yield Traced(int(clock), None, None, _LANES[letter])
+                continue
+            yield Traced(int(clock), _TRACE_CHANNELS[letter], payload.unpack(layouts[letter], int(text[0], 16)))
 
 
 def read_events(path, config):

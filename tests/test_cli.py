@@ -79,6 +79,11 @@ BAD_OPTIONS = [
     (["--prefill", "512"], "--prefill 512: must be below the 512 tokens of workload attention-a.npz"),
     (["--prefill-chunk", "0"], "--prefill-chunk 0: must be at least 1 token"),
     (["--prefill", "256", "--steps", "261"], "--steps 261: workload attention-a.npz has 260"),
+    (["--cacheable", "1.5"], "--cacheable 1.5: must be 0 to 1"),
+    (["--cacheable", "0.5"], "--cacheable: must be 0 with --simulator golden"),
+    (["--cacheable", "0.5", "--frames-share", "0.125"], "needs 137 to 2048 where the host may cache"),
+    (["--snoop-clocks", "65536"], "--snoop-clocks 65536: must be 0 to 65,535 clocks"),
+    (["--trace"], "--trace: must be left out with --simulator golden"),
     (["--throttle", "maybe"], "--throttle: must be on or off, not 'maybe'"),
     (["--stepps", "4"], "--stepps"),
 ]

@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from golden.coherency import Access, Grant, Retry
 from golden.config import preset
 from golden.events import EngineKind, ErrorKind, Lane, Phase, record_fields
 from golden.messages import DevLoad
@@ -18,12 +19,12 @@ from sim.timing import SCALED_TIMING
 from sim.workload import load
 
 SMALL = preset("small")
-#: schema 2; all of schema 1 is in it
+#: schema 3; all of schemas 1 and 2 is in it
 KEYS = {
     "schema": None, "preset": None, "simulator": None, "seed": None,
     "settings": {"priority", "pool", "announce", "score", "alpha", "gain", "coverage", "bypass", "protect",
                  "frames_share", "lines_per_read", "steps", "mode", "prefetch", "announce_lead", "prefill",
-                 "prefill_chunk", "throttle"},
+                 "prefill_chunk", "throttle", "cacheable", "snoop_clocks"},
     "timing": {"clock_ns", "ddr_clocks", "flash_read_clocks", "flash_program_clocks", "scaled"},
     "frames": None,
     "workload": {"name", "steps", "heads", "blocks"},
@@ -39,6 +40,9 @@ KEYS = {
     "prefetch": {"announced", "window", "stream"},
     "phase": {"changes", "steps"},
     "devload": {"light", "optimal", "moderate", "severe"},
+    "coherency": {"grants_shared", "grants_exclusive", "snoops", "snoops_in_flight_max", "snoops_in_flight_mean",
+                  "recalls", "held_requests", "held_clocks_mean", "held_clocks_max", "conflicts_early",
+                  "conflicts_late"},
     "flash": {"pages_read", "pages_written"},
     "host": {"bytes_read", "bytes_written"},
     "latency_clocks": {"p50", "p95", "p99", "max"},
@@ -101,7 +105,7 @@ def test_schema_has_every_key_and_survives_json():
         if inner is not None:
             assert inner <= set(result[key])
     assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert result["schema"] == 2
+    assert result["schema"] == 3
 
 
 def test_counts_follow_the_records():
@@ -143,6 +147,42 @@ def test_loads_and_phases_are_counted():
     text = summary(result)
     assert "phase: 2 steps in decode, 2 steps in prefill, 2 changes" in text
     assert "light 75.0%, optimal 0.0%, moderate 0.0%, severe 25.0%" in text
+
+
+def granted(access, grant, outcome=Outcome.HIT, **fields):
+    about = {"kind": SlotKind.READ, "access": access, "grant": grant, "outcome": outcome} | fields
+    return Lane.SLOT, record(Lane.SLOT, **about)
+
+
+def test_copies_of_the_host_are_counted():
+    records = [
+        granted(Access.READ_SHARED, Grant.CMP_S),
+        granted(Access.READ_SHARED, Grant.CMP, Outcome.HELD_WAY),
+        granted(Access.READ_SHARED, Grant.CMP_S, Outcome.ZEROS, retry=Retry.WAITED),
+        granted(Access.READ_OWN, Grant.CMP_E, kind=SlotKind.REPLAY_READ),
+        granted(Access.READ_INVALIDATE, Grant.CMP),
+        (Lane.SLOT, record(Lane.SLOT, kind=SlotKind.ANSWER, outcome=Outcome.CONFLICT)),
+        note(EngineKind.BI_RECALL),
+    ]
+    seen = {
+        "snoops": 4, "snoops_most": 2, "snoop_clocks_total": 500, "conflicts_early": 1, "conflicts_late": 2, "held": 8,
+        "held_clocks": 100, "held_longest": 60,
+    }  # fmt: skip
+    result = result_of(measured(records, cycles=1000, coherency=seen), cacheable=0.25)
+    assert result["coherency"] == {
+        "grants_shared": 2, "grants_exclusive": 1, "snoops": 4, "snoops_in_flight_max": 2, "snoops_in_flight_mean": 0.5,
+        "recalls": 1, "held_requests": 8, "held_clocks_mean": 12.5, "held_clocks_max": 60, "conflicts_early": 1,
+        "conflicts_late": 2,
+    }  # fmt: skip
+    assert result["requests"] == 3, "a retry, a replay and a conflict are no requests of their own"
+    assert not failed(result)
+    text = summary(result)
+    assert "25% of reads cacheable, snoops answered after 64 clocks" in text
+    assert "2 lines granted shared, 1 owned" in text
+    assert "4 snoops, in flight 0.50 on average and 2 at most; 1 sectors recalled" in text
+    assert "8 requests held, for 12.5 clocks on average and 60 at most; conflicts: 1 early, 2 late" in text
+    plain = result_of(measured(records, cycles=1000, coherency=seen))
+    assert set(plain["coherency"].values()) == {None} and "coherency" not in summary(plain)
 
 
 def test_latency_percentiles_are_latencies_that_occurred():

@@ -48,6 +48,7 @@ module bench (
     input [7:0] hosts_in_flight,
     input [8:0] hosts_rate,
     input [8:0] hosts_races,
+    input [8:0] hosts_near,
     input [15:0] hosts_snoop_min,
     input [15:0] hosts_snoop_max,
     input [15:0] hosts_link_max,
@@ -292,7 +293,8 @@ module bench (
         .clk(clk), .rst(rst), .start(start), .clock(clock),
         .requests(hosts_requests), .base(hosts_base), .blocks(hosts_blocks), .lines(hosts_lines),
         .block_step(hosts_block_step), .seed(hosts_seed), .in_flight(hosts_in_flight), .rate(hosts_rate),
-        .races(hosts_races), .snoop_min(hosts_snoop_min), .snoop_max(hosts_snoop_max), .link_max(hosts_link_max),
+        .races(hosts_races), .near(hosts_near),
+        .snoop_min(hosts_snoop_min), .snoop_max(hosts_snoop_max), .link_max(hosts_link_max),
         .shared(hosts_shared), .shares(hosts_shares),
         .req_pause(pause[4]), .rwd_pause(pause[5]), .birsp_pause(pause[14]),
         .req_payload(hosts_req), .req_valid(hosts_req_valid), .req_ready(hosts_req_ready),
@@ -325,7 +327,7 @@ module bench (
 
     recorder recorder (
         .clk(clk), .rst(rst), .clock(clock), .with_data(record_data), .with_clocks(record_clocks),
-        .with_trace(record_trace), .flush(done || stuck || overdue || error != 0),
+        .with_trace(record_trace), .with_hosts(with_hosts), .flush(done || stuck || overdue || error != 0),
         .req_valid(req_valid), .req_ready(req_ready), .req_payload(req_payload),
         .rwd_valid(rwd_valid), .rwd_ready(rwd_ready), .rwd_payload(rwd_payload),
         .bisnp_taken(bisnp_taken), .bisnp_payload(bisnp_payload),

@@ -30,6 +30,7 @@ module caching_hosts (
     input [7:0] in_flight,
     input [8:0] rate,
     input [8:0] races,
+    input [8:0] near,
     input [15:0] snoop_min,
     input [15:0] snoop_max,
     input [15:0] link_max,
@@ -123,7 +124,7 @@ module caching_hosts (
 
     // The next line to be asked for by way of a race.
     reg race;
-    integer race_line;
+    integer race_line, last;
 
     reg [31:0] issued, answered, taken;
     reg [63:0] count [0:`HOST_COUNTS-1];
@@ -167,13 +168,21 @@ module caching_hosts (
         end
     endtask
 
-    // Any line of any host: `k`.
-    task pick;
+    // Any line of any host: `k`. `latest`: often one of the sector that was picked so last.
+    task pick(input latest);
         begin
             draw(`HOSTS);
             k = drawn * `PLACES;
-            draw(blocks * lines);
-            k = k + drawn;
+            draw(256);
+            if (!latest || drawn >= near) begin
+                draw(blocks * lines);
+                place = drawn;
+            end else begin
+                draw(4);
+                place = last - last % 4 + drawn;
+            end
+            if (latest) last = place;
+            k = k + place;
         end
     endtask
 
@@ -681,6 +690,7 @@ module caching_hosts (
             drs_first = 0;
             drss = 0;
             race = 0;
+            last = 0;
             issued = 0;
             answered = 0;
             longest = 0;
@@ -766,14 +776,14 @@ module caching_hosts (
 
             draw(256);
             if (start && issued < requests && drawn < rate) begin
-                pick;
+                pick(1);
                 if (race) propose(race_line, 1);
                 else propose(k, 0);
                 race = 0;
             end
 
             // A cached line is used.
-            pick;
+            pick(0);
             if (open[k] == 0 && held[k] != HELD_I) begin
                 count[`HOST_COUNT_HITS] = count[`HOST_COUNT_HITS] + 1;
                 place = k % `PLACES;

@@ -3,7 +3,8 @@
 // events.txt: one line a record, `S` (slot) or `E` (engine) and its payload, as they leave their lanes.
 // messages.txt, in the order of clocks: `I`, the clock and the tag of a message that is offered for the first time; `N`
 // (NDR) or `D` (DRS), the clock of a response, the clocks since its message was first offered, and the payload; without
-// `with_data` only the payload's fields below the data.
+// `with_data` only the payload's fields below the data. BIConflicts and their Acks are left out: they have the tags of
+// requests.
 //
 // slots.txt, only with `with_clocks`: the clock of each slot record.
 // trace.txt, only with `with_trace`, in the order of clocks: each message that is taken, its channel (`Q` Req, `W` RwD,
@@ -18,6 +19,8 @@ module recorder (
     input with_data,
     input with_clocks,
     input with_trace,
+    // messages of the caching hosts, whose tags have their highest bit set, are left out of messages.txt
+    input with_hosts,
     // nothing more will come: have the files complete
     input flush,
     input req_valid,
@@ -59,6 +62,10 @@ module recorder (
 
     wire [15:0] req_tag = req_payload[`REQ_TAG];
     wire [15:0] rwd_tag = rwd_payload[`RWD_TAG];
+    wire [15:0] ndr_tag = ndr_payload[`NDR_TAG];
+    wire [15:0] drs_tag = drs_payload[`DRS_TAG];
+    wire is_conflict = rwd_payload[`RWD_OPCODE] == `RWD_OPCODE_BI_CONFLICT;
+    wire is_ack = ndr_payload[`NDR_OPCODE] == `NDR_OPCODE_BI_CONFLICT_ACK;
     wire [15:0] slot_tag = slot_payload[`SLOT_RECORD_TAG];
 
     // A slot record of a Req: it is held, or is no longer.
@@ -97,19 +104,19 @@ module recorder (
                 if (with_clocks) slots = $fopen("slots.txt", "w");
                 if (with_trace) trace = $fopen("trace.txt", "w");
             end
-            if (req_valid && !req_again) begin
+            if (req_valid && !req_again && !(with_hosts && req_tag[15])) begin
                 offered[req_tag] = clock;
                 $fwrite(messages, "I %0d %0d\n", clock, req_tag);
             end
-            if (rwd_valid && !rwd_again) begin
+            if (rwd_valid && !rwd_again && !is_conflict && !(with_hosts && rwd_tag[15])) begin
                 offered[rwd_tag] = clock;
                 $fwrite(messages, "I %0d %0d\n", clock, rwd_tag);
             end
             req_again <= req_valid && !req_ready;
             rwd_again <= rwd_valid && !rwd_ready;
-            if (ndr_taken)
+            if (ndr_taken && !is_ack && !(with_hosts && ndr_tag[15]))
                 $fwrite(messages, "N %0d %0d %h\n", clock, clock - offered[ndr_payload[`NDR_TAG]], ndr_payload);
-            if (drs_taken) begin
+            if (drs_taken && !(with_hosts && drs_tag[15])) begin
                 $fwrite(messages, "D %0d %0d ", clock, clock - offered[drs_payload[`DRS_TAG]]);
                 if (with_data) $fwrite(messages, "%h\n", drs_payload);
                 else $fwrite(messages, "%h\n", drs_payload[DRS_HEAD_BITS-1:0]);

@@ -1,0 +1,145 @@
+"""The random regression of coherency: caching hosts that race with the endpoint, every record and datum compared."""
+
+from dataclasses import replace
+
+from golden.address import hint_address
+from golden.config import preset
+from golden.csr import control, reset_regions
+from golden.events import EngineKind, Lane
+from golden.hints import pack_hint
+from golden.metadata import Outcome, SlotKind
+from sim.bench_batch import run_checked
+from sim.bench_row import Row
+from tb.batch import BatchSettings
+from tb.caching import CachingHosts
+from tb.stimulus import wait, write
+from tb.tops import batch_top
+
+__all__ = ["Recalls", "regress"]
+
+BENCH = "regress"
+REQUESTS = 1_000_000
+#: how often each must happen in so many requests; in fewer, in proportion
+REQUIRED = {
+    "early conflicts": 1_000,
+    "late conflicts": 1_000,
+    "snoops for a way of the filter": 5_000,
+    "demotions of blocks of which hosts held a part": 1_000,
+}
+#: clocks from one step to the next, and requests a clock at most, from which the number of steps follows
+STEP_CLOCKS = 2_000
+REQUESTS_PER_CLOCK = 0.05
+STEPS_MAX = 5_000
+HINTED_BLOCKS = 6
+#: parts of the regression: hosts, whether ports pause
+PARTS = ((1, False), (1, True), (2, False), (2, True))
+#: clocks that a message may take
+MESSAGE_CLOCKS = 200_000
+MODES_SEED = 1
+
+
+class Recalls:
+    """Counts, from the records, blocks that left after sectors of theirs were asked back, and why snoops began."""
+
+    def __init__(self):
+        self._recalled = set()
+        self.blocks = self.snoops = self.asked_back = 0
+
+    def __call__(self, lane, fields):
+        kind, where = fields["kind"], (fields["head"], fields["block"])
+        if lane == Lane.ENGINE:
+            self.snoops += kind == EngineKind.BI_SNOOP
+            if kind == EngineKind.BI_RECALL:
+                self._recalled.add(where)
+            self.asked_back += kind in (EngineKind.BI_RECALL, EngineKind.BI_SCRUB)
+        elif kind == SlotKind.DEMOTE and fields["outcome"] == Outcome.DONE and where in self._recalled:
+            self._recalled.discard(where)
+            self.blocks += 1
+
+
+def _hints(config, region, steps):
+    """Steps that announce some blocks, in turns."""
+    for step in range(1, steps + 1):
+        head = region.first_head + step % region.heads
+        blocks = [(step + 3 * i) % config.blocks_per_head for i in range(HINTED_BLOCKS)]
+        yield write(
+            hint_address(config, region, head), pack_hint(step, [(b, 1000 * (b + 1)) for b in sorted(set(blocks))])
+        )
+        yield wait(STEP_CLOCKS)
+
+
+def _settings(config, region, requests, seed, pauses):
+    hosts = CachingHosts(
+        requests=requests,
+        base=region.base,
+        blocks=config.blocks // 2,
+        block_step=2,
+        lines=8,
+        seed=seed,
+        snoop_max=60,
+        link_max=60,
+        shared=config.hosts > 1,
+    )
+    return BatchSettings(
+        registers=[
+            ("REGION[0].CTRL", control(region)),
+            ("POOL_FRAMES", config.pool_frames_min_cached),
+        ],
+        flash_read_clocks=100,
+        flash_program_clocks=150,
+        pause_seed=seed if pauses else 0,
+        hosts=hosts,
+        record_data=False,
+        message_clocks=MESSAGE_CLOCKS,
+        watchdog_clocks=MESSAGE_CLOCKS,
+    )
+
+
+def regress(folder, *, requests=REQUESTS, simulator="verilator", seed=1, parts=PARTS):
+    """A million requests of one host and of two that share, with and without pauses (some ten minutes): rows."""
+    seen = dict.fromkeys(REQUIRED, 0)
+    issued = unanswered = records = compared = 0
+    mismatches = []
+    for number, (hosts, pauses) in enumerate(parts):
+        config = preset("tiny", hosts=hosts)
+        region = replace(reset_regions(config)[0], cached=True, hosts=(1 << hosts) - 1)
+        part_seed = seed + number
+        given = _settings(config, region, -(-requests // len(parts)), part_seed, pauses)
+        steps = min(STEPS_MAX, int(given.hosts.requests / REQUESTS_PER_CLOCK / STEP_CLOCKS))
+        name = f"{hosts} host{'s' * (hosts > 1)}{', pauses' * pauses}"
+        print(f"  {name}: seed {part_seed}", flush=True)
+        outcome, lock_step = run_checked(
+            batch_top(simulator, config),
+            config,
+            _hints(config, region, steps),
+            given,
+            folder / str(number),
+            seed=part_seed,
+            observer=Recalls(),
+        )
+        counts, recalls = outcome["hosts"], lock_step.observer
+        issued += counts["issued"]
+        unanswered += outcome["issued"] - outcome["answered"]
+        records += lock_step.checked
+        compared += counts["fills"] + counts["hits"]
+        seen["early conflicts"] += counts["early"]
+        seen["late conflicts"] += counts["late"]
+        seen["demotions of blocks of which hosts held a part"] += recalls.blocks
+        if hosts == 1:
+            # Of one host, nothing else asks for snoops.
+            seen["snoops for a way of the filter"] += recalls.snoops - recalls.asked_back
+        if lock_step.mismatch is not None:
+            mismatches.append(f"{name}, seed {part_seed}: {lock_step.mismatch}")
+    return [
+        Row(BENCH, f"tiny, {simulator}: requests of hosts that cache", issued, "requests", ">=", requests),
+        *(
+            Row(BENCH, f"tiny, {simulator}: {what}", seen[what], "times", ">=", least * requests // REQUESTS)
+            for what, least in REQUIRED.items()
+        ),
+        Row(BENCH, f"tiny, {simulator}: requests without an answer", unanswered, f"of {issued:,}", "=", 0),
+        Row(
+            BENCH, f"tiny, {simulator}: reads and hits whose data was compared", compared, "reads", ">=", requests // 2
+        ),
+        Row(BENCH, f"tiny, {simulator}: records compared in lock-step", records, "records", ">=", requests),
+        Row(BENCH, "; ".join(mismatches) or "mismatches of data, state or event", len(mismatches), "parts", "=", 0),
+    ]
