@@ -8,6 +8,7 @@ from enum import Enum
 
 from golden.address import Region
 from golden.coherency import Access, Grant
+from golden.config import LINE_BYTES, SECTOR_LINES
 from golden.csr_map import REGISTERS
 from golden.events import RefusalKind
 from golden.metadata import Outcome, SlotKind
@@ -218,12 +219,14 @@ def _element(name):
 
 
 def _legal_regions(config, regions):
-    """Whether enabled regions stay within the endpoint's heads and share none."""
+    """Whether enabled regions stay within the endpoint's heads and share none, and cached ones begin with a sector."""
     taken = set()
     for region in regions:
         if region.heads > config.heads or region.first_head >= config.heads:
             return False
         if region.enabled:
+            if region.cached and region.base % (SECTOR_LINES * LINE_BYTES):
+                return False
             heads = set(range(region.first_head, region.first_head + region.heads))
             if not heads or max(heads) >= config.heads or heads & taken:
                 return False

@@ -378,8 +378,9 @@ class Csr(wiring.Component):
         for number, region in enumerate(rules.regions):
             places = {
                 "count": ("HEADS", "COUNT"), "first": ("FIRST_HEAD", "NUMBER"), "enabled": ("CTRL", "ENABLED"),
-                "hosts": ("CTRL", "HOSTS"),
+                "hosts": ("CTRL", "HOSTS"), "cached": ("CTRL", "CACHED"),
             }  # fmt: skip
+            m.d.comb += region.line.eq(values[f"REGION[{number}].BASE_LO", "ADDRESS"])
             for member, (register, field) in places.items():
                 name = f"REGION[{number}].{register}"
                 value, low = values[name, field], self._field(name, field).low

@@ -775,6 +775,17 @@ def test_a_region_belongs_to_hosts_that_exist(hosts):
     run(bench, config=config, slowness=0.0)
 
 
+def test_a_cached_region_begins_with_a_sector_of_the_filter():
+    async def bench(ctx, dut, around):
+        for base, response in ((0, RESP_OKAY), (64, RESP_SLVERR), (128, RESP_SLVERR), (256, RESP_OKAY)):
+            assert await write(ctx, dut, csr.address("REGION[0].CTRL"), OFF) == RESP_OKAY
+            assert await write(ctx, dut, csr.address("REGION[0].BASE_LO"), base) == RESP_OKAY
+            assert await write(ctx, dut, csr.address("REGION[0].CTRL"), ON | CACHED) == response, base
+            assert await write(ctx, dut, csr.address("REGION[0].CTRL"), ON) == RESP_OKAY
+
+    run(bench, slowness=0.0)
+
+
 def test_a_cached_region_stays_while_hosts_hold_lines():
     async def bench(ctx, dut, around):
         address = csr.address("REGION[0].CTRL")

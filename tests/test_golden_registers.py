@@ -224,6 +224,14 @@ def test_a_region_belongs_to_hosts_that_exist(hosts):
     assert legal == list(range(1, 1 << hosts))
 
 
+def test_a_cached_region_begins_with_a_sector_of_the_filter():
+    on = control(ENABLED=1, CACHED=1)
+    for base, cached_is_legal in ((0, True), (64, False), (128, False), (192, False), (256, True)):
+        registers = written(Registers(TINY), ("REGION[0].CTRL", OFF), ("REGION[0].BASE_LO", base))
+        assert registers.legal(CTRL, on) == cached_is_legal
+        assert registers.legal(CTRL, ON)
+
+
 def test_heads_of_enabled_cached_regions_are_cached():
     registers, half = halved(), TINY.heads // 2
     written(registers, ("REGION[0].CTRL", CACHED))
