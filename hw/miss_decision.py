@@ -25,7 +25,8 @@ class MissDecision:
 
     For a prefetch that nobody waits for there are fewer ways: a frame above the reserve, if need be that of a victim
     whose key is not above its own, or it is given up. It never waits. A request that has missed before the hold and is
-    not taken in yet may be for its block: then the decision is left for later.
+    not taken in yet may be for its block, and what has ended before the hold may help a miss of demand: then the
+    decision is left for later.
 
     A hold stops hits too. So while the host reads and writes, there is no other prefetch for four times as long after a
     hold that got a prefetch nothing: those take at most a fifth of the pipeline's time.
@@ -128,7 +129,7 @@ class MissDecision:
         with m.State("JUDGE"):
             m.d.sync += domain.eq(Mux(may.at_maximum, Domain.OWN, Domain.SHARED))
             m.next = "TAKE"
-            with m.If(ahead & ~self._requests.settled):
+            with m.If(ahead & (~self._requests.settled | table.can_decide.any())):
                 m.d.sync += hold.request.eq(0)
                 m.next = "PICK"
             with m.Elif(ahead & ~may.for_read):

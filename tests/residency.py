@@ -11,6 +11,7 @@ from random import Random
 from amaranth.hdl import ResetInserter, Signal
 
 from golden import coherency
+from golden.allocator import Action
 from golden.config import SECTOR_LINES, Config, preset
 from golden.endpoint import Endpoint
 from golden.events import EngineKind, PrefetchDrop
@@ -384,6 +385,8 @@ class World:
         _, slot, number = self._in_flight.popleft()
         if slot.retry:
             self._retrying = False
+        if slot.kind == SlotKind.PROMOTE and slot.value:
+            self._assert_demand_first()
         try:
             before, result = self.golden.slot(slot)
         except Mismatch as mismatch:
@@ -415,6 +418,14 @@ class World:
             self._answer(slot.rwd, number, "completed")
         elif slot.kind == SlotKind.EVICT and result.outcome == Outcome.DONE:
             self.frames[frame] = Frame(rest=GARBAGE)
+
+    def _assert_demand_first(self):
+        """No miss that somebody waits for could take the frame that a prefetch takes now."""
+        golden = self.golden
+        for where, miss in golden.misses.open.items():
+            if miss.bypass is None:
+                frames = [decision for decision in golden.decisions(where) if decision.action == Action.FRAME]
+                assert not frames, f"a prefetch goes before {where}: {self._state()}"
 
     def _hold(self, ctx):
         """Who holds the pipeline: the DUT, or whoever moves the step."""
