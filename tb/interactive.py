@@ -18,10 +18,10 @@ from tb.caching_host import CachingHost
 from tb.coherent_image import CoherentImage
 from tb.csr import Csr, regions_writes
 from tb.flash import FlashAgent
+from tb.golden import protocol_monitor
 from tb.host import Host
 from tb.memory import MemoryAgent, Store
 from tb.payload import unpack as unpack_payload
-from tb.protocol import ProtocolMonitor
 from tb.responses import ProtocolError
 from tb.scoreboard import EventScoreboard
 from tb.watchdog import Watchdog
@@ -84,7 +84,7 @@ class TB:
         gates = gates or {}
         poison_allowed = any((read_error, write_error, page_fails))
         self._poison_allowed = poison_allowed
-        self.protocol = ProtocolMonitor(config, regions=reset_regions(config))
+        self.protocol = protocol_monitor(config, regions=reset_regions(config))
         #: of all caching hosts
         self.coherent = CoherentImage(poison_allowed=poison_allowed)
         self.caches = []

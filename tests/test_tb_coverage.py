@@ -155,7 +155,7 @@ def test_checkers_leave_what_they_covered(tmp_path, monkeypatch, counts):
     for lane, record in records:
         endpoint.check(lane, record)
     endpoint.finish()
-    files = list(tmp_path.glob("coverage/*.json"))
+    files = list(tmp_path.glob(f"coverage/{golden.COVERAGE_FILES}"))
     assert len(files) == counts
     if counts:
         assert files[0].name.startswith(f"{os.getpid()}-")

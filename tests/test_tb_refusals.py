@@ -1,0 +1,11 @@
+"""Every refusal of the endpoint, in golden lock-step."""
+
+from golden.config import preset
+from tb.build import run
+from tb.tops import interactive_top
+
+
+def test_every_refusal_has_its_reason(tmp_path):
+    settings = {"preset": "tiny", "overrides": {"hosts": 2}, "seed": 1}
+    built = interactive_top("verilator", preset("tiny", hosts=2))
+    assert run(built, module="tb.cocotb_refusals", testcase="every_refusal", folder=tmp_path, settings=settings) == 1
