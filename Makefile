@@ -6,9 +6,10 @@ SEED ?= 1
 MODE ?= exact
 PREFETCH ?= off
 LEAD ?= 0
+CACHEABLE ?= 0
 # Icarus simulates some hundred clocks a second: so few steps keep `make sim SIM=icarus` below ten minutes, and so few
-# frames let blocks leave all the same.
-ICARUS_OPTIONS ?= --steps 48 --frames-share 0.0625
+# frames let blocks leave all the same; where the host may cache, the pool has to be larger.
+ICARUS_OPTIONS ?= --steps 48 $(if $(filter 0,$(CACHEABLE)),--frames-share 0.0625)
 ARGS ?=
 BLOCKS ?= compressor decompressor
 
@@ -17,10 +18,10 @@ SIM_OUT = $(or $(OUT),out)
 VERILOG_OUT = $(or $(OUT),out/verilog-$(PRESET))
 WAVES_OUT = $(or $(OUT),out/waves)
 RUN = $(PYTHON) -m sim run --workload $(WORKLOAD) --preset $(PRESET) --simulator $(SIM) --seed $(SEED) \
-	--mode $(MODE) --prefetch $(PREFETCH) --announce-lead $(LEAD) --out $(SIM_OUT)
+	--mode $(MODE) --prefetch $(PREFETCH) --announce-lead $(LEAD) --cacheable $(CACHEABLE) --out $(SIM_OUT)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim test verilog waves lint bench fpga formal mutants registers clean
+.PHONY: help setup sim test verilog waves lint bench regress fpga formal mutants registers clean
 
 help:
 	@echo "make sim      run WORKLOAD through the RTL at PRESET on SIM, checked event by event; results in OUT"
@@ -30,12 +31,14 @@ help:
 	@echo "make registers  write the register document, C header and golden map anew from hw/csr.rdl"
 	@echo "make lint     ruff check, ruff format --check, and whether the register documents are up to date"
 	@echo "make bench    the measured numbers of the README (long)"
+	@echo "make regress  a million random requests of hosts that cache (long)"
 	@echo "make fpga     size and clock of BLOCKS on an ECP5-85, by yosys and nextpnr (minutes a block)"
 	@echo "make formal   every proof of the RTL, as a table (minutes)"
 	@echo "make mutants  break the RTL on purpose, one mutation at a time: each must fail (long)"
 	@echo "make clean    remove build products and results; .venv stays"
 	@echo "variables: SIM=verilator|icarus|golden ($(SIM)) PRESET=tiny|small ($(PRESET)) WORKLOAD= ($(WORKLOAD))"
 	@echo "           MODE=exact|mxint8 ($(MODE)) PREFETCH=off|announced|window|streams|all ($(PREFETCH)) LEAD=clocks ($(LEAD))"
+	@echo "           CACHEABLE=share of the reads after which the host may hold the line ($(CACHEABLE))"
 	@echo "           OUT= SEED= ($(SEED)) ARGS= (more options of: python -m sim run --help)"
 
 setup:
@@ -66,6 +69,9 @@ lint: setup
 
 bench: setup
 	@$(PYTHON) -m sim bench $(ARGS)
+
+regress: setup
+	@$(PYTHON) -m sim bench --only regress $(ARGS)
 
 formal: setup
 	@$(PYTHON) -m tests.formal $(ARGS)

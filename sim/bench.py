@@ -7,10 +7,12 @@ from functools import partial
 from pathlib import Path
 
 from sim.bench_codec import codec
+from sim.bench_coherency import coherency
 from sim.bench_compression import compression
 from sim.bench_hit_rates import hit_rates
 from sim.bench_prefetch import prefetch
 from sim.bench_progress import progress
+from sim.bench_regress import regress
 from sim.bench_resident import resident_reads
 from sim.bench_speed import speed
 from sim.bench_streams import prefix_replay
@@ -26,11 +28,13 @@ BENCHES = {
     "codec": codec,
     "resident_reads": resident_reads,
     "compression": compression,
+    "coherency": coherency,
     "prefix_replay": prefix_replay,
     "speed": speed,
     "lock_step": lock_step,
     "hit_rates": hit_rates,
     "progress": progress,
+    "regress": regress,
     "prefetch": prefetch,
 }
 #: those that --workload is for

@@ -96,10 +96,17 @@ def _sectors_by_set(config, sets):
     return list(found.values())
 
 
+def _outstanding(config):
+    return min(OUTSTANDING, config.snoops, config.filter_sets)
+
+
 def _beside_snoops(config, with_snoops):
-    """Fill sets of the filter, to the last way if snoops are to begin; then read what stays in the others."""
+    """Fill sets of the filter, to the last way if snoops are to begin; then read lines that these do not concern.
+
+    By turns such that the host keeps, and such that it does not ask to keep.
+    """
     region = _region(config, True)
-    sets = _sectors_by_set(config, OUTSTANDING)
+    sets = _sectors_by_set(config, _outstanding(config))
 
     def lines(sectors):
         return [
@@ -108,18 +115,22 @@ def _beside_snoops(config, with_snoops):
             for head, block, sector in sectors
         ]
 
-    blocks = sorted({sector[:2] for sectors in sets for sector in sectors})
+    used = {sector for sectors in sets for sector in sectors}
+    blocks = sorted({(head, block) for head, block, _ in used})
     yield from _written([encode(config, region, *block, 0) for block in blocks])
-    # The first way of a set is the first that is asked back.
-    staying = [sector for sectors in sets for sector in sectors[1:-1]]
     for sectors in sets:
         yield from map(read_shared, lines(sectors[:-1]))
     yield fence_all()
-    yield from map(read_shared, lines([sectors[-1] for sectors in sets] if with_snoops else staying[:OUTSTANDING]))
-    yield fence_all()
-    places = lines(staying)
-    for number in range(READS):
-        yield read_shared(places[number % len(places)])
+    if with_snoops:
+        yield from map(read_shared, lines([sectors[-1] for sectors in sets]))
+        yield fence_all()
+    # The first way of a set is the first that is asked back.
+    kept = lines([sector for sectors in sets for sector in sectors[1:-1]])
+    others = lines([(*block, sector) for block in blocks for sector in range(SECTORS_PER_BLOCK)
+                    if (*block, sector) not in used])  # fmt: skip
+    for number in range(READS // 2):
+        yield read_shared(kept[number % len(kept)]) if kept else read(others[-1 - number % len(others)])
+        yield read(others[number % len(others)])
 
 
 def _alone(config, how):
@@ -169,11 +180,11 @@ def coherency(folder, *, preset_name="small", simulator="verilator"):
         outcome, run_folder = play(f"beside-{with_snoops}", _beside_snoops(config, with_snoops), given)
         rates[with_snoops] = granted_per_clock(config, run_folder, skip=-READS)
     most = outcome["coherency"]["snoops_most"]
-    name = f"{preset_name}, requests a clock while {OUTSTANDING} snoops are not answered"
+    name = f"{preset_name}, requests a clock while {_outstanding(config)} snoops are not answered"
     rows += [
         Row(BENCH, f"{name}: part of those without", rates[True] / rates[False], "", ">=", 1 - LOSS),
         Row(BENCH, f"{name}: requests a clock without", rates[False], "requests/clock"),
-        Row(BENCH, f"{name}: snoops that were not answered", most, "snoops", "=", min(OUTSTANDING, config.snoops)),
+        Row(BENCH, f"{name}: snoops that were not answered", most, "snoops", "=", _outstanding(config)),
     ]
 
     worst = {}

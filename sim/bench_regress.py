@@ -31,11 +31,12 @@ STEP_CLOCKS = 2_000
 REQUESTS_PER_CLOCK = 0.05
 STEPS_MAX = 5_000
 HINTED_BLOCKS = 6
+#: blocks that the hosts use
+BLOCKS = 16
 #: parts of the regression: hosts, whether ports pause
 PARTS = ((1, False), (1, True), (2, False), (2, True))
 #: clocks that a message may take
 MESSAGE_CLOCKS = 200_000
-MODES_SEED = 1
 
 
 class Recalls:
@@ -72,12 +73,14 @@ def _settings(config, region, requests, seed, pauses):
     hosts = CachingHosts(
         requests=requests,
         base=region.base,
-        blocks=config.blocks // 2,
-        block_step=2,
+        # A few more than there are frames, over all heads.
+        blocks=BLOCKS,
+        block_step=config.blocks // BLOCKS,
         lines=8,
         seed=seed,
-        snoop_max=60,
-        link_max=60,
+        near=200,
+        snoop_max=40,
+        link_max=40,
         shared=config.hosts > 1,
     )
     return BatchSettings(
