@@ -1191,4 +1191,37 @@ MUTATIONS = (
         ),
         why="a request is held in the clock in which its place is freed",
     ),
+    # Snoop filter, coverage
+    Mutation(
+        name="row-written-a-clock-ago-not-seen",
+        file="hw/filter_lane.py",
+        old="was_written.eq(same_set(self.key3) | same_set(self.op3))",
+        new="was_written.eq(same_set(self.op3))",
+        tests=("tests/test_snoop_filter_rtl.py::test_every_clock_is_as_the_golden_filter_says[tiny_two_hosts]",),
+        why="a question sees what the one two clocks ahead has left of its set",
+    ),
+    Mutation(
+        name="promised-way-taken",
+        file="hw/filter_access.py",
+        old="passed_over.eq(row.promised & demand.fresh)",
+        new="passed_over.eq(0)",
+        tests=("tests/test_snoop_filter_rtl.py::test_every_clock_is_as_the_golden_filter_says[tiny_two_hosts]",),
+        why="a way that a held request waits for is not given to a new one",
+    ),
+    Mutation(
+        name="copy-gained-by-an-answer",
+        file="hw/filter_operation.py",
+        old="with m.Elif(order.shared[host][line] & (held != LineState.I)):",
+        new="with m.Elif(order.shared[host][line]):",
+        tests=("tests/test_snoop_filter_rtl.py::test_every_clock_is_as_the_golden_filter_says[tiny_two_hosts]",),
+        why="nobody gains by an answer what he did not hold",
+    ),
+    Mutation(
+        name="grant-of-this-clock-not-covered",
+        file="hw/coverage.py",
+        old="rising = (self.slot_covers, of_slot, read_event)",
+        new="rising = (of_slot, read_event)",
+        tests=("tests/test_coverage.py::test_every_event_counts[all_blocks-1.0]",),
+        why="a block is covered from the very commit on that grants a line of it",
+    ),
 )
