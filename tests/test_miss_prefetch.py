@@ -348,3 +348,16 @@ def test_demand_goes_first():
 
     world.run([*old, *reads], steps=20, script=script, outstanding=12)
     assert len(seen) > 5
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_frame_that_is_freed_before_the_hold_goes_to_demand(seed):
+    """Reads wait for frames of slow demotions; `World` sees a prefetch that takes one of them."""
+    config = scarce(miss_slots=8, miss_slots_for_writes=2, prefetch_slots=5, spare_frames=1)
+    policy = announced(prefetch_window=True, bypass=False, protect=False)
+    world = World(config, seed=seed, policy=policy, flash_latency=(60, 120), stall=0)
+    rng = Random(seed)
+    old = [Access(True, head, block, 0, 1 + block) for head in range(2) for block in range(12)]
+    more = [Access(rng.random() < 0.2, rng.randrange(2), rng.randrange(12), 0, 500 + n) for n in range(120)]
+    world.run([*old, *more], steps=30, outstanding=4)
+    assert any(record["value"] for record in world.kinds(SlotKind.PROMOTE)), "no prefetch got a frame"
