@@ -492,8 +492,8 @@ MUTATIONS = (
     Mutation(
         name="prefetch-overlooks-a-request",
         file="hw/miss_decision.py",
-        old="with m.If(ahead & ~self._requests.settled):",
-        new="with m.If(0):",
+        old="with m.If(ahead & (~self._requests.settled | table.can_decide.any())):",
+        new="with m.If(ahead & table.can_decide.any()):",
         tests=(
             "tests/test_miss_prefetch.py::test_a_request_that_comes_before_the_decision_makes_it_one_of_demand",
             "tests/test_miss_prefetch.py::test_every_prefetch_is_legal_and_every_request_is_answered",
