@@ -18,12 +18,14 @@ from amaranth.lib.wiring import In, Out
 
 from golden.config import ConfigError, preset
 from hw.allocator import Allocator
+from hw.coverage import Coverage
 from hw.csr import Csr
 from hw.datapath import Datapath
 from hw.metadata import MetadataPipeline
 from hw.mxint8 import Compressor, Decompressor
 from hw.phase import PhaseDetector
 from hw.residency import Residency
+from hw.snoop_filter import SnoopFilter
 from hw.tracker import Tracker
 from hw.victim import VictimEngine
 
@@ -34,11 +36,13 @@ BLOCKS = {
     "compressor": lambda config: Compressor(),
     "decompressor": lambda config: Decompressor(),
     "allocator": lambda config: Allocator(config=config),
+    "coverage": lambda config: Coverage(config=config),
     "csr": lambda config: Csr(config=config),
     "datapath": lambda config: Datapath(config=config),
     "metadata": lambda config: MetadataPipeline(config=config),
     "phase": lambda config: PhaseDetector(config=config),
     "residency": lambda config: Residency(config=config),
+    "snoop_filter": lambda config: SnoopFilter(config=config),
     "tracker": lambda config: Tracker(config=config),
     "victim": lambda config: VictimEngine(config=config),
 }
