@@ -1,4 +1,5 @@
-"""The command line: `python -m sim run` and `waves`; `bench` is in `sim/bench.py`, `trace` in `sim/trace.py`.
+"""The command line: `python -m sim run` and `waves`; `bench` is in `sim/bench.py`, `trace` in `sim/trace.py`,
+`coverage` in `sim/coverage.py`.
 
 Exit code 0: as it should be; 1: a mismatch or an error; 2: bad input.
 """
@@ -68,6 +69,7 @@ def _parser():
         out="out/waves", steps=24, frames_share=0.0625, prefill=64, prefetch="all", announce_lead=200, waves=True
     )
     waves.set_defaults(trace=False)
+    commands.add_parser("coverage", help="what runs of hosts that cache lines have seen (long)", add_help=False)
     commands.add_parser("trace", help="show the messages of a run that had --trace", add_help=False)
     commands.add_parser("bench", help="measure the numbers of the README (long)", add_help=False)
     return parser
@@ -136,6 +138,10 @@ def main(arguments=None):
         from sim.trace import main as trace
 
         return trace(arguments[1:])
+    if arguments[:1] == ["coverage"]:
+        from sim.coverage import main as coverage
+
+        return coverage(arguments[1:])
     options = _parser().parse_args(arguments)
 
     def fail(code, message):

@@ -7,10 +7,10 @@ from golden.coherency import Access, Grant, LineState, Retry, Snoop, SnoopKind, 
 from golden.config import SECTOR_LINES
 from golden.coverage_bins import ANY, GROUPS, message_bin
 from golden.events import EngineKind, ErrorKind, Lane, RefusalKind
-from golden.messages import FIELDS, BIRspOpcode
+from golden.messages import BIRspOpcode
 from golden.metadata import Outcome, SlotKind
-from tb.payload import unpack
 from tb.protocol import parse_bisnp
+from tb.recorded import read_trace
 
 __all__ = ["Coverage"]
 
@@ -22,8 +22,6 @@ _FOUND = {
 }
 _DONE = {Outcome.HIT, Outcome.ZEROS, Outcome.DONE}
 _ERRORS = {Outcome.NOT_OWNER: ErrorKind.NOT_OWNER, Outcome.SHARED_WRITE: ErrorKind.SHARED_WRITE}
-#: letters of a trace -> channel
-_CHANNELS = {"Q": "req", "W": "rwd", "D": "drs", "B": "bisnp", "P": "birsp"}
 _BLOCK = BIRspOpcode.I_BLK - BIRspOpcode.I
 
 
@@ -135,11 +133,9 @@ class Coverage:
     def read_trace(self, path):
         """Count the messages of a run's trace."""
         self._snoops.clear()
-        with open(path) as file:
-            for line in file:
-                channel = _CHANNELS.get(line[0])
-                if channel is not None:
-                    self.message(channel, unpack(FIELDS[channel], int(line.split()[2], 16)))
+        for traced in read_trace(path):
+            if traced.channel is not None:
+                self.message(traced.channel, traced.fields)
 
     def _answer(self, fields):
         """A BIRsp; one that is not legal is an error and no bin."""

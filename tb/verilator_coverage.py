@@ -12,13 +12,14 @@ _ITEM, _VALUE = "\x01", "\x02"
 
 
 class VerilogCoverage:
-    """`points`: how often each was reached, by (kind, module, where); what several runs reached adds up (`read`)."""
+    """`points`: how often it was reached, by (kind, module, where). What runs of one build reached adds up (`read`)."""
 
     def __init__(self):
         self.points = Counter()
+        self._source = None
 
     def read(self, path):
-        """Add what one simulation wrote. Raises ValueError for a line that is no point."""
+        """Add what a simulation wrote. Raises ValueError for a line that is no point, or one of another build."""
         with open(path, encoding="utf-8") as file:
             for line in file:
                 if line.startswith("#"):
@@ -29,8 +30,12 @@ class VerilogCoverage:
                     page, module = fields["page"].split("/", 1)
                     where = fields["o"] if page == "v_toggle" else (int(fields["l"]), fields["o"])
                     self.points[KINDS[page], module.replace("__02e", "."), where] += int(count)
+                    source = fields["f"]
                 except (KeyError, ValueError):
                     raise ValueError(f"{path}: not a point of coverage: {line!r}") from None
+                if self._source not in (None, source):
+                    raise ValueError(f"{path}: coverage of {source}, that before was of {self._source}")
+                self._source = source
 
     def shares(self, kind):
         """{module: (points that were reached, all)} of a kind."""
