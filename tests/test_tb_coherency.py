@@ -14,11 +14,11 @@ from tb.tops import interactive_top
 
 STALLED = 0.3
 #: requests a host, what some seconds allow
-REQUESTS = {"verilator": 800, "icarus": 60}
+REQUESTS = {"verilator": 500, "icarus": 40}
 #: what a run on Verilator must come to at least
 LEAST = {
-    1: {"early": 20, "late": 20, "victims": 200, "write_backs": 20, "partial_recalls": 5, "write_backs_in_recall": 1},
-    2: {"early": 20, "late": 20, "victims": 100, "write_backs": 20, "partial_recalls": 5, "write_backs_in_recall": 1},
+    1: {"early": 10, "late": 10, "victims": 100, "write_backs": 20, "partial_recalls": 3, "write_backs_in_recall": 1},
+    2: {"early": 20, "late": 10, "victims": 100, "write_backs": 20, "partial_recalls": 3, "write_backs_in_recall": 1},
 }
 
 
@@ -49,8 +49,10 @@ def test_random_traffic_of_caching_hosts_on_icarus(hosts, tmp_path):
 
 
 def test_random_traffic_in_lossy_memory(tmp_path):
-    counts = random_test("verilator", tmp_path, seed=4, mode=Mode.MXINT8, poisoned=0.2, share=STALLED)
-    assert counts["scrubs"] > 5 and counts["WRITE_KEEP"] > 5
+    """Hosts keep copies of what they write back, which differ from what memory gives: each is taken back."""
+    weights = {"READ_OWN": 4, "WRITE_KEEP": 6, "store": 8, "READ_SHARED": 2, "WRITE_BACK": 1, "WRITE_THROUGH": 1}
+    more = {"weights": weights, "in_flight": 4, "least": {"scrubs": 5, "WRITE_KEEP": 20}}
+    random_test("verilator", tmp_path, seed=4, mode=Mode.MXINT8, poisoned=0.2, share=STALLED, **more)
 
 
 def test_both_simulators_tell_the_same(tmp_path):
