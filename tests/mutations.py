@@ -1194,6 +1194,23 @@ MUTATIONS = (
         tests=("tests/test_pools.py",),
         why="a slot has the mode of its head",
     ),
+    # Messages of caching hosts, seen at the ports
+    Mutation(
+        name="ack-encoded-three",
+        file="hw/responder.py",
+        old="NDROpcode.BI_CONFLICT_ACK, completion",
+        new="NDROpcode.BI_CONFLICT_ACK - 1, completion",
+        tests=("tests/test_tb_coherency.py::test_random_traffic_of_caching_hosts[1-1]",),
+        why="a BIConflict is answered with BI-ConflictAck, encoded 4",
+    ),
+    Mutation(
+        name="birsp-held-back",
+        file="hw/snoop_answers.py",
+        old="self.birsp.ready.eq(1)",
+        new="self.birsp.ready.eq(~arrived)",
+        tests=("tests/test_tb_coherency.py::test_random_traffic_of_caching_hosts[1-1]",),
+        why="a BIRsp is always taken",
+    ),
     # Snoops, and the requests that wait for them
     Mutation(
         name="low-addr-ignored",
