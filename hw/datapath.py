@@ -76,7 +76,7 @@ class Datapath(wiring.Component):
             "sidecar_ops": In(stream.Signature(layouts.sidecar_op(config))),
             "sidecar_done": Out(1),
             "drain": In(layouts.Hold()),
-            "errors": Out(datapath_errors(config)),
+            "errors": Out(datapath_errors()),
         })  # fmt: skip
 
     def elaborate(self, platform):
@@ -228,8 +228,6 @@ class Datapath(wiring.Component):
         returned, confirmed = memory.returned, memory.confirmed
         m.d.comb += [
             responder.sidecar_ready.eq(sidecar.fetched.ready),
-            responder.fetched_frame.eq(sidecar.fetched_frame),
-            responder.written_back_frame.eq(sidecar.written_back_frame),
             sidecar.fetched.valid.eq(returned.valid & returned.ready & returned.payload.sidecar),
             sidecar.fetched.payload.id.eq(returned.payload.id),
             sidecar.fetched.payload.failed.eq(returned.payload.failed),

@@ -26,7 +26,7 @@ class ErrorNotes(wiring.Component):
         self._config = config
         super().__init__(
             {
-                "errors": In(datapath_errors(config)),
+                "errors": In(datapath_errors()),
                 "notes": Out(stream.Signature(layouts.engine_note(config))),
             }
         )

@@ -23,9 +23,9 @@ __all__ = ["Responder", "datapath_errors", "direct_op", "issued_op", "finished_o
 FIFO_DEPTH = 8
 
 
-def datapath_errors(config):
-    """One-clock notes of AXI errors: at most one of each kind a clock. `line` is 0 for an error in a sidecar line."""
-    return layouts.layout((("axi_read", 1), ("axi_write", 1), ("frame", config.frame_bits), ("line", config.line_bits)))
+def datapath_errors():
+    """One-clock notes of AXI errors: at most one of each kind a clock."""
+    return layouts.layout((("axi_read", 1), ("axi_write", 1)))
 
 
 def direct_op(config):
@@ -64,7 +64,6 @@ class Responder(wiring.Component):
     returned, confirmed, direct : the operations to finish; answers for sidecar lines pass here too, so that there is
         one a clock altogether, and take effect in the clock in which they are taken.
     sidecar_ready : the sidecar cache can take a fetched line.
-    fetched_frame, written_back_frame : the frame of a sidecar line in `returned` or `confirmed`.
     update : the line's new bits, 1 clock after `confirmed`.
     finished : every operation, 2 clocks after it was taken.
     Others: as `Datapath`.
@@ -79,8 +78,6 @@ class Responder(wiring.Component):
             "confirmed": In(stream.Signature(write_end(config))),
             "direct": In(stream.Signature(direct_op(config))),
             "sidecar_ready": In(1),
-            "fetched_frame": In(config.frame_bits),
-            "written_back_frame": In(config.frame_bits),
             "read_lookup": Out(numbered(config, "enable")),
             "read_found": In(identity()),
             "write_lookup": Out(numbered(config, "enable")),
@@ -90,7 +87,7 @@ class Responder(wiring.Component):
             "drs": Out(stream.Signature(layouts.message("drs"))),
             "update": Out(sidecar_update(config)),
             "finished": Out(finished_op(config)),
-            "errors": Out(datapath_errors(config)),
+            "errors": Out(datapath_errors()),
         })  # fmt: skip
 
     def elaborate(self, platform):
@@ -98,8 +95,8 @@ class Responder(wiring.Component):
         config = self._config
         answer_shape = data.StructLayout({
             "valid": 1, "ndr": 1, "drs": 1, "sidecar": 1, "read": 1, "write": 1, "failed": 1, "rwd": 1,
-            "id": layouts.id_bits(config), "kind": 3, "poisoned": 1, "epoch": 1, "frame": config.frame_bits,
-            "nan": 1, "grant": 2, "joined": 1, "read_failed": 1, "scale": SCALE_BITS,
+            "id": layouts.id_bits(config), "kind": 3, "poisoned": 1, "epoch": 1, "nan": 1,
+            "grant": 2, "joined": 1, "read_failed": 1, "scale": SCALE_BITS,
         })  # fmt: skip
         m.submodules.ndr_fifo = ndr_fifo = SyncFIFO(width=layouts.message("ndr").size, depth=FIFO_DEPTH)
         m.submodules.drs_fifo = drs_fifo = SyncFIFO(width=layouts.message("drs").size, depth=FIFO_DEPTH)
@@ -125,7 +122,6 @@ class Responder(wiring.Component):
                 taken.write.eq(1),
                 taken.rwd.eq(1),
                 taken.ndr.eq(~confirmed.sidecar),
-                taken.frame.eq(self.written_back_frame),
                 *(
                     taken[name].eq(confirmed[name])
                     for name in ("id", "sidecar", "failed", "joined", "read_failed", "scale")
@@ -140,7 +136,6 @@ class Responder(wiring.Component):
                 taken.kind.eq(DataKind.READ),
                 taken.ndr.eq(~returned.sidecar),
                 taken.drs.eq(~returned.sidecar),
-                taken.frame.eq(self.fetched_frame),
                 *(taken[name].eq(returned[name]) for name in ("id", "sidecar", "failed", "joined")),
             ]
             m.d.sync += read_next.eq(0)
@@ -224,7 +219,5 @@ class Responder(wiring.Component):
                 answer.valid & (answer.read & answer.failed & ~answer.joined | answer.write & answer.read_failed)
             ),
             self.errors.axi_write.eq(answer.valid & answer.write & answer.failed & ~answer.joined),
-            self.errors.frame.eq(Mux(answer.sidecar, answer.frame, issued.place.frame)),
-            self.errors.line.eq(Mux(answer.sidecar, 0, issued.place.line)),
         ]
         return m

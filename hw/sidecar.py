@@ -66,9 +66,9 @@ class SidecarCache(wiring.Component):
     memory has confirmed what changed. The issuer sees to it that no data operation of the frame is in flight.
 
     **Memory.** Up to `FETCHES` reads (`fetch`, `fetched`) and `WRITE_BACKS` writes (`write_back`, `written_back`) under
-    numbers of their own. `fetched_frame` and `written_back_frame` are the frames of the numbers shown. A row that could
-    not be read becomes as after POISON, and so does, in mode mxint8, the other row of its frame: with its turn in
-    look-up, before any operation that is not in look-up yet, once its set is not in use.
+    numbers of their own. A row that could not be read becomes as after POISON, and so does, in mode mxint8, the other
+    row of its frame: with its turn in look-up, before any operation that is not in look-up yet, once its set is not in
+    use.
     """
 
     def __init__(self, *, config):
@@ -95,10 +95,8 @@ class SidecarCache(wiring.Component):
             "engine_done": Out(1),
             "fetch": Out(stream.Signature(sidecar_fetch(config))),
             "fetched": In(stream.Signature(sidecar_fetched(config))),
-            "fetched_frame": Out(config.frame_bits),
             "write_back": Out(stream.Signature(sidecar_write_back(config))),
             "written_back": In(numbered(config, "valid")),
-            "written_back_frame": Out(config.frame_bits),
         })  # fmt: skip
 
     @property
@@ -214,7 +212,6 @@ class SidecarCache(wiring.Component):
             fetches.row.eq(row),
             fetches.start.eq(self.fetch.valid & self.fetch.ready),
             self.fetched.ready.eq((~fill | fill_now) & ~own_fill),
-            self.fetched_frame.eq(self._frame(fetched_row)),
             fetch_ended.eq(self.fetched.valid & self.fetched.ready),
             fetches.end.valid.eq(fetch_ended),
             fetches.end.id.eq(self.fetched.payload.id),
@@ -251,7 +248,6 @@ class SidecarCache(wiring.Component):
             leaving.row.eq(self.write_back.payload.row_number),
             leaving.start.eq(self.write_back.valid & self.write_back.ready),
             leaving.end.eq(self.written_back),
-            self.written_back_frame.eq(self._frame(leaving.ended_row)),
             row_leaves.eq((leaving.under_way & Cat(other == row for other in leaving.rows)).any()),
             # The last row of the frame, or the other one.
             flushed_leaves.eq(
@@ -325,10 +321,6 @@ class SidecarCache(wiring.Component):
             m.d.comb += self.engine_done.eq(1)
             m.d.sync += [engine_busy.eq(0), flush_waits.eq(0)]
         return m
-
-    def _frame(self, row):
-        """The frame that row number `row` belongs to."""
-        return Mux(row[-1], row[1:-1], row[: self._config.frame_bits])
 
     @staticmethod
     def _poison(row):

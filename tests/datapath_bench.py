@@ -266,7 +266,7 @@ class Bench:
             self._response(channel)
         for kind in ("read", "write"):
             if ctx.get(dut.errors[f"axi_{kind}"]):
-                self.errors.append((kind, ctx.get(dut.errors.frame), ctx.get(dut.errors.line)))
+                self.errors.append(kind)
         self.clocks += 1
         await ctx.tick()
 

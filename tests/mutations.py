@@ -457,7 +457,7 @@ MUTATIONS = (
         why="a miss that a read waits for closes, however many others come",
     ),
     Mutation(
-        name="prefetch-before-demand",
+        name="freed-frame-goes-to-a-prefetch",
         file="hw/miss_decision.py",
         old="with m.If(ahead & (~self._requests.settled | table.can_decide.any())):",
         new="with m.If(ahead & ~self._requests.settled):",

@@ -188,7 +188,7 @@ def test_a_failed_read_poisons_both_halves_and_counts_once():
         for line in (6, 7):
             bench.read(4, line, MX)
         await bench.settle()
-        assert bench.errors == [("read", 4, 6)] and bench.memory.reads == 1
+        assert bench.errors == ["read"] and bench.memory.reads == 1
         bench.memory.failing_reads = set()
         for line in (6, 7):
             bench.read(4, line, MX)
@@ -208,7 +208,7 @@ def test_a_failed_write_poisons_every_line_of_it_and_counts_once():
         await bench.settle()
         # Line 9 was no part of it.
         assert [bench.halves.read(4, line)[1] for line in (6, 7, 8, 9)] == [True, True, True, False]
-        assert bench.errors == [("write", 4, 6), ("write", 4, 8)] and bench.memory.writes == 3
+        assert bench.errors == ["write", "write"] and bench.memory.writes == 3
         bench.memory.failing_writes = set()
         for line in (6, 7, 8, 9):
             bench.read(4, line, MX)
@@ -230,7 +230,7 @@ def test_a_partial_write_that_could_not_read_its_line_poisons_it():
         bench.write(4, 6, ONES, mode=MX, be=1)
         bench.read(4, 6, MX)
         await bench.settle()
-        assert bench.errors == [("read", 4, 6)] and bench.halves.read(4, 6) == (0, True)
+        assert bench.errors == ["read"] and bench.halves.read(4, 6) == (0, True)
         # Read for a read already: one access, one error.
         bench.read(4, 7, MX)
         bench.write(4, 7, ONES, mode=MX, be=1)
@@ -258,7 +258,7 @@ def test_an_unreadable_sidecar_line_shows_nothing_of_the_frame(line):
             bench.write(4, number, ONES, mode=MX, be=1)
             bench.read(4, number, MX)
         await bench.settle()
-        assert bench.errors == [("read", 4, 0)]
+        assert bench.errors == ["read"]
 
     Bench().run(scenario)
 
@@ -519,7 +519,7 @@ def test_errors_among_random_operations_are_counted_once_an_access(seed):
                     await bench.clock()
             await bench.settle()
         for kind, channel in (("read", "r"), ("write", "b")):
-            counted = sum(error[0] == kind for error in bench.errors)
+            counted = bench.errors.count(kind)
             assert counted == bench.memory.failures[channel] > 0
 
     Bench(seed=seed, latency=(1, 20), stall=0.1).run(scenario)
