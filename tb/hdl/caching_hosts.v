@@ -384,14 +384,16 @@ module caching_hosts (
                 action = drawn == 0 ? `ACTION_WRITE_BACK : drawn == 1 ? `ACTION_WRITE_KEEP : `ACTION_DROP;
             end
             case (action)
-                `ACTION_WRITE_BACK, `ACTION_WRITE_KEEP: if (state == HELD_M && !rwd_busy && !rwd_pause) issue(action, number, in_flight);
+                `ACTION_WRITE_BACK, `ACTION_WRITE_KEEP:
+                    if (state == HELD_M && !rwd_busy && !rwd_pause) issue(action, number, in_flight);
                 `ACTION_WRITE, `ACTION_WRITE_PARTIAL: if (state != HELD_M && !rwd_busy && !rwd_pause) begin
                     held[number] = HELD_I;
                     issue(action, number, in_flight);
                 end
                 `ACTION_SPECULATE: if (!req_busy && !req_pause) speculate(number);
                 `ACTION_DROP: if (state != HELD_M) held[number] = HELD_I;
-                `ACTION_FORGET: if ((state == HELD_S || state == HELD_E) && !req_busy && !req_pause) issue(action, number, in_flight);
+                `ACTION_FORGET:
+                    if ((state == HELD_S || state == HELD_E) && !req_busy && !req_pause) issue(action, number, in_flight);
                 default: if (state != HELD_M && !req_busy && !req_pause) begin
                     if (state == HELD_E && (action == `ACTION_READ_SHARED || action == `ACTION_READ_DATA))
                         held[number] = HELD_I;
@@ -579,7 +581,8 @@ module caching_hosts (
             birsp_message = 0;
             birsp_message[`BIRSP_OPCODE] = state == HELD_E ? `BIRSP_OPCODE_E : state == HELD_S ? `BIRSP_OPCODE_S
                 : `BIRSP_OPCODE_I;
-            if (snoop_block[s] && snoop_whole[s]) birsp_message[`BIRSP_OPCODE] = birsp_message[`BIRSP_OPCODE] + `BISNP_BLOCK;
+            if (snoop_block[s] && snoop_whole[s])
+                birsp_message[`BIRSP_OPCODE] = birsp_message[`BIRSP_OPCODE] + `BISNP_BLOCK;
             birsp_message[`BIRSP_BI_ID] = snoop_host[s];
             birsp_message[`BIRSP_BI_TAG] = s;
             birsp_message[`BIRSP_LOW_ADDR] = snoop_block[s] && snoop_whole[s] ? random[1:0] : chosen;
@@ -702,6 +705,8 @@ module caching_hosts (
             req_valid <= 0;
             rwd_valid <= 0;
             birsp_valid <= 0;
+            // A payload that is not valid must not be unknown either: the endpoint's shifts would spread it.
+            birsp_payload <= 0;
             done <= 0;
             outstanding <= 0;
             oldest <= 0;

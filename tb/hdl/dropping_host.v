@@ -139,6 +139,8 @@ module dropping_host (
             birsp_busy = 0;
             rwd_valid <= 0;
             birsp_valid <= 0;
+            // A payload that is not valid must not be unknown either: the endpoint's shifts would spread it.
+            birsp_payload <= 0;
             done <= 0;
             open_snoops <= 0;
             early <= 0;
