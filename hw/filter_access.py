@@ -32,15 +32,15 @@ def demand_layout(config):
 
     `reads`, `writes`: what it is; one of the two if it asks anything. `caches`: `Access.caches`. `sector`, `line`
     (one-hot), `host`. `fresh`, `waited`: it was not held before; it was, and not for a snoop of its line. It needs a
-    snoop of `kind` if another host owns the line (`meets_owned`) or holds it (`meets_any`). `must_own`: only for who
-    owns the line. The line's state becomes `state` (`alters`), which is I (`gives_up`); that of READ_DATA (`shares`)
+    snoop of `kind` if another host owns the line (`meets_owned`) or holds it (`meets_any`). `current`: only a snoop of
+    its own lets it read. `must_own`: only for who owns the line. The line's state becomes `state` (`alters`), which is I (`gives_up`); that of READ_DATA (`shares`)
     may become A instead.
     """
     return layouts.layout(
         (
             ("reads", 1), ("writes", 1), ("caches", 1), ("host", 1), ("sector", config.sector_bits),
             ("line", SECTOR_LINES), ("fresh", 1), ("waited", 1), ("kind", 2), ("meets_owned", 1), ("meets_any", 1),
-            ("must_own", 1), ("alters", 1), ("gives_up", 1), ("shares", 1), ("state", 2),
+            ("current", 1), ("must_own", 1), ("alters", 1), ("gives_up", 1), ("shares", 1), ("state", 2),
         )
     )  # fmt: skip
 
@@ -59,6 +59,7 @@ def decode(m, config, question):
         demand.line.eq(1 << question.line),
         demand.fresh.eq(question.retry == Retry.NO),
         demand.waited.eq(question.retry == Retry.WAITED),
+        demand.current.eq(access == Access.READ_CURRENT),
         demand.must_own.eq(access.matches(Access.WRITE_BACK, Access.WRITE_KEEP)),
         demand.alters.eq(~unaltered),
         demand.gives_up.eq(demand.alters & (demand.state == LineState.I)),
@@ -170,14 +171,14 @@ class FilterAccess(wiring.Component):
         ]
 
         # Grant, and the state of the line from then on
-        state, alone = Signal(2), Signal()
-        m.d.comb += [
-            alone.eq(is_owned(own) | ((own == LineState.I) & (other == LineState.I))),
-            state.eq(Mux(demand.shares & alone, LineState.A, demand.state)),
-            self.verdict.owner.eq(owner),
-        ]
+        def state_after(own, other):
+            alone = is_owned(own) | ((own == LineState.I) & (other == LineState.I))
+            # A and S differ in bit 0.
+            return Cat(demand.state[0] & ~(demand.shares & alone), demand.state[1])
+
+        m.d.comb += self.verdict.owner.eq(owner)
         with m.If(demand.caches):
-            m.d.comb += self.verdict.grant.eq(Mux(state == LineState.A, Grant.CMP_E, Grant.CMP_S))
+            m.d.comb += self.verdict.grant.eq(Mux(state_after(own, other) == LineState.A, Grant.CMP_E, Grant.CMP_S))
 
         # What it waits for
         waits_on, held_as = self.waits_on, Signal(5)
@@ -190,7 +191,7 @@ class FilterAccess(wiring.Component):
                     found, mine.place, select(first(asked), [way.place for way in row.ways])
                 ))
             ),
-            held_as.eq(Mux(busy_line | wants_other, Outcome.HELD_LINE, Outcome.HELD_WAY)),
+            held_as.eq(Mux((busy_line & ~demand.current) | wants_other, Outcome.HELD_LINE, Outcome.HELD_WAY)),
             self.verdict.held.eq(Mux(held, Mux(waits_on.any, Outcome.HELD_TABLE, held_as), 0)),
         ]  # fmt: skip
 
@@ -244,15 +245,17 @@ class FilterAccess(wiring.Component):
             ]
             for host, lines in enumerate(new.states):
                 for each, line in enumerate(lines):
+                    # Each line works out what it would become, so that none waits until the one is found.
+                    own, other = way.states[host][each], way.states[1 - host][each] if config.hosts > 1 else LineState.I
                     with m.If(here & sets_state & demand.line[each] & hosts[host]):
-                        m.d.comb += line.eq(state)
+                        m.d.comb += line.eq(state_after(own, other))
 
         # What happens
         m.d.comb += [
             self.covers.valid.eq((takes_way | goes.any()) & self.take),
             self.covers.up.eq(demand.caches),
             self.covers.index.eq(block_of(demand.sector)),
-            self.stale.eq(sets_state & demand.writes & (state == LineState.STALE) & self.take),
+            self.stale.eq(sets_state & demand.writes & (demand.state == LineState.STALE) & self.take),
             self.after.eq(Mux(self.take, changed, row)),
         ]
         for number, (way, new) in enumerate(zip(row.ways, self.after.ways, strict=True)):
