@@ -1,5 +1,6 @@
 """Proofs of the coherency engine, and traces that show what they are about."""
 
+from tests.formal.coverage_bench import CoverageBench
 from tests.formal.filter_bench import FilterBench
 from tests.formal.prove import Method, Proof
 from tests.formal.snoop_table_bench import SnoopTableBench
@@ -23,6 +24,14 @@ def _proofs():
     for depth, short in ((8, True), (14, False)):
         name = f"snoop_table_{depth}"
         yield Proof(name, _TABLE, "P3 P6 P7 P12", SnoopTableBench, Method.BOUNDED, depth, short=short)
+    yield Proof(
+        "coverage", "a block is covered just while a sector of it is in use, and the end of that is told", "P12",
+        CoverageBench, Method.BOUNDED, 14,
+    )  # fmt: skip
+    yield Proof(
+        "coverage_traces", "the last sector of a block goes out of use", "covers",
+        lambda: CoverageBench(covers=True), Method.COVER, 14,
+    )  # fmt: skip
 
 
 PROOFS = tuple(_proofs())

