@@ -126,9 +126,16 @@ _ACCESS_RULES = (
         ),
     ),
     (
+        "a current read is held for its line by a snoop of its own alone",
+        lambda access, own, other, result: (
+            (access, result) == ("READ_CURRENT", "HELD_LINE") and not _needs_snoop(access, other)
+        ),
+    ),
+    (
         "it needs neither a way of the filter nor a snoop",
         lambda access, own, other, result: (
             result in ("HELD_WAY", "HELD_TABLE")
+            and (access, result) != ("READ_CURRENT", "HELD_WAY")
             and not _needs_snoop(access, other)
             and not (access in _CACHING and (own, other) == ("I", "I"))
         ),

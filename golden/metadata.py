@@ -127,7 +127,8 @@ class Outcome(IntEnum):
     IGNORED = 5
     #: a Req that waits for a snoop that covers its line
     HELD_LINE = 6
-    #: a Req that waits for a way of the snoop filter, or for a snoop of other lines of its sector
+    #: a Req that waits for a way of the snoop filter, or for a snoop of other lines of its sector; a MemRd SnpCur also
+    #: for a snoop of its line that did not begin with it
     HELD_WAY = 7
     #: some are the `outcome` of an ANSWER slot, given by the front end
     NXM = 8

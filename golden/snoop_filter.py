@@ -129,7 +129,9 @@ class SnoopFilter:
             return self._write(row, access, host, sector, line, lossy)
         way = self._find(row, sector)
         if way is not None and way.busy >> line & 1:
-            return Verdict(row, Outcome.HELD_LINE, sector)
+            # Of a current read HELD_LINE says that the owner has been asked for it: this snoop may be of anyone else.
+            held = Outcome.HELD_WAY if access == Access.READ_CURRENT else Outcome.HELD_LINE
+            return Verdict(row, held, sector)
         verdict = self._ask_other(row, way, access, host, sector, line, retry, may_launch)
         if verdict is not None:
             return verdict

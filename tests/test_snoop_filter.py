@@ -59,7 +59,7 @@ class Naive:
     def expected(self, access, host, sector, line, retry, may_launch):
         """(outcome, kind of snoop launched or None); the outcome None is a grant."""
         if self.busy.get(sector, 0) >> line & 1:
-            return Outcome.HELD_LINE, None
+            return Outcome.HELD_WAY if access == Access.READ_CURRENT else Outcome.HELD_LINE, None
         is_done = access == Access.READ_CURRENT and retry == Retry.SNOOPED
         if not is_done and self.conflicts(access, host, sector, line):
             if sector in self.busy:
@@ -367,11 +367,32 @@ def test_a_line_being_taken_back_is_granted_to_nobody_but_other_lines_are():
     snoop_filter.apply(0, verdict)
     assert verdict.launched[0].lines == 0b0011
     for access in READS:
-        assert snoop_filter.access(access, 0, 0, 1).held == Outcome.HELD_LINE
+        held = Outcome.HELD_WAY if access == Access.READ_CURRENT else Outcome.HELD_LINE
+        assert snoop_filter.access(access, 0, 0, 1).held == held
     assert granted(snoop_filter, 0, Access.READ_OWN, line=2).held is None
     assert granted(snoop_filter, 0, Access.WRITE_BACK, line=1).owner
     answered(snoop_filter, verdict.launched[0])
     assert [snoop_filter.state(0, 0, line) for line in range(4)] == [I, I, A, I]
+
+
+def test_a_current_read_that_met_a_snoop_of_others_still_asks_the_owner():
+    snoop_filter = SnoopFilter(preset("tiny", hosts=2))
+    granted(snoop_filter, 0, Access.READ_OWN, line=1)
+    for line in (0, 2):
+        granted(snoop_filter, 0, Access.READ_OWN, host=1, line=line)
+    # Host 0 reads what host 1 owns: the snoop goes over line 1 too, which host 0 owns itself.
+    verdict = snoop_filter.access(Access.READ_CURRENT, 0, 0, 0)
+    snoop_filter.apply(set_of(TINY, 0), verdict)
+    (snoop,) = verdict.launched
+    assert (snoop.host, snoop.lines, verdict.held) == (1, 0b1111, Outcome.HELD_LINE)
+    verdict = snoop_filter.access(Access.READ_CURRENT, 1, 0, 1)
+    assert (verdict.held, verdict.launched, verdict.waits_for) == (Outcome.HELD_WAY, [], 0)
+    answered(snoop_filter, snoop)
+    verdict = snoop_filter.access(Access.READ_CURRENT, 1, 0, 1, retry=Retry.WAITED)
+    assert verdict.held == Outcome.HELD_LINE and [(each.host, each.kind) for each in verdict.launched] == [
+        (0, SnoopKind.CUR)
+    ]
+    assert snoop_filter.access(Access.READ_CURRENT, 0, 0, 0, retry=Retry.SNOOPED).held is None
 
 
 def test_what_a_host_keeps_of_a_lossy_line_is_stale_until_it_is_taken_back():
