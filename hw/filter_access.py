@@ -33,8 +33,8 @@ def demand_layout(config):
     `reads`, `writes`: what it is; one of the two if it asks anything. `caches`: `Access.caches`. `sector`, `line`
     (one-hot), `host`. `fresh`, `waited`: it was not held before; it was, and not for a snoop of its line. It needs a
     snoop of `kind` if another host owns the line (`meets_owned`) or holds it (`meets_any`). `current`: only a snoop of
-    its own lets it read. `must_own`: only for who owns the line. The line's state becomes `state` (`alters`), which is I
-    (`gives_up`); that of READ_DATA (`shares`) may become A instead.
+    its own lets it read. `must_own`: only for who owns the line. The line's state becomes `state` (`alters`), which is
+    I (`gives_up`); that of READ_DATA (`shares`) may become A instead.
     """
     return layouts.layout(
         (

@@ -1070,6 +1070,14 @@ MUTATIONS = (
         why="a prefetch that a held request finds is useful once",
     ),
     Mutation(
+        name="current-read-after-a-foreign-snoop",
+        file="hw/filter_access.py",
+        old="(busy_line & ~demand.current) | wants_other",
+        new="busy_line | wants_other",
+        tests=("tests/test_snoop_filter_rtl.py",),
+        why="a read of the current value asks the owner itself, whatever snoop it waited for before",
+    ),
+    Mutation(
         name="rebuild-missing",
         file="hw/csr.py",
         old="m.d.sync += self.rebuild.eq(Cat(changes_keys).any())",
