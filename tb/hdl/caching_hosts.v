@@ -3,14 +3,14 @@
 //
 // A host has a MESI state for each line and at most one message of a line in flight. What memory must hold is known at
 // every moment: each store makes a new version of its line, a line in M is of one host alone, and every read and every
-// hit must find a version that was visible meanwhile; reads that let the host hold the line find the last one. Values of
-// a line are FP16 numbers that mode mxint8 keeps exactly, the first six of them the version.
+// hit must find a version that was visible meanwhile; reads that let the host hold the line find the last one. Values
+// of a line are FP16 numbers that mode mxint8 keeps exactly, the first six of them the version.
 //
-// A BISnp is seen some clocks after its arrival. Until then its lines may be asked for, which makes early conflicts; NDR
-// takes its time as well, which makes late ones. A line that is seen to be snooped is left alone until it is answered: a
-// Req that is pending for it has its BIConflict and waits for the Ack, after a late one for its completion; a line in M
-// is written and that completed; then the line is given up as far as was asked, and the answer goes, line by line or in
-// block form. In each clock one snoop, one new message, one cached line.
+// A BISnp is seen some clocks after its arrival. Until then its lines may be asked for, which makes early conflicts;
+// NDR takes its time as well, which makes late ones. A line that is seen to be snooped is left alone until it is
+// answered: a Req that is pending for it has its BIConflict and waits for the Ack, after a late one for its completion;
+// a line in M is written and that completed; then the line is given up as far as was asked, and the answer goes, line
+// by line or in block form. In each clock one snoop, one new message, one cached line.
 //
 // State that only this block sees is assigned at once (`=`), outputs are registers (`<=`).
 `include "layout.vh"
@@ -186,7 +186,7 @@ module caching_hosts (
         end
     endtask
 
-    // Data -------------------------------------------------------------------------------------------------------------
+    // Data ------------------------------------------------------------------------------------------------------------
 
     // A line of version `number`: of each value sign and six bits of the fraction, of the first six no sign.
     task make(input [31:0] number);
@@ -240,7 +240,7 @@ module caching_hosts (
         end
     endtask
 
-    // Messages ---------------------------------------------------------------------------------------------------------
+    // Messages --------------------------------------------------------------------------------------------------------
 
     function is_write(input [3:0] action);
         is_write = action >= `ACTION_WRITE && action <= `ACTION_WRITE_KEEP;
@@ -393,7 +393,8 @@ module caching_hosts (
                 `ACTION_SPECULATE: if (!req_busy && !req_pause) speculate(number);
                 `ACTION_DROP: if (state != HELD_M) held[number] = HELD_I;
                 `ACTION_FORGET:
-                    if ((state == HELD_S || state == HELD_E) && !req_busy && !req_pause) issue(action, number, in_flight);
+                    if ((state == HELD_S || state == HELD_E) && !req_busy && !req_pause)
+                        issue(action, number, in_flight);
                 default: if (state != HELD_M && !req_busy && !req_pause) begin
                     if (state == HELD_E && (action == `ACTION_READ_SHARED || action == `ACTION_READ_DATA))
                         held[number] = HELD_I;
@@ -403,7 +404,7 @@ module caching_hosts (
         end
     endtask
 
-    // Responses --------------------------------------------------------------------------------------------------------
+    // Responses -------------------------------------------------------------------------------------------------------
 
     task end_tx;
         if (tx_done[t] && !tx_conflict[t]) begin
@@ -503,7 +504,7 @@ module caching_hosts (
         end
     endtask
 
-    // Snoops -----------------------------------------------------------------------------------------------------------
+    // Snoops ----------------------------------------------------------------------------------------------------------
 
     task arrive;
         begin

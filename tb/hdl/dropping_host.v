@@ -1,6 +1,7 @@
 // The player's side of back-invalidation: a host that has dropped every line silently; simulation only. It answers each
-// BISnp with BIRspI, in block form where it was asked so, `snoop_clocks` after its arrival, in order. For each Req of the
-// player that is pending for a snooped line when the BISnp arrives, BIConflict goes first and its Ack is waited for.
+// BISnp with BIRspI, in block form where it was asked so, `snoop_clocks` after its arrival, in order. For each Req of
+// the player that is pending for a snooped line when the BISnp arrives, BIConflict goes first and its Ack is waited
+// for.
 //
 // State that only this block sees is assigned at once (`=`), outputs are registers (`<=`).
 `include "layout.vh"
@@ -31,7 +32,8 @@ module dropping_host (
     output reg [12:0] open_snoops,
     output reg [63:0] early,
     output reg [63:0] late,
-    // 0, or the first of: 10 a BISnp that is not legal, 11 a BITag in use, 14 an Ack that is not due (tags in error_tag)
+    // 0, or the first of: 10 a BISnp that is not legal, 11 a BITag in use, 14 an Ack that is not due (tags in
+    // error_tag)
     output reg [3:0] error,
     output reg [15:0] error_tag
 );
@@ -98,7 +100,8 @@ module dropping_host (
             address = bisnp[`BISNP_ADDRESS];
             tag = bisnp[`BISNP_BI_TAG];
             if (form % `BISNP_BLOCK > `BISNP_OPCODE_INV || form > `BISNP_BLOCK + `BISNP_OPCODE_INV
-                || bisnp[`BISNP_BI_ID] != 0 || tag >= `SNOOPS || (form >= `BISNP_BLOCK && address % 4 == 0)) fail(10, tag);
+                || bisnp[`BISNP_BI_ID] != 0 || tag >= `SNOOPS
+                || (form >= `BISNP_BLOCK && address % 4 == 0)) fail(10, tag);
             else if (busy[tag]) fail(11, tag);
             else begin
                 busy[tag] = 1;
@@ -110,7 +113,8 @@ module dropping_host (
                 for (i = 0; i < pending; i = i + 1) begin
                     difference = req_address[i] ^ address;
                     // Of a block, the halves are in the address; else it is the line.
-                    if (form >= `BISNP_BLOCK ? difference >> 2 == 0 && address >> req_address[i][1] & 1 : difference == 0)
+                    if (form >= `BISNP_BLOCK ? difference >> 2 == 0 && address >> req_address[i][1] & 1
+                        : difference == 0)
                         if (!conflicting[req_tag[i]]) begin
                             conflicting[req_tag[i]] = 1;
                             snoop_of[req_tag[i]] = place;

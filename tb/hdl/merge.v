@@ -1,4 +1,5 @@
-// Two sources of one stream, in turns while both have something; what is offered stays until it is taken. Simulation only.
+// Two sources of one stream, in turns while both have something; what is offered stays until it is taken. Simulation
+// only.
 module merge #(
     parameter BITS = 1
 ) (

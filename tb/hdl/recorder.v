@@ -8,8 +8,8 @@
 //
 // slots.txt, only with `with_clocks`: the clock of each slot record.
 // trace.txt, only with `with_trace`, in the order of clocks: each message that is taken, its channel (`Q` Req, `W` RwD,
-// `N` NDR, `D` DRS, `B` BISnp, `P` BIRsp), the clock and the payload without byte enables and data; and `S` or `E` with the
-// clock of each record of the two lanes.
+// `N` NDR, `D` DRS, `B` BISnp, `P` BIRsp), the clock and the payload without byte enables and data; and `S` or `E` with
+// the clock of each record of the two lanes.
 `include "layout.vh"
 
 module recorder (

@@ -1,9 +1,9 @@
-// Stands in for the endpoint where the bench's caching hosts are tested: memory of `PLACES lines that hosts may cache, an
-// exact directory, snoops at random besides those that are needed; no registers but STATUS, no records but those of held
-// requests. A write to register 0x06C breaks one rule on purpose: 1 BI-ConflictAck encoded 3, 2 data of the version before,
-// 3 ownership granted while another host has the line, 4 an Ack that overtakes nothing but comes twice, 5 a request granted
-// while its line is snooped, 6 a BITag used twice, 7 a write-back that is lost, 8 Cmp for Cmp-E, 9 a response lost, 10 a
-// snoop without lines.
+// Stands in for the endpoint where the bench's caching hosts are tested: memory of `PLACES lines that hosts may cache,
+// an exact directory, snoops at random besides those that are needed; no registers but STATUS, no records but those of
+// held requests. A write to register 0x06C breaks one rule on purpose: 1 BI-ConflictAck encoded 3, 2 data of the
+// version before, 3 ownership granted while another host has the line, 4 an Ack that overtakes nothing but comes twice,
+// 5 a request granted while its line is snooped, 6 a BITag used twice, 7 a write-back that is lost, 8 Cmp for Cmp-E, 9
+// a response lost, 10 a snoop without lines.
 `include "layout.vh"
 
 module endpoint (
