@@ -2,16 +2,20 @@
 
 import json
 import random
+from collections import Counter
 
 import numpy as np
 import pytest
 
+from golden.config import preset
 from golden.endpoint import Endpoint
 from golden.events import Lane
 from golden.metadata import SlotKind
 from sim import checker
 from sim.cli import main
+from sim.trace_rows import rows
 from tb.image import Image
+from tb.recorded import EVENTS, TRACE, read_trace
 
 STEPS = 14
 
@@ -183,6 +187,59 @@ def test_a_host_that_throttles_gets_the_same_data_and_less_load(attention, tmp_p
         overloads[throttle] = result["devload"]["moderate"] + result["devload"]["severe"]
         assert result["reads_compared"] * 64 == result["host"]["bytes_read"] > 0
     assert overloads["on"] < overloads["off"] / 2
+
+
+CACHED = ("--cacheable", "0.7", "--trace", "--frames-share", "0.6")
+
+
+@pytest.fixture(scope="module")
+def cached_runs(workload, tmp_path_factory):
+    """{simulator: folder} of a run whose host may cache."""
+    folders = {}
+    for simulator in ("verilator", "icarus"):
+        folders[simulator] = tmp_path_factory.mktemp(f"cached-{simulator}")
+        assert run(workload, simulator, folders[simulator], *CACHED) == 0
+    return folders
+
+
+def test_a_host_that_may_cache_is_snooped_and_gets_the_same_data(cached_runs, runs):
+    files = [(folder / EVENTS).read_bytes() for folder in cached_runs.values()]
+    traces = [(folder / TRACE).read_bytes() for folder in cached_runs.values()]
+    assert files[0] == files[1] and traces[0] == traces[1]
+    result = json.loads((cached_runs["verilator"] / "results.json").read_text())
+    plain = json.loads((runs["verilator"] / "results.json").read_text())
+    assert result["host"] == plain["host"] and result["requests"] == plain["requests"]
+    assert result["reads_compared"] == plain["reads_compared"]
+    assert result["golden"]["checked"] == result["events"]
+    seen = result["coherency"]
+    assert seen["grants_shared"] / result["reads_compared"] == pytest.approx(0.7, abs=0.05)
+    assert seen["grants_exclusive"] == 0, "S is asked for"
+    assert seen["snoops"] > 50 and 0 < seen["snoops_in_flight_mean"] < seen["snoops_in_flight_max"] <= 4
+    assert seen["held_requests"] > 0 and 0 < seen["held_clocks_mean"] <= seen["held_clocks_max"]
+    assert set(plain["coherency"].values()) == {None}
+
+
+def test_the_trace_of_a_run_has_every_message_with_its_states(cached_runs):
+    folder = cached_runs["verilator"]
+    made, mismatch = rows(preset("tiny"), folder / EVENTS, read_trace(folder / TRACE))
+    assert mismatch is None
+    result = json.loads((folder / "results.json").read_text())
+    by_opcode = Counter((row.channel, row.opcode) for row in made)
+    seen = result["coherency"]
+    conflicts = seen["conflicts_early"] + seen["conflicts_late"]
+    assert by_opcode["RwD", "BI_CONFLICT"] == by_opcode["NDR", "BI_CONFLICT_ACK"] == conflicts
+    assert sum(count for (channel, _), count in by_opcode.items() if channel == "BISnp") == seen["snoops"]
+    assert by_opcode["Req", "MEM_RD"] == by_opcode["DRS", "MEM_DATA"] == result["reads_compared"]
+    for row in made:
+        if (row.channel, row.opcode) == ("NDR", "CMP_S"):
+            assert row.after.strip(".") == "S"
+        elif row.channel == "BIRsp":
+            assert set(row.before.strip(".")) <= {"I", "S"} and set(row.after) <= {".", "I"}
+        elif row.channel == "BISnp":
+            assert row.before == row.after and "S" in row.before
+    held = [row for row in made if row.channel == "Req" and "held" in row.about]
+    assert len(held) == seen["held_requests"]
+    assert all(row.about.endswith(("hit", "zeros")) for row in held)
 
 
 @pytest.mark.parametrize("simulator", ["verilator", "icarus"])

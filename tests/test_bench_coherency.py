@@ -1,0 +1,83 @@
+"""The benches of coherency in their short forms, and that each can say no."""
+
+import pytest
+
+from golden.coherency import Access
+from golden.config import preset
+from golden.events import EngineKind, Lane, pack
+from golden.metadata import Outcome, SlotKind
+from sim import bench_regress
+from sim.bench_coherency import coherency, granted_per_clock
+from sim.bench_regress import Recalls, regress
+from tb.batch import SLOTS
+from tb.recorded import EVENTS
+
+TINY = preset("tiny")
+
+
+def failed(rows):
+    return [row.text() for row in rows if row.verdict == "FAILED"]
+
+
+def test_the_regression_in_its_short_form_reaches_its_bars(tmp_path):
+    """Printed seeds repeat a part that fails."""
+    assert failed(regress(tmp_path, requests=6_000)) == []
+
+
+def test_both_simulators_record_the_same_of_hosts_that_race(tmp_path):
+    files = []
+    for simulator in ("verilator", "icarus"):
+        rows = regress(tmp_path / simulator, simulator=simulator, requests=150, parts=[(2, True)])
+        assert failed(rows[4:]) == []
+        files.append((tmp_path / simulator / "0" / EVENTS).read_bytes())
+    assert files[0] == files[1]
+    assert files[0].count(b"\n") > 300
+
+
+def test_bars_of_the_regression_grow_with_its_requests(tmp_path, monkeypatch):
+    monkeypatch.setitem(bench_regress.REQUIRED, "late conflicts", 1_000_000)
+    rows = regress(tmp_path, requests=150, parts=[(1, False)])
+    assert len(failed(rows)) == 1 and "late conflicts" in failed(rows)[0]
+
+
+def test_recalls_counts_blocks_that_left_after_sectors_were_asked_back():
+    recalls = Recalls()
+    block = {"head": 1, "block": 2}
+    demoted = block | {"kind": SlotKind.DEMOTE, "outcome": Outcome.DONE}
+    recalls(Lane.SLOT, demoted)
+    recalls(Lane.ENGINE, block | {"kind": EngineKind.BI_RECALL})
+    recalls(Lane.ENGINE, block | {"kind": EngineKind.BI_RECALL})
+    recalls(Lane.ENGINE, block | {"kind": EngineKind.BI_SCRUB})
+    recalls(Lane.ENGINE, block | {"kind": EngineKind.BI_SNOOP})
+    recalls(Lane.SLOT, demoted | {"block": 3})
+    recalls(Lane.SLOT, demoted)
+    recalls(Lane.SLOT, demoted)
+    assert (recalls.blocks, recalls.snoops, recalls.asked_back) == (1, 1, 3)
+
+
+def test_granted_per_clock_counts_what_was_completed_only(tmp_path):
+    outcomes = [Outcome.HIT, Outcome.HELD_LINE, Outcome.HIT, Outcome.HIT, Outcome.MISS, Outcome.HIT]
+    about = {"kind": SlotKind.READ, "access": Access.READ_SHARED}
+    lines = [f"S {pack(TINY, Lane.SLOT, outcome=outcome, **about):x}" for outcome in outcomes]
+    lines.insert(2, f"E {pack(TINY, Lane.ENGINE, kind=EngineKind.BI_SNOOP):x}")
+    (tmp_path / EVENTS).write_text("\n".join(lines) + "\n")
+    (tmp_path / SLOTS).write_text("3\n4\n10\n11\n12\n15\n")
+    assert granted_per_clock(TINY, tmp_path) == 4 / 13
+    assert granted_per_clock(TINY, tmp_path, skip=1) == 3 / 6
+    assert granted_per_clock(TINY, tmp_path, skip=-2) == 2 / 5
+
+
+@pytest.fixture(scope="module")
+def tiny_rows(tmp_path_factory):
+    return coherency(tmp_path_factory.mktemp("coherency"), preset_name="tiny")
+
+
+def test_snoops_that_nobody_answers_cost_other_requests_nothing(tiny_rows):
+    """At `tiny` there are too few snoops at once for the bar of streaming."""
+    others = [row for row in tiny_rows if "stream" not in row.name]
+    assert len(others) == 5 and failed(others) == []
+
+
+def test_a_stream_is_the_faster_the_more_snoops_are_answered(tiny_rows):
+    rates = [row.measured for row in tiny_rows if "stream" in row.name and row.unit == "requests/clock"]
+    assert rates == sorted(rates, reverse=True) and rates[0] > 2 * rates[-1]
