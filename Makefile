@@ -13,15 +13,19 @@ ICARUS_OPTIONS ?= --steps 48 $(if $(filter 0,$(CACHEABLE)),--frames-share 0.0625
 ARGS ?=
 BLOCKS ?= compressor decompressor
 
+# Tests whose records count in `make coverage`, for what the runs of hosts do not do
+COVERAGE_TESTS ?= tests/test_tb_coherency.py tests/test_tb_refusals.py tests/test_tb_endpoint.py tests/test_lockstep.py
+
 PYTHON := .venv/bin/python
 SIM_OUT = $(or $(OUT),out)
 VERILOG_OUT = $(or $(OUT),out/verilog-$(PRESET))
 WAVES_OUT = $(or $(OUT),out/waves)
+COVERAGE_OUT = $(or $(OUT),out/coverage)
 RUN = $(PYTHON) -m sim run --workload $(WORKLOAD) --preset $(PRESET) --simulator $(SIM) --seed $(SEED) \
 	--mode $(MODE) --prefetch $(PREFETCH) --announce-lead $(LEAD) --cacheable $(CACHEABLE) --out $(SIM_OUT)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim test verilog waves lint bench regress fpga formal mutants registers clean
+.PHONY: help setup sim test verilog waves lint bench regress coverage fpga formal mutants registers clean
 
 help:
 	@echo "make sim      run WORKLOAD through the RTL at PRESET on SIM, checked event by event; results in OUT"
@@ -32,6 +36,7 @@ help:
 	@echo "make lint     ruff check, ruff format --check, and whether the register documents are up to date"
 	@echo "make bench    the measured numbers of the README (long)"
 	@echo "make regress  a million random requests of hosts that cache (long)"
+	@echo "make coverage  which bins of coherency the tests and runs of COVERAGE_TESTS hit, and what they reach of the Verilog"
 	@echo "make fpga     size and clock of BLOCKS on an ECP5-85, by yosys and nextpnr (minutes a block)"
 	@echo "make formal   every proof of the RTL, as a table (minutes)"
 	@echo "make mutants  break the RTL on purpose, one mutation at a time: each must fail (long)"
@@ -72,6 +77,11 @@ bench: setup
 
 regress: setup
 	@$(PYTHON) -m sim bench --only regress $(ARGS)
+
+coverage: setup
+	@rm -rf $(COVERAGE_OUT)
+	@KV_ENDPOINT_COVERAGE=$(abspath $(COVERAGE_OUT))/tests $(PYTHON) -m pytest -q -n auto -k "not icarus" $(COVERAGE_TESTS)
+	@$(PYTHON) -m sim coverage --verilog --out $(COVERAGE_OUT) $(ARGS)
 
 formal: setup
 	@$(PYTHON) -m tests.formal $(ARGS)

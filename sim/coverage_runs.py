@@ -48,13 +48,14 @@ class CoverageRun:
 #: few lines, which hosts meet on, and shares in favour of what hosts do to each other
 _MEETING = {"blocks": 4, "lines": 8, "block_step": 1}
 _OWNERS = {"shares": {**CachingHosts(1, 0, 1).shares, Action.READ_CURRENT: 24, Action.READ_OWN: 40, Action.OWN: 20}}
-_ERRORS = {"error_seed": 5, "read_errors": 60, "page_read_errors": 600}
+#: clean lines are given up while they are asked for
+_GIVING = {"shares": {**CachingHosts(1, 0, 1).shares, Action.FORGET: 60, Action.READ_OWN: 60}}
 _PAUSES = {"pause_seed": 7, "burst_clocks": 300}
 
 RUNS = (
-    CoverageRun("shared", 2, Mode.EXACT, 25_000, {"blocks": 32, "block_step": 2}, {}),
+    CoverageRun("shared", 2, Mode.EXACT, 30_000, {"blocks": 32, "block_step": 2, "snoop_max": 400}, {}),
     CoverageRun("meeting", 2, Mode.EXACT, 25_000, _MEETING | _OWNERS | {"snoop_max": 400}, {}, recalls=True),
-    CoverageRun("stalled", 2, Mode.EXACT, 15_000, _MEETING | {"link_max": 200}, _PAUSES, recalls=True),
+    CoverageRun("stalled", 2, Mode.EXACT, 30_000, _MEETING | _GIVING | {"link_max": 200}, _PAUSES, recalls=True),
     CoverageRun("alone", 1, Mode.EXACT, 15_000, {"blocks": 32, "block_step": 2}, _PAUSES, recalls=True),
     CoverageRun("lossy", 1, Mode.MXINT8, 25_000, _MEETING | {"snoop_max": 400}, {}, recalls=True),
 )
