@@ -25,6 +25,10 @@ def _proofs():
         name = f"snoop_table_{depth}"
         yield Proof(name, _TABLE, "P3 P6 P7 P12", SnoopTableBench, Method.BOUNDED, depth, short=short)
     yield Proof(
+        "snoop_table_fair", "a snoop leaves within 5 clocks of its launch, and 3 for each before it", "P10",
+        lambda: SnoopTableBench(fair=True), Method.BOUNDED, 12,
+    )  # fmt: skip
+    yield Proof(
         "coverage", "a block is covered just while a sector of it is in use, and the end of that is told", "P12",
         CoverageBench, Method.BOUNDED, 14,
     )  # fmt: skip

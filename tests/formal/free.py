@@ -47,17 +47,20 @@ class FreeBlock(Elaboratable):
     ----------
     make : callable
         Makes the block.
+    only : tuple
+        The outputs that are watched; all, if there is none.
     """
 
-    def __init__(self, make):
-        self._make = make
+    def __init__(self, make, *, only=()):
+        self._make, self._only = make, only
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.dut = dut = self._make()
         drive(m, dut)
         for path, flow, port in streams_of(dut):
-            watch(m, f"rules_{path}", port, assume=flow == In)
+            if flow == In or not self._only or path in self._only:
+                watch(m, f"rules_{path}", port, assume=flow == In)
         return m
 
 

@@ -13,6 +13,8 @@ __all__ = ["SnoopTableBench"]
 
 #: clocks from an operation's being taken to its commit, at least
 _OP_CLOCKS = 3
+#: clocks from launch to BISnp, and for each snoop that goes before
+_SEND_CLOCKS, _EACH = 5, 3
 
 
 class SnoopTableBench(Elaboratable):
@@ -23,8 +25,13 @@ class SnoopTableBench(Elaboratable):
 
     Asserted, for all time: BIRsp is always ready (P3). A BISnp has a tag that is not outstanding (P6). An ANSWER names
     lines of its snoop that no ANSWER has named before (P7), its sector and its host, and none comes before the BISnp
-    was taken. A place is freed with the commit of its last line and not before; places taken are counted (P12).
+    was taken. A place is freed with the commit of its last line and not before; places taken and snoops in flight are
+    counted (P12). With `fair`, all that leaves is taken at once, no grant is in flight, and no limit is set; then a
+    snoop leaves within 5 clocks, and 3 for each that goes before it: notes of another kind may come between (P10).
     """
+
+    def __init__(self, *, fair=False):
+        self._fair = fair
 
     def elaborate(self, platform):
         m = Module()
@@ -68,14 +75,15 @@ class SnoopTableBench(Elaboratable):
 
         # The rest is free
         m.d.comb += [
-            dut.pending.eq(AnySeq(1)),
-            dut.notes.ready.eq(AnySeq(1)),
-            dut.bisnp.ready.eq(AnySeq(1)),
+            dut.pending.eq(0 if self._fair else AnySeq(1)),
+            dut.notes.ready.eq(1 if self._fair else AnySeq(1)),
+            dut.bisnp.ready.eq(1 if self._fair else AnySeq(1)),
             dut.birsp.valid.eq(AnySeq(1)),
             dut.birsp.payload.eq(AnySeq(dut.birsp.payload.shape().size)),
             dut.regions.eq(AnySeq(dut.regions.shape().size)),
-            dut.in_flight_cap.eq(AnySeq(13)),
-            dut.timeout.eq(AnySeq(24)),
+            dut.in_flight_cap.eq(config.snoops if self._fair else AnyConst(13)),
+            Assume(dut.in_flight_cap != 0),
+            dut.timeout.eq(0 if self._fair else AnySeq(24)),
         ]
         watch(m, "rules_bisnp", dut.bisnp, assume=False)
         watch(m, "rules_answers", dut.answers, assume=False)
@@ -117,8 +125,22 @@ class SnoopTableBench(Elaboratable):
         m.d.comb += Assert(freed == (applied & in_use & ((unapplied & ~dut.done.op.snoop.lines) == 0)))
         with m.If(freed):
             m.d.sync += [in_use.eq(0), sent.eq(0)]
-        m.d.comb += Assert(dut.used <= config.snoops)
-        m.d.comb += Assert(dut.in_flight <= dut.used)
+        used = Signal(range(config.snoops + 1))
+        m.d.sync += used.eq(used + dut.slot_launched.valid + dut.op_launched.valid - dut.freed.valid)
+        m.d.comb += [
+            Assert(dut.used == used),
+            Assert(dut.used <= config.snoops),
+            Assert(dut.in_flight <= dut.used),
+            Assert(dut.in_flight <= dut.in_flight_cap),
+        ]
+        if self._fair:
+            most = _SEND_CLOCKS + _EACH * (config.snoops - 1)
+            waited = Signal(range(most + 2))
+            with m.If(ours):
+                m.d.sync += waited.eq(1)
+            with m.Elif(in_use & ~sent & ~sends):
+                m.d.sync += waited.eq(waited + 1)
+            m.d.comb += Assert(waited <= most)
 
         # A BIRsp that is not legal is told; one that is legal never is.
         answered_before, arrived = Signal(), Signal()

@@ -1,9 +1,13 @@
 """Stream rules: of the blocks behind the outer ports, and of the arbiter that every shared port uses."""
 
 from golden.config import preset
+from hw.csr_bus import CsrBus
 from hw.event_port import EventPort
+from hw.memory_port import MemoryPort
+from hw.migration import Migration
 from hw.phase import PhaseDetector
 from hw.streams import Arbiter
+from tests.formal.axi_bench import AxiBench
 from tests.formal.free import FreeBlock, ReadyIsLate
 from tests.formal.prove import Method, Proof
 
@@ -27,6 +31,19 @@ def _proofs():
             f"{name}_ready", "no valid depends on a ready of the same clock", "stream rules",
             lambda make=make: ReadyIsLate(make), Method.BOUNDED, 10, short=name != "phase",
         )  # fmt: skip
+    yield Proof(
+        "migration_pages", "valid is not withdrawn, the payload is stable", "page_command",
+        lambda: FreeBlock(lambda: Migration(config=_CONFIG), only=("page_commands",)), Method.BOUNDED, 14, short=True,
+    )  # fmt: skip
+    says = "valid is not withdrawn, nothing changes until it is taken"
+    yield Proof(
+        "memory_axi", says, "mem AW W AR",
+        lambda: AxiBench(lambda: MemoryPort(config=_CONFIG), "mem", ("aw", "w", "ar")), Method.BOUNDED, 8, short=True,
+    )  # fmt: skip
+    yield Proof(
+        "csr_axi", says, "csr B R", lambda: AxiBench(lambda: CsrBus(address_bits=12), "bus", ("b", "r")),
+        Method.INDUCTION, 3, short=True,
+    )  # fmt: skip
 
 
 PROOFS = tuple(_proofs())
