@@ -6,6 +6,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
+from sim.bench_cacheable import cacheable
 from sim.bench_codec import codec
 from sim.bench_coherency import coherency
 from sim.bench_compression import compression
@@ -33,6 +34,7 @@ BENCHES = {
     "speed": speed,
     "lock_step": lock_step,
     "hit_rates": hit_rates,
+    "cacheable": cacheable,
     "progress": progress,
     "regress": regress,
     "prefetch": prefetch,

@@ -28,7 +28,7 @@ REQUIRED = {
 }
 #: clocks from one step to the next, and requests a clock at most, from which the number of steps follows
 STEP_CLOCKS = 2_000
-REQUESTS_PER_CLOCK = 0.05
+REQUESTS_PER_CLOCK = 0.08
 STEPS_MAX = 5_000
 HINTED_BLOCKS = 6
 #: blocks that the hosts use
