@@ -23,6 +23,8 @@ FAILED = 1
 BAD_INPUT = 2
 #: file of the folder: points of the Verilog that were not reached
 MISSED = "verilog_missed.txt"
+NONE = "none"
+_NAMES = tuple(run.name for run in RUNS)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -42,13 +44,20 @@ def _share(text):
     return share
 
 
+def _runs(text):
+    names = [] if text == NONE else text.split(",")
+    for name in names:
+        if name not in _NAMES:
+            raise argparse.ArgumentTypeError(f"must be {NONE} or some of {','.join(_NAMES)}, not {name!r}")
+    return names
+
+
 def _parser():
-    names = [run.name for run in RUNS]
     parser = _Parser(prog="python -m sim coverage", description=__doc__.splitlines()[0], allow_abbrev=False)
     option = parser.add_argument
     option("folders", nargs="*", type=Path, metavar="DIR", help="folders with coverage of other runs")
-    option("--runs", nargs="*", choices=names, default=names, metavar="NAME",
-           help=f"runs to play before: {', '.join(names)} (default: all; with no NAME: none)")  # fmt: skip
+    option("--runs", type=_runs, default=_NAMES, metavar="NAMES",
+           help=f"runs to play before, with commas between, or {NONE} (default: {','.join(_NAMES)})")  # fmt: skip
     option("--out", type=Path, default=Path("out/coverage"), metavar="DIR", help="folder of these runs")
     option("--seed", type=int, default=1, metavar="N", help="of these runs")
     option(

@@ -1,5 +1,6 @@
 """The coverage command: its verdict, its report, and what Verilator counts."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def leave(folder, coverage):
 
 
 def command(tmp_path, *arguments):
-    return main([*arguments, "--out", str(tmp_path / "out"), "--runs"])
+    return main([*arguments, "--out", str(tmp_path / "out"), "--runs", "none"])
 
 
 def test_every_bin_is_enough_and_one_less_is_not(tmp_path, capsys):
@@ -55,7 +56,9 @@ def test_a_bin_that_cannot_be_is_never_enough(tmp_path, capsys):
     )
 
 
-@pytest.mark.parametrize("arguments", [["--at-least", "2"], ["--at-least", "much"], ["--runs", "all"]])
+@pytest.mark.parametrize(
+    "arguments", [["--at-least", "2"], ["--at-least", "much"], ["--runs", "all"], ["--runs", "shared,"]]
+)
 def test_a_bad_option_is_refused_in_a_line(capsys, arguments):
     with pytest.raises(SystemExit) as ended:
         main(arguments)
@@ -64,7 +67,7 @@ def test_a_bad_option_is_refused_in_a_line(capsys, arguments):
 
 
 def test_a_folder_that_is_not_there_is_refused_in_a_line(tmp_path, capsys):
-    assert main([str(tmp_path / "nowhere"), "--runs"]) == 2
+    assert main([str(tmp_path / "nowhere"), "--runs", "none"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -148,6 +151,8 @@ def test_what_was_not_reached_goes_to_a_file(tmp_path, monkeypatch, capsys):
             (folder / FILE).write_text("".join(POINTS))
 
     monkeypatch.setattr("sim.coverage.play", play)
+    assert main(["--verilog", "--out", str(tmp_path / "some"), "--runs", "shared,lossy"]) == 0
+    assert re.findall(r"^run (\w+): seed 1$", capsys.readouterr().out, re.MULTILINE) == ["shared", "lossy"]
     assert main(["--verilog", "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert all(f"run {run.name}: seed 1" in printed for run in RUNS)
