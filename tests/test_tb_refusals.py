@@ -1,4 +1,4 @@
-"""Every refusal of the endpoint, in golden lock-step."""
+"""Every refusal of the endpoint, and corners of coherency, in golden lock-step."""
 
 from golden.config import preset
 from tb.build import run
@@ -9,3 +9,9 @@ def test_every_refusal_has_its_reason(tmp_path):
     settings = {"preset": "tiny", "overrides": {"hosts": 2}, "seed": 1}
     built = interactive_top("verilator", preset("tiny", hosts=2))
     assert run(built, module="tb.cocotb_refusals", testcase="every_refusal", folder=tmp_path, settings=settings) == 1
+
+
+def test_what_random_traffic_hardly_comes_to(tmp_path):
+    settings = {"preset": "tiny", "overrides": {"hosts": 2}, "seed": 1}
+    built = interactive_top("verilator", preset("tiny", hosts=2))
+    assert run(built, module="tb.cocotb_corners", testcase="corners", folder=tmp_path, settings=settings) == 1

@@ -1,0 +1,58 @@
+"""cocotb test: what random traffic of hosts that cache hardly ever comes to."""
+
+import cocotb
+from cocotb.triggers import ClockCycles
+
+from golden.address import encode
+from golden.coherency import Access
+from golden.config import SECTOR_LINES
+from golden.messages import BIRspOpcode, NDROpcode
+from tb.caching_host import MESSAGES
+from tb.cocotb_coherency import coherent_bench
+from tb.coherent_image import Mesi
+from tb.interactive import settings
+
+#: clocks in which a snoop of every set of the filter is on its way
+RECALL_CLOCKS = 300
+
+
+@cocotb.test()
+async def corners(dut):
+    """Two hosts; a host that is asked keeps what it may, and says so in block form."""
+    tb = await coherent_bench(dut, settings() | {"manners": {"keep": 1.0, "block": 1.0}})
+    first, second = tb.caches
+    sector = [encode(tb.config, tb.host.regions[0], 1, 2, line) for line in range(SECTOR_LINES)]
+
+    # Four lines that a host owns, and keeps when another one reads what they hold.
+    for address in sector:
+        await tb.cache_agent.request(0, Access.READ_OWN, address)
+    await tb.cache_agent.request(1, Access.READ_CURRENT, sector[0])
+    assert tb.protocol.counts["birsp", BIRspOpcode.E_BLK] == 1
+    assert all(first.state(address) == Mesi.E for address in sector)
+
+    # A host that shares a line cannot write it back.
+    await tb.cache_agent.request(1, Access.READ_SHARED, sector[1])
+    before = tb.coherent.memory(sector[1])
+    for access in (Access.WRITE_BACK, Access.WRITE_KEEP):
+        dropped = await tb.host.raw("rwd", **MESSAGES[access], checked=False, address=sector[1], data=6, ld_id=1)
+        assert dropped.ndr == NDROpcode.CMP
+    assert await tb.csr.read("NOT_OWNER") == 2
+    assert (await tb.cache_agent.request(0, Access.READ_CURRENT, sector[1])).contents == before
+
+    # A host gives up a line that it does not hold, while the one that does is asked for it.
+    await tb.cache_agent.request(1, Access.READ_OWN, sector[2])
+    await tb.cache_agent.request(1, Access.READ_SHARED, sector[2] ^ SECTOR_LINES)
+    second.snoops.muted = lambda tag: True
+    await tb.csr.write("COHERENCY", RECALL_ALL=1)
+    await ClockCycles(dut.clk, RECALL_CLOCKS)
+    asked = [
+        cocotb.start_soon(tb.host.raw("req", **MESSAGES[Access.FORGET], checked=False, address=address, ld_id=0))
+        for address in (sector[2], sector[2] ^ SECTOR_LINES)
+    ]
+    await ClockCycles(dut.clk, RECALL_CLOCKS)
+    assert await tb.csr.read("HELD_REQUESTS") == len(asked)
+    await tb.csr.write("COHERENCY", RECALL_ALL=0)
+    second.snoops.muted = lambda tag: False
+    for each in asked:
+        assert (await each).ndr == NDROpcode.CMP
+    await tb.finish()
