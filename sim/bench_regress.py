@@ -8,8 +8,10 @@ from golden.csr import control, reset_regions
 from golden.events import EngineKind, Lane
 from golden.hints import pack_hint
 from golden.metadata import Outcome, SlotKind
+from golden.mode import Mode
 from sim.bench_batch import run_checked
 from sim.bench_row import Row
+from sim.rtl_run import pool_register
 from tb.batch import BatchSettings
 from tb.caching import CachingHosts
 from tb.stimulus import wait, write
@@ -33,8 +35,11 @@ STEPS_MAX = 5_000
 HINTED_BLOCKS = 6
 #: blocks that the hosts use
 BLOCKS = 16
-#: parts of the regression: hosts, whether ports pause
-PARTS = ((1, False), (1, True), (2, False), (2, True))
+#: parts of the regression: hosts, mode of their region (what is shared is exact), whether ports pause
+PARTS = (
+    (1, Mode.EXACT, False), (1, Mode.EXACT, True), (1, Mode.MXINT8, True), (2, Mode.EXACT, False),
+    (2, Mode.EXACT, True),
+)  # fmt: skip
 #: clocks that a message may take
 MESSAGE_CLOCKS = 200_000
 
@@ -86,7 +91,7 @@ def _settings(config, region, requests, seed, pauses):
     return BatchSettings(
         registers=[
             ("REGION[0].CTRL", control(region)),
-            ("POOL_FRAMES", config.pool_frames_min_cached),
+            (pool_register(region.mode), config.pool_frames_min_cached),
         ],
         flash_read_clocks=100,
         flash_program_clocks=150,
@@ -99,17 +104,17 @@ def _settings(config, region, requests, seed, pauses):
 
 
 def regress(folder, *, requests=REQUESTS, simulator="verilator", seed=1, parts=PARTS):
-    """A million requests of one host and of two that share, with and without pauses (some ten minutes): rows."""
+    """A million requests of one host and of two that share, with and without pauses (some minutes): rows."""
     seen = dict.fromkeys(REQUIRED, 0)
     issued = unanswered = records = compared = 0
     mismatches = []
-    for number, (hosts, pauses) in enumerate(parts):
+    for number, (hosts, mode, pauses) in enumerate(parts):
         config = preset("tiny", hosts=hosts)
-        region = replace(reset_regions(config)[0], cached=True, hosts=(1 << hosts) - 1)
+        region = replace(reset_regions(config)[0], cached=True, hosts=(1 << hosts) - 1, mode=mode)
         part_seed = seed + number
         given = _settings(config, region, -(-requests // len(parts)), part_seed, pauses)
         steps = min(STEPS_MAX, int(given.hosts.requests / REQUESTS_PER_CLOCK / STEP_CLOCKS))
-        name = f"{hosts} host{'s' * (hosts > 1)}{', pauses' * pauses}"
+        name = f"{hosts} host{'s' * (hosts > 1)}, {mode.name.lower()}{', pauses' * pauses}"
         print(f"  {name}: seed {part_seed}", flush=True)
         outcome, lock_step = run_checked(
             batch_top(simulator, config),

@@ -24,7 +24,7 @@ from tb.recorded import EVENTS, MESSAGES, TRACE
 from tb.stimulus import READS
 from tb.tops import batch_top
 
-__all__ = ["register_writes", "run_rtl"]
+__all__ = ["pool_register", "register_writes", "run_rtl"]
 
 #: folder of the simulator's own files below the run's
 FOLDER = "simulation"
@@ -35,7 +35,8 @@ WAIT_SECONDS = 0.2
 _context = multiprocessing.get_context("fork")
 
 
-def _pool_register(mode):
+def pool_register(mode):
+    """The register that has the size of the pool of `mode`."""
     return "POOL_FRAMES_MX" if mode == Mode.MXINT8 else "POOL_FRAMES"
 
 
@@ -58,7 +59,7 @@ def register_writes(policy, frames, quotas, mode=Mode.EXACT, *, cached=False):
         ),
         ("ALPHA", policy.alpha),
         ("LAMBDA", policy.lam),
-        (_pool_register(mode), frames),
+        (pool_register(mode), frames),
     ]
     prefetch = {
         "ANNOUNCED": policy.prefetch_announced,

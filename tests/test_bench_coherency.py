@@ -6,6 +6,7 @@ from golden.coherency import Access
 from golden.config import preset
 from golden.events import EngineKind, Lane, pack
 from golden.metadata import Outcome, SlotKind
+from golden.mode import Mode
 from sim import bench_regress
 from sim.bench_coherency import coherency, granted_per_clock
 from sim.bench_regress import Recalls, regress
@@ -21,13 +22,13 @@ def failed(rows):
 
 def test_the_regression_in_its_short_form_reaches_its_bars(tmp_path):
     """Printed seeds repeat a part that fails."""
-    assert failed(regress(tmp_path, requests=6_000)) == []
+    assert failed(regress(tmp_path, requests=7_500)) == []
 
 
 def test_both_simulators_record_the_same_of_hosts_that_race(tmp_path):
     files = []
     for simulator in ("verilator", "icarus"):
-        rows = regress(tmp_path / simulator, simulator=simulator, requests=150, parts=[(2, True)])
+        rows = regress(tmp_path / simulator, simulator=simulator, requests=150, parts=[(2, Mode.EXACT, True)])
         assert failed(rows[4:]) == []
         files.append((tmp_path / simulator / "0" / EVENTS).read_bytes())
     assert files[0] == files[1]
@@ -36,7 +37,7 @@ def test_both_simulators_record_the_same_of_hosts_that_race(tmp_path):
 
 def test_bars_of_the_regression_grow_with_its_requests(tmp_path, monkeypatch):
     monkeypatch.setitem(bench_regress.REQUIRED, "late conflicts", 1_000_000)
-    rows = regress(tmp_path, requests=150, parts=[(1, False)])
+    rows = regress(tmp_path, requests=150, parts=[(1, Mode.EXACT, False)])
     assert len(failed(rows)) == 1 and "late conflicts" in failed(rows)[0]
 
 
