@@ -112,7 +112,8 @@ def main(arguments=None):
             return BAD_INPUT
     # Whoever checks the records of a run leaves their coverage there.
     records = options.out.resolve() / "records"
-    shutil.rmtree(records, ignore_errors=True)
+    if options.runs:
+        shutil.rmtree(records, ignore_errors=True)
     os.environ[COVERAGE_FOLDER] = str(records)
     verilog = VerilogCoverage()
     try:

@@ -1,4 +1,4 @@
-"""cocotb test: what random traffic of hosts that cache hardly ever comes to."""
+"""cocotb tests: what random traffic of hosts that cache hardly ever comes to."""
 
 import cocotb
 from cocotb.triggers import ClockCycles
@@ -10,10 +10,13 @@ from golden.messages import BIRspOpcode, NDROpcode
 from tb.caching_host import MESSAGES
 from tb.cocotb_coherency import coherent_bench
 from tb.coherent_image import Mesi
+from tb.faults import MediaFaults
 from tb.interactive import settings
 
 #: clocks in which a snoop of every set of the filter is on its way
 RECALL_CLOCKS = 300
+#: an advance of the step counter that no hint may make
+FAR_STEPS = 1 << 15
 
 
 @cocotb.test()
@@ -55,4 +58,27 @@ async def corners(dut):
     second.snoops.muted = lambda tag: False
     for each in asked:
         assert (await each).ndr == NDROpcode.CMP
+
+    # Hints of a block that the head cannot have, and of a step that is too far ahead
+    await tb.host.hint(0, 1, [(0, 1)])
+    await tb.host.hint(0, 1, [(tb.config.blocks_per_head, 1)])
+    await tb.host.hint(0, FAR_STEPS, [(0, 1)])
+    assert await tb.csr.read("HINTS_MALFORMED") == await tb.csr.read("HINTS_STALE") == 1
+    await tb.finish()
+
+
+@cocotb.test()
+async def writes_without_flash(dut):
+    """Writes of blocks that get no frame, since no page can be written any more, are completed and dropped."""
+    faults = MediaFaults(seed=1, PAGE_WRITE=1.0)
+    tb = await coherent_bench(dut, settings(), unwritable_allowed=True, **faults.arguments)
+    region = tb.host.regions[0]
+    for number in range(tb.config.blocks):
+        head, block = divmod(number, tb.config.blocks_per_head)
+        address = encode(tb.config, region, head, block, number)
+        answer = await tb.host.raw("rwd", **MESSAGES[Access.WRITE_THROUGH], checked=False, address=address, data=number)
+        assert answer.ndr == NDROpcode.CMP
+    refused = await tb.csr.read("UNWRITABLE")
+    assert 0 < refused < tb.config.blocks - await tb.csr.read("POOL_FRAMES")
+    assert (await tb.csr.read_fields("ERROR"))["FLASH_UNWRITABLE"]
     await tb.finish()

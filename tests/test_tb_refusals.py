@@ -1,5 +1,7 @@
 """Every refusal of the endpoint, and corners of coherency, in golden lock-step."""
 
+import pytest
+
 from golden.config import preset
 from tb.build import run
 from tb.tops import interactive_top
@@ -11,7 +13,8 @@ def test_every_refusal_has_its_reason(tmp_path):
     assert run(built, module="tb.cocotb_refusals", testcase="every_refusal", folder=tmp_path, settings=settings) == 1
 
 
-def test_what_random_traffic_hardly_comes_to(tmp_path):
-    settings = {"preset": "tiny", "overrides": {"hosts": 2}, "seed": 1}
-    built = interactive_top("verilator", preset("tiny", hosts=2))
-    assert run(built, module="tb.cocotb_corners", testcase="corners", folder=tmp_path, settings=settings) == 1
+@pytest.mark.parametrize(("testcase", "hosts"), [("corners", 2), ("writes_without_flash", 1)])
+def test_what_random_traffic_hardly_comes_to(testcase, hosts, tmp_path):
+    settings = {"preset": "tiny", "overrides": {"hosts": hosts}, "seed": 1}
+    built = interactive_top("verilator", preset("tiny", hosts=hosts))
+    assert run(built, module="tb.cocotb_corners", testcase=testcase, folder=tmp_path, settings=settings) == 1
