@@ -131,7 +131,7 @@ module caching_hosts (
     reg [31:0] longest;
     reg [31:0] random;
     reg [7:0] generation;
-    reg req_busy, rwd_busy, birsp_busy;
+    reg req_busy, rwd_busy, birsp_busy, failed;
     reg [`REQ_BITS-1:0] req_message;
     reg [`RWD_BITS-1:0] rwd_message;
     reg [`BIRSP_BITS-1:0] birsp_message;
@@ -151,7 +151,9 @@ module caching_hosts (
     generate for (n = 0; n < `HOST_COUNTS; n = n + 1) assign counts[64*n +: 64] = count[n]; endgenerate
 
     task fail(input [3:0] code, input [15:0] tag);
-        if (error == 0) begin
+        if (!failed) begin
+            // Several things may be wrong in one clock: the first is the cause.
+            failed = 1;
             error <= code;
             error_tag <= tag;
         end
@@ -700,6 +702,7 @@ module caching_hosts (
             longest = 0;
             random = seed;
             generation = 0;
+            failed = 0;
             req_busy = 0;
             rwd_busy = 0;
             birsp_busy = 0;
