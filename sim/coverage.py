@@ -84,7 +84,7 @@ def report(coverage):
 def verilog_report(verilog):
     """The lines that say what was reached of the Verilog, by kind and by block of the endpoint."""
     shares = {kind: verilog.shares(kind) for kind in KINDS.values()}
-    yield f"{'Verilog':28}" + "".join(f"{kind:>22}" for kind in shares)
+    yield f"{'Verilog':28}" + "".join(f"{kind:>26}" for kind in shares)
     blocks = {kind: Counter() for kind in shares}
     alls = {kind: Counter() for kind in shares}
     for kind, modules in shares.items():
@@ -96,7 +96,7 @@ def verilog_report(verilog):
                 alls[kind][name] += count
     for name in sorted(set().union(*alls.values()), key=lambda name: (name != "all", name)):
         cells = (_cell(blocks[kind][name], alls[kind][name]) for kind in shares)
-        yield f"{name:28}" + "".join(f"{cell:>22}" for cell in cells)
+        yield f"{name:28}" + "".join(f"{cell:>26}" for cell in cells)
 
 
 def _cell(reached, count):
