@@ -20,7 +20,7 @@ from golden.messages import (
 
 __all__ = [
     "SECTORS_PER_BLOCK", "Access", "Grant", "LineState", "Retry", "Snoop", "SnoopKind", "access_of_req",
-    "access_of_rwd", "answer_lines", "answer_states", "covering", "is_bi_request", "snoop_opcode",
+    "access_of_rwd", "answer_lines", "answer_states", "covering", "snoop_opcode",
 ]  # fmt: skip
 
 SECTORS_PER_BLOCK = LINES_PER_BLOCK // SECTOR_LINES
@@ -160,12 +160,6 @@ def answer_lines(snoop, lines_open, opcode, low_addr):
     if state is None or not lines:
         return None
     return {line: state for line in range(SECTOR_LINES) if lines >> line & 1}
-
-
-def is_bi_request(opcode, meta_field, meta_value, snp_type):
-    """Whether a Req lets the host hold the line afterwards."""
-    access = access_of_req(opcode, meta_field, meta_value, snp_type)
-    return access is not None and access.caches
 
 
 def access_of_req(opcode, meta_field, meta_value, snp_type):

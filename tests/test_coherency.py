@@ -14,7 +14,6 @@ from golden.coherency import (
     answer_lines,
     answer_states,
     covering,
-    is_bi_request,
     snoop_opcode,
 )
 from golden.messages import (
@@ -67,7 +66,6 @@ def test_every_req_is_what_its_row_says_and_nothing_else_is_one():
     for fields in EVERY_FIELD:
         access = row(REQS, *fields)
         assert access_of_req(*fields) == access, fields
-        assert is_bi_request(*fields) == (access is not None and access.caches)
         serves = {Served.READ, Served.CACHEABLE, Served.COMPLETE}
         assert (serve_req(*fields) in serves) == (access is not None), fields
         if access is not None:

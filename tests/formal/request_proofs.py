@@ -54,11 +54,11 @@ PROOFS = (
         for channel in ("ndr", "drs")
     ),
     Proof(
-        "held_requests", "none is lost, doubled, changed or overtaken; none is tried again too early", "P10, queues",
+        "held_requests", "none is made up, doubled, changed or overtaken; none is tried again too early", "P10, queues",
         HeldBench, Method.BOUNDED, 10,
     ),
     Proof(
-        "held_requests_fair", "tried again within 3 + 2 x read slots clocks of the last answer", "P10",
+        "held_requests_fair", "none is lost: tried again within 3 + 2 x read slots clocks of the last answer", "P10",
         lambda: HeldBench(fair=True), Method.BOUNDED, 12,
     ),
     Proof(
