@@ -1,6 +1,6 @@
 """Lines of both modes in memory: reads and writes of 64 bytes, whatever lies in DDR5 for them."""
 
-from amaranth.hdl import Cat, Module, Mux
+from amaranth.hdl import Module, Mux
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,12 +9,12 @@ from hw import layouts
 from hw.halves import SCALE_BITS, named_place
 from hw.lines_in_flight import place
 from hw.memory_port import MemoryPort, memory_axi
-from hw.mxint8_lines import Mxint8Lines
+from hw.mxint8_lines import Mxint8Lines, byte_mask
 from hw.sidecar import sidecar_fetch, sidecar_write_back
 from hw.streams import Arbiter
 from hw.transactions import write_data
 
-__all__ = ["LineMemory", "read_request", "read_end", "write_request", "write_end"]
+__all__ = ["LineMemory", "read_request", "read_end", "strobed", "write_request", "write_end"]
 
 
 def read_request(config):
@@ -25,6 +25,18 @@ def read_request(config):
 def write_request(config):
     """A line to write for write slot `id`; `written` (mode exact) and `scale` (mode mxint8) are what it was before."""
     return layouts.layout((*read_request(config).members.items(), ("written", 1), *write_data().members.items()))
+
+
+def strobed(write):
+    """(data, strobes) of a `write` in mode exact, for memory that keeps the bytes without strobe.
+
+    The first write of a line leaves nothing of what lay there.
+    """
+    first_write = ~write.written
+    return (
+        write.data & (byte_mask(write.be) | ~first_write.replicate(layouts.LINE_BITS)),
+        write.be | first_write.replicate(LINE_BYTES),
+    )
 
 
 def write_end(config):
@@ -112,13 +124,8 @@ class LineMemory(wiring.Component):
                 *(scaled.payload[name].eq(request[name]) for name in scaled.payload.shape().members),
                 requests.ready.eq(Mux(request.place.mode, scaled.ready, exact.ready)),
             ]
-        write = self.writes.payload
-        enabled = Cat(write.be[byte].replicate(8) for byte in range(LINE_BYTES))
-        # The first write of a line leaves nothing of what lay there.
-        m.d.comb += [
-            port.write.payload.data.eq(write.data & (enabled | write.written.replicate(layouts.LINE_BITS))),
-            port.write.payload.strb.eq(write.be | (~write.written).replicate(LINE_BYTES)),
-        ]
+        line, strobes = strobed(self.writes.payload)
+        m.d.comb += [port.write.payload.data.eq(line), port.write.payload.strb.eq(strobes)]
 
         # Ends
         for name, ends, exact, scaled, shape in (

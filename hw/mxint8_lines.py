@@ -24,7 +24,9 @@ from hw.read_combiner import ReadCombiner
 from hw.transactions import write_data
 from hw.write_combiner import WriteCombiner
 
-__all__ = ["Mxint8Lines", "NAN_LINE", "is_number", "scaled_read", "scaled_write", "line_read_back"]
+__all__ = [
+    "Mxint8Lines", "NAN_LINE", "byte_mask", "is_number", "line_read_back", "merged_line", "scaled_read", "scaled_write",
+]  # fmt: skip
 
 #: what a line with scale `NOT_FINITE` reads as
 NAN_LINE = sum(NAN << layouts.LINE_BITS // VALUES * i for i in range(VALUES))
@@ -36,6 +38,21 @@ READS_INSIDE = 8
 def is_number(scale):
     """Whether a line with this scale has elements that must be asked for."""
     return (scale != ZERO) & (scale != POISONED) & (scale != NOT_FINITE)
+
+
+def byte_mask(be):
+    """The bits of the bytes that `be` enables."""
+    return Cat(be[byte].replicate(8) for byte in range(LINE_BYTES))
+
+
+def merged_line(write, old):
+    """All 64 bytes that a `write` leaves: those it does not enable are what the line read as before.
+
+    That is `old`, if the line's `scale` is that of a number; else the scale says it.
+    """
+    enabled = byte_mask(write.be)
+    before = Mux(is_number(write.scale), old, Mux(write.scale == NOT_FINITE, NAN_LINE, 0))
+    return write.data & enabled | before & ~enabled
 
 
 def scaled_read(config):
@@ -170,14 +187,8 @@ class Mxint8Lines(wiring.Component):
         m.submodules.compress = compress = Elastic(
             pipeline=Compressor(), inputs=("line",), outputs=("scale", "elements"), tag=write_tag, depth=WRITES_INSIDE
         )
-        background = Signal(layouts.LINE_BITS)
-        enabled = Cat(write.be[byte].replicate(8) for byte in range(LINE_BYTES))
         whole = Signal(compress.items.payload.shape())
         whole_valid = Signal()
-        with m.If(merges):
-            m.d.comb += background.eq(old)
-        with m.Elif(write.scale == NOT_FINITE):
-            m.d.comb += background.eq(NAN_LINE)
         m.d.comb += [
             self.writes.ready.eq((~whole_valid | compress.items.ready) & (~merges | merge_ready)),
             do_write.eq(self.writes.valid & self.writes.ready),
@@ -187,7 +198,7 @@ class Mxint8Lines(wiring.Component):
         with m.If(~whole_valid | compress.items.ready):
             m.d.sync += [
                 whole_valid.eq(do_write),
-                whole.line.eq(write.data & enabled | background & ~enabled),
+                whole.line.eq(merged_line(write, old)),
                 whole.tag.id.eq(write.id),
                 whole.tag.place.eq(write.place),
                 whole.tag.poison.eq(write.poison | partial & (write.scale == POISONED) | merges & old_failed),

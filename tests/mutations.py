@@ -731,8 +731,8 @@ MUTATIONS = (
     Mutation(
         name="former-owners-bytes-readable",
         file="hw/line_memory.py",
-        old="port.write.payload.strb.eq(write.be | (~write.written).replicate(LINE_BYTES))",
-        new="port.write.payload.strb.eq(write.be)",
+        old="write.be | first_write.replicate(LINE_BYTES)",
+        new="write.be",
         tests=(
             "tests/test_datapath.py::test_the_first_partial_write_zeros_the_other_bytes_and_a_later_one_keeps_them",
         ),
@@ -924,12 +924,20 @@ MUTATIONS = (
     Mutation(
         name="partial-write-forgets-the-other-bytes",
         file="hw/mxint8_lines.py",
-        old="m.d.comb += background.eq(old)",
-        new="m.d.comb += background.eq(0)",
+        old="Mux(is_number(write.scale), old, ",
+        new="Mux(is_number(write.scale), 0, ",
         tests=(
             "tests/test_datapath_mxint8.py::test_partial_writes_merge_with_what_the_line_reads_as[low and high bytes]",
         ),
         why="a partial write keeps the bytes that it does not enable",
+    ),
+    Mutation(
+        name="one-byte-enable-for-two-bytes",
+        file="hw/mxint8_lines.py",
+        old="be[byte].replicate(8)",
+        new="be[byte & 62].replicate(8)",
+        tests=("tests/test_formal.py::test_a_short_proof_holds[partial_writes]",),
+        why="each byte has an enable of its own",
     ),
     Mutation(
         name="partial-write-heals-a-poisoned-line-of-mxint8",

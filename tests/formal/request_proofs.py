@@ -1,10 +1,11 @@
-"""Proofs of the way of a message: front end, metadata pipeline, held requests, responder."""
+"""Proofs of the way of a message: front end, metadata pipeline, held requests, responder, merged bytes."""
 
 from hw.frontend import FrontEnd
 from tests.formal.filter_bench import config_of
 from tests.formal.frontend_bench import FrontEndBench
 from tests.formal.grants_bench import GrantsBench
 from tests.formal.held_bench import HeldBench
+from tests.formal.merge_bench import MergeBench
 from tests.formal.metadata_bench import DataOperations, RwdProgress
 from tests.formal.prove import Method, Proof
 from tests.formal.responder_bench import ResponderBench
@@ -68,5 +69,9 @@ PROOFS = (
     Proof(
         "grants_in_flight", "a sector is pending just while a granted Req of it has not left", "P1 P4",
         GrantsBench, Method.BOUNDED, 12, short=True,
+    ),
+    Proof(
+        "partial_writes", "of any of the 2^64 byte enables and any data, each byte is what golden says, in both modes",
+        "P11", MergeBench, Method.INDUCTION, 1, short=True,
     ),
 )  # fmt: skip
