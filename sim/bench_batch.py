@@ -1,7 +1,9 @@
 """Batch runs as the benches need them: with the golden lock-step in a process beside the simulator, and timed."""
 
 import multiprocessing
+import threading
 import traceback
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,6 +16,8 @@ from tb.recorded import EVENTS, MESSAGES
 
 __all__ = ["LockStep", "clocks_per_second", "run_checked"]
 
+#: seconds between two looks at a run's counters
+WATCH_SECONDS = 0.2
 _context = multiprocessing.get_context("fork")
 
 
@@ -37,14 +41,35 @@ def _check(config, path, ended, observer, pipe):
         pipe.send(traceback.format_exc())
 
 
-def run_checked(built, config, operations, given, folder, *, seed=None, observer=None):
+@contextmanager
+def _watched(folder, watch):
+    """Meanwhile, call `watch` with the counters of the run in `folder`, in a thread."""
+    ended = threading.Event()
+
+    def look():
+        while not ended.wait(WATCH_SECONDS):
+            counters = batch.counters(folder)
+            if counters is not None:
+                watch(counters)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        looking.join()
+
+
+def run_checked(built, config, operations, given, folder, *, seed=None, observer=None, watch=lambda counters: None):
     """Play `operations` and compare every record meanwhile; returns (outcome of the run, `LockStep`).
 
-    `observer(lane, fields)`, if given, sees every record that was found right. Raises `SimulationFailed`.
+    `observer(lane, fields)`, if given, sees every record that was found right; `watch(counters)` is called now and then
+    with what `tb.batch.counters` says. Raises `SimulationFailed`.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (EVENTS, MESSAGES):
+    for name in (EVENTS, MESSAGES, batch.PROGRESS):
         (folder / name).unlink(missing_ok=True)
     verdicts, told = _context.Pipe(duplex=False)
     ended = _context.Event()
@@ -52,9 +77,10 @@ def run_checked(built, config, operations, given, folder, *, seed=None, observer
     checking.start()
     told.close()
     try:
-        outcome = batch.run(built, operations, given, folder, seed=seed)
-        ended.set()
-        verdict = verdicts.recv()
+        with _watched(folder, watch):
+            outcome = batch.run(built, operations, given, folder, seed=seed)
+            ended.set()
+            verdict = verdicts.recv()
     except EOFError:
         raise SimulationFailed("the process of the golden lock-step has died") from None
     finally:

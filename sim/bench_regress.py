@@ -11,6 +11,7 @@ from golden.metadata import Outcome, SlotKind
 from golden.mode import Mode
 from sim.bench_batch import run_checked
 from sim.bench_row import Row
+from sim.progress import RequestProgress
 from sim.rtl_run import pool_register
 from tb.batch import BatchSettings
 from tb.caching import CachingHosts
@@ -42,6 +43,8 @@ PARTS = (
 )  # fmt: skip
 #: clocks that a message may take
 MESSAGE_CLOCKS = 200_000
+#: clocks between two looks at the simulation: some seconds
+POLL_CLOCKS = {"verilator": 20_000, "icarus": 1_000}
 
 
 class Recalls:
@@ -74,7 +77,7 @@ def _hints(config, region, steps):
         yield wait(STEP_CLOCKS)
 
 
-def _settings(config, region, requests, seed, pauses):
+def _settings(config, region, requests, seed, pauses, poll_clocks):
     hosts = CachingHosts(
         requests=requests,
         base=region.base,
@@ -100,6 +103,7 @@ def _settings(config, region, requests, seed, pauses):
         record_data=False,
         message_clocks=MESSAGE_CLOCKS,
         watchdog_clocks=MESSAGE_CLOCKS,
+        poll_clocks=poll_clocks,
     )
 
 
@@ -108,23 +112,31 @@ def regress(folder, *, requests=REQUESTS, simulator="verilator", seed=1, parts=P
     seen = dict.fromkeys(REQUIRED, 0)
     issued = unanswered = records = compared = 0
     mismatches = []
+    requests_of_part = -(-requests // len(parts))
+    progress = RequestProgress(requests_of_part * len(parts))
+    progress.say(f"{simulator}: building, unless it has been built before")
+    configs = {hosts: preset("tiny", hosts=hosts) for hosts, _, _ in parts}
+    tops = {hosts: batch_top(simulator, config) for hosts, config in configs.items()}
+    progress.start()
     for number, (hosts, mode, pauses) in enumerate(parts):
-        config = preset("tiny", hosts=hosts)
+        config = configs[hosts]
         region = replace(reset_regions(config)[0], cached=True, hosts=(1 << hosts) - 1, mode=mode)
         part_seed = seed + number
-        given = _settings(config, region, -(-requests // len(parts)), part_seed, pauses)
+        given = _settings(config, region, requests_of_part, part_seed, pauses, POLL_CLOCKS[simulator])
         steps = min(STEPS_MAX, int(given.hosts.requests / REQUESTS_PER_CLOCK / STEP_CLOCKS))
         name = f"{hosts} host{'s' * (hosts > 1)}, {mode.name.lower()}{', pauses' * pauses}"
         print(f"  {name}: seed {part_seed}", flush=True)
         outcome, lock_step = run_checked(
-            batch_top(simulator, config),
+            tops[hosts],
             config,
             _hints(config, region, steps),
             given,
             folder / str(number),
             seed=part_seed,
             observer=Recalls(),
+            watch=progress.show,
         )
+        progress.end_run(outcome)
         counts, recalls = outcome["hosts"], lock_step.observer
         issued += counts["issued"]
         unanswered += outcome["issued"] - outcome["answered"]

@@ -1,7 +1,6 @@
 """A run of the RTL: the batch form in one process, the golden lock-step in another, the data check after them."""
 
 import contextlib
-import json
 import multiprocessing
 import os
 import shutil
@@ -169,7 +168,9 @@ def _watch(simulating, checking, ended, folder, first_step, progress):
                 checked = about
         elif checker in dead:
             raise SimulationFailed("the process of the golden lock-step died without a word")
-        progress.show(step=step - first_step, hit_rate=hit_rate, checked=count, cycles=_clocks(folder))
+        counters = batch.counters(folder)
+        cycles = counters["clocks"] if counters else 0
+        progress.show(step=step - first_step, hit_rate=hit_rate, checked=count, cycles=cycles)
     return simulated, checked
 
 
@@ -181,13 +182,6 @@ def _keep(folder, out):
     for waves in folder.glob("*.vcd"):
         waves.replace(out / WAVES)
     shutil.rmtree(folder)
-
-
-def _clocks(folder):
-    try:
-        return json.loads((folder / batch.PROGRESS).read_text())["clocks"]
-    except (OSError, ValueError):
-        return 0
 
 
 def _measured(simulated, checked, operations, config, region, folder):

@@ -19,7 +19,7 @@ from tb.csr import Csr, Refused
 from tb.interactive import PERIOD_STEPS, RESET_CLOCKS, TABLE_READY_POLL_CLOCKS, settings
 from tb.stimulus import write_stimulus
 
-__all__ = ["SLOTS", "BatchFailed", "BatchSettings", "run"]
+__all__ = ["PROGRESS", "SLOTS", "BatchFailed", "BatchSettings", "counters", "run"]
 
 STIMULUS = "stimulus.txt"
 PROGRESS = "progress.json"
@@ -126,6 +126,14 @@ def run(built, operations, given, folder, *, seed=None):
         seed=seed,
     )
     return json.loads((folder / OUTCOME).read_text())
+
+
+def counters(folder):
+    """What the run in `folder` has counted at the last look, named as in its outcome; None before the first."""
+    try:
+        return json.loads((Path(folder) / PROGRESS).read_text())
+    except FileNotFoundError:
+        return None
 
 
 def _counters(dut):

@@ -1,5 +1,7 @@
 """The benches of coherency in their short forms, and that each can say no."""
 
+import re
+
 import pytest
 
 from golden.coherency import Access
@@ -7,7 +9,7 @@ from golden.config import preset
 from golden.events import EngineKind, Lane, pack
 from golden.metadata import Outcome, SlotKind
 from golden.mode import Mode
-from sim import bench_regress
+from sim import bench_batch, bench_regress, progress
 from sim.bench_coherency import coherency, granted_per_clock
 from sim.bench_regress import Recalls, regress
 from tb.batch import SLOTS
@@ -39,6 +41,22 @@ def test_bars_of_the_regression_grow_with_its_requests(tmp_path, monkeypatch):
     monkeypatch.setitem(bench_regress.REQUIRED, "late conflicts", 1_000_000)
     rows = regress(tmp_path, requests=150, parts=[(1, Mode.EXACT, False)])
     assert len(failed(rows)) == 1 and "late conflicts" in failed(rows)[0]
+
+
+def test_the_regression_says_meanwhile_how_far_it_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "FILE_SECONDS", 0)
+    monkeypatch.setattr(bench_batch, "WATCH_SECONDS", 0.01)
+    monkeypatch.setitem(bench_regress.POLL_CLOCKS, "verilator", 500)
+    regress(tmp_path, requests=400, parts=[(1, Mode.EXACT, False)] * 2)
+    said = [
+        [int(number.replace(",", "")) for number in found]
+        for found in re.findall(
+            r"([\d,]+) of 400 requests  ([\d,]+) clocks  ([\d,]+) conflicts", capsys.readouterr().err
+        )
+    ]
+    assert said == sorted(said)
+    assert any(answered < 200 for answered, _, _ in said)
+    assert any(answered > 200 and clocks > 2_000 for answered, clocks, _ in said)
 
 
 def test_recalls_counts_blocks_that_left_after_sectors_were_asked_back():
