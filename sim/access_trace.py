@@ -40,9 +40,12 @@ class AccessTrace:
     def heads(self):
         return self.layers * self.kv_heads
 
-    def prefilled(self, prefill, chunk):
-        """Raises `WorkloadError`: the file says itself when each token arrives."""
-        raise WorkloadError(f"--prefill {prefill}: must be 0 with an access trace such as {self.name}")
+    def prefilled(self, prefill, chunk, *, by_block=False):
+        """Raises `WorkloadError`: the file says itself when each token arrives, and what is read after what."""
+        such = f"with an access trace such as {self.name}"
+        if prefill:
+            raise WorkloadError(f"--prefill {prefill}: must be 0 {such}")
+        raise WorkloadError(f"--stream-order layers: must be heads {such}, of which no read is known before its step")
 
     def rows(self, access):
         """No values of its own."""

@@ -24,13 +24,15 @@ FP16_MAX = float(np.finfo(np.float16).max)
 class AttentionTrace:
     """Attention masses [token, layer, KV head, block] and, for each token, the K and V rows of each head.
 
-    The first `prefill` tokens arrive in steps of `chunk` tokens, each other one in a step of its own.
+    The first `prefill` tokens arrive in steps of `chunk` tokens, each other one in a step of its own. What a chunk
+    reads again, each head of a layer reads after the other; or with `by_block` all heads read a block, then the next.
     """
 
-    def __init__(self, name, mass, kv, *, prefill=0, chunk=1):
+    def __init__(self, name, mass, kv, *, prefill=0, chunk=1, by_block=False):
         self.name = name
         self.mass = mass
         self.kv = kv
+        self._by_block = by_block
         self.tokens, self.layers, self.kv_heads, self.blocks = mass.shape
         self._prefilled = prefill
         self._chunks = [range(first, min(first + chunk, prefill)) for first in range(0, prefill, chunk)]
@@ -41,13 +43,13 @@ class AttentionTrace:
     def heads(self):
         return self.layers * self.kv_heads
 
-    def prefilled(self, prefill, chunk):
+    def prefilled(self, prefill, chunk, *, by_block=False):
         """The same trace with the first `prefill` tokens in chunks. Raises `WorkloadError` if it has no token more."""
         if prefill >= self.tokens:
             raise WorkloadError(
                 f"--prefill {prefill}: must be below the {self.tokens} tokens of workload {self.name}, to leave a step"
             )
-        return AttentionTrace(self.name, self.mass, self.kv, prefill=prefill, chunk=chunk)
+        return AttentionTrace(self.name, self.mass, self.kv, prefill=prefill, chunk=chunk, by_block=by_block)
 
     def rows(self, access):
         """K and V rows of the token that `access` writes, [2, values]; the trace has fewer values than a head holds."""
@@ -79,7 +81,7 @@ class AttentionTrace:
                 if block == newest:
                     accesses.append(Access(head, block, token % TOKENS_PER_BLOCK))
                 accesses.append(Access(head, block))
-        return Layer(tuple(hints), tuple(accesses))
+        return Layer(tuple(hints), tuple(accesses), newest=newest)
 
     def _prefill(self, layer, tokens):
         """A chunk attends to everything before it: all blocks are read. A hint's mass is the mean of the chunk's."""
@@ -93,6 +95,9 @@ class AttentionTrace:
             accesses += [Access(head, token // TOKENS_PER_BLOCK, token % TOKENS_PER_BLOCK) for token in tokens]
             if written:
                 replays.append(Replay(head, written))
+        if self._by_block:
+            # A stable sort: reads block by block, then the writes as they were.
+            accesses.sort(key=lambda access: access.block if access.token is None else self.blocks)
         return Layer(tuple(hints), tuple(accesses), tuple(replays))
 
 

@@ -83,7 +83,7 @@ def compression(folder, *, preset_name="small", simulator="verilator"):
         required = {"sequential reads": ("<=", REQUIRED_READ), "sequential writes": ("<=", REQUIRED_WRITTEN)}
         what = f"{preset_name}, mxint8, {name}: DDR5 bytes a byte of the host"
         rows.append(Row(BENCH, what, share, "bytes", *required.get(name, ())))
-    compared, _, difference = check_messages(run_folder / MESSAGES, lambda: operations, config, region)
+    compared, _, difference = check_messages(run_folder / MESSAGES, lambda: operations, config, [region])
     return [
         *rows,
         Row(BENCH, "mxint8: blocks in the space of an uncompressed one", LINES_PER_BLOCK / FRAMES[Mode.MXINT8].lines,

@@ -6,12 +6,12 @@ from golden.csr import reset_regions
 from golden.events import PrefetchSource
 from golden.hints import ENTRIES_MAX, SCORE_ONE, pack_hint
 from golden.policy import Policy
+from golden.streams import Stream
 from sim.bench_batch import run_checked
 from sim.bench_row import Row
+from sim.descriptors import STREAM_AHEAD, streams
 from sim.rtl_run import register_writes
-from sim.steps import Replay
 from sim.timing import SCALED_TIMING
-from sim.traffic import streams
 from tb.batch import BatchSettings
 from tb.stimulus import fence_all, fence_writes, read, write
 from tb.tops import batch_top
@@ -53,7 +53,8 @@ def _operations(config, region):
     for head in prefix:
         yield from _hints(config, region, head, blocks, step + 1)
     yield fence_writes()
-    yield from streams(config, [Replay(head, len(blocks)) for head in prefix])
+    along = [Stream(head * config.blocks_per_head, len(blocks), 1, STREAM_AHEAD) for head in prefix]
+    yield from streams(along, count=config.streams)
     for head in prefix:
         for block in blocks:
             for line in range(LINES_PER_BLOCK):

@@ -47,13 +47,13 @@ class Checker:
 
     After `run`: `statistics` of the records that were found right, `checked`, how many that were, `victims`, how many
     of these were evictions, and `mismatch`, the first difference in words. `observer(lane, fields)`, if given, sees
-    those records too.
+    those records too. `apart`: heads whose blocks are counted by themselves.
     """
 
-    def __init__(self, config, *, observer=None):
+    def __init__(self, config, *, observer=None, apart=()):
         self._config = config
         self._observer = observer
-        self.statistics = Statistics()
+        self.statistics = Statistics(apart=apart)
         self.checked = 0
         self.mismatch = None
         self._endpoint = golden_endpoint(config)
@@ -87,13 +87,13 @@ class Checker:
             self.mismatch = str(difference)
 
 
-def check(config, path, ended, pipe):
+def check(config, path, ended, pipe, apart=()):
     """Body of the process: sends ("progress", step, hit rate, checked) now and then.
 
     At the end ("done", statistics, checked, victims, mismatch), or ("crash", traceback).
     """
     try:
-        checker = Checker(config)
+        checker = Checker(config, apart=apart)
         statistics = checker.statistics
 
         def report():

@@ -13,7 +13,7 @@ from golden.config import PRESETS, ConfigError, preset
 from sim.report import summary
 from sim.results import NAME, failed
 from sim.run import ENGINES, prepare
-from sim.settings import ANNOUNCE, MODES, POOLS, PREFETCH, PRIORITIES, SCORES, Settings, SettingsError
+from sim.settings import ANNOUNCE, MODES, POOLS, PREFETCH, PRIORITIES, SCORES, STREAM_ORDERS, Settings, SettingsError
 from sim.steps import WorkloadError
 from sim.workload import load
 from tb.build import SimulationFailed
@@ -91,6 +91,12 @@ def _add_options(command, default):
     option("--prefill", type=_whole, default=default.prefill, metavar="TOKENS",
            help="so many tokens of an attention trace arrive in chunks before it decodes")  # fmt: skip
     option("--prefill-chunk", type=_whole, default=default.prefill_chunk, metavar="TOKENS", help="tokens of a chunk")
+    option("--stream-order", default=default.stream_order, choices=STREAM_ORDERS,
+           help="which way stream descriptors go, and a chunk of prefill reads: along each head, or with a block from "
+           "head to head, layer after layer")  # fmt: skip
+    option("--weights", type=_whole, default=default.weights, metavar="BLOCKS",
+           help="blocks of weights a layer, written once and read in order and in full in every step, in heads and "
+           "frames of their own")  # fmt: skip
     option("--frames-share", type=_number, default=default.frames_share, metavar="SHARE",
            help="frames a head as a share of the workload's blocks a head, at least 2 frames")  # fmt: skip
     option("--score", default=default.score, choices=SCORES, help="what a block's score is fed with")

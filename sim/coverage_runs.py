@@ -13,9 +13,9 @@ from tb.batch import BatchSettings
 from tb.build import SimulationFailed
 from tb.caching import Action, CachingHosts
 from tb.coverage import Coverage
-from tb.csr import regions_writes
 from tb.golden import COVERAGE_FILES
 from tb.recorded import TRACE
+from tb.regions import regions_writes
 from tb.stimulus import wait, write
 from tb.tops import batch_top
 

@@ -9,11 +9,11 @@ from tb.stimulus import Op
 __all__ = ["check_messages"]
 
 
-def _place(number, operations, config, region):
+def _place(number, operations, config, regions):
     """Step, head, block and line of message `number` of the stimulus."""
     step, messages = 0, (operation for operation in operations if operation.channel)
     for position, operation in enumerate(messages):
-        where = decode(config, [region], operation.address)
+        where = decode(config, regions, operation.address)
         if where.target == Target.HINT and operation.op == Op.WRITE:
             step = unpack_hint(operation.data)[0]
         if position == number:
@@ -21,7 +21,7 @@ def _place(number, operations, config, region):
     raise ValueError(f"the stimulus has no message {number}")
 
 
-def check_messages(path, operations, config, region):
+def check_messages(path, operations, config, regions):
     """(reads compared, latency of each message in clocks, the first difference in words or None).
 
     `operations()` gives the stimulus anew.
@@ -38,7 +38,7 @@ def check_messages(path, operations, config, region):
 
     compared, difference = 0, None
     try:
-        compared = check_data(config, [region], operations(), messages())
+        compared = check_data(config, regions, operations(), messages())
     except DataMismatch as mismatch:
-        difference = f"{_place(latest, operations(), config, region)}: data: {mismatch}"
+        difference = f"{_place(latest, operations(), config, regions)}: data: {mismatch}"
     return compared, list(latencies.values()), difference

@@ -5,9 +5,9 @@ import time
 from golden import csr
 from golden.address import Target, decode
 from golden.hints import unpack_hint
-from golden.mode import Mode
 from golden.standalone import Standalone
 from sim.measured import Measured
+from sim.regions import placed
 from sim.statistics import Statistics
 from tb.stimulus import Op
 
@@ -16,15 +16,15 @@ __all__ = ["run_golden"]
 _NAMES = {csr.address(name): name for name in csr.NAMES}
 
 
-def run_golden(operations, *, config, region, policy, frames, quotas, first_step, progress):
-    """Serve the host's operations; returns `Measured`."""
-    measured = Measured(Statistics(), 0.0)
+def run_golden(operations, *, config, regions, policy, pools, quotas, first_step, progress, apart):
+    """Serve the host's operations; returns `Measured`. `apart`: heads whose blocks are counted by themselves."""
+    measured = Measured(Statistics(apart=apart), 0.0)
     statistics = measured.statistics
     endpoint = Standalone(config, policy=policy, on_record=statistics.record)
-    if region.mode != Mode.EXACT:
-        endpoint.write_register("REGION[0].CTRL", ENABLED=1, MODE=region.mode, HOSTS=region.hosts)
-    pool = endpoint.pool(frames, region.mode)
-    for refusal in (pool, *(endpoint.quota(head, *bounds) for head, bounds in quotas.items())):
+    for name, word in placed(config, regions):
+        endpoint.write_register(name, **csr.unpack(name, word))
+    sizes = [endpoint.pool(frames, mode) for mode, frames in pools.items()]
+    for refusal in (*sizes, *(endpoint.quota(head, *bounds) for head, bounds in quotas.items())):
         if refusal is not None:
             raise RuntimeError(f"the golden endpoint refuses the run's frames: {refusal.name}")
     started = time.monotonic()
@@ -36,7 +36,7 @@ def run_golden(operations, *, config, region, policy, frames, quotas, first_step
         if operation.channel is None:
             # Everything before it is answered already.
             continue
-        where = decode(config, [region], operation.address)
+        where = decode(config, regions, operation.address)
         if where.target == Target.HINT:
             step, _, entries = unpack_hint(operation.data)
             endpoint.hint(where.head, entries, step)

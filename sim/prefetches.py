@@ -65,14 +65,17 @@ class Fate:
 
 
 class Prefetches:
-    """Follows each prefetch. `fates` has a `Fate` for each `PrefetchSource`.
+    """Follows each prefetch. `fates` has a `Fate` for each `PrefetchSource`; of blocks in the heads `apart` it is in
+    `fates_apart`.
 
     A record names the source only when the prefetch is queued or dropped. The queues are followed, one a source, oldest
     first, the lowest source first, so that what comes after is counted for the right one.
     """
 
-    def __init__(self):
+    def __init__(self, apart=()):
+        self._apart = apart
         self.fates = {source: Fate() for source in PrefetchSource}
+        self.fates_apart = {source: Fate() for source in PrefetchSource}
         self._queues = {source: deque() for source in PrefetchSource}
         #: (head, block) -> source: a miss is open for it, and it holds a frame that nobody has used
         self._begun = {}
@@ -83,15 +86,17 @@ class Prefetches:
         kind, where = fields["kind"], (fields["head"], fields["block"])
         if kind == EngineKind.PREFETCH_QUEUED:
             source = PrefetchSource(fields["aux"])
-            self.fates[source].queued += 1
-            self.fates[source].waiting += 1
+            fate = self._fate(source, where)
+            fate.queued += 1
+            fate.waiting += 1
             self._queues[source].append(where)
         elif kind == EngineKind.PREFETCH_DROPPED:
             source, drop = PrefetchSource(fields["aux"] & 0xFF), PrefetchDrop(fields["aux"] >> 8)
-            self.fates[source].dropped[drop] += 1
+            fate = self._fate(source, where)
+            fate.dropped[drop] += 1
             if drop == PrefetchDrop.MISSED:
                 self._next(where)
-                self.fates[source].waiting -= 1
+                fate.waiting -= 1
             elif drop not in _NOT_QUEUED:
                 self._end(where)
         elif kind == EngineKind.MISS_OPEN and fields["aux"] == _FOR_PREFETCH:
@@ -118,12 +123,16 @@ class Prefetches:
             else:
                 fate.demanded += 1
         elif before and not after:
-            fate = self.fates[self._unread.pop(where)]
+            fate = self._fate(self._unread.pop(where), where)
             fate.unread -= 1
             fate.useful += kind in _ACCESSES and outcome == Outcome.HIT
             fate.late += kind in _ACCESSES and outcome == Outcome.MISS
             fate.met += kind in _REPLAYS
             fate.unused += kind == SlotKind.EVICT
+
+    def _fate(self, source, where):
+        """The fate that a prefetch of a block counts in."""
+        return (self.fates_apart if where[0] in self._apart else self.fates)[source]
 
     def _next(self, where):
         """Take the first of the queues; returns its source."""
@@ -135,6 +144,6 @@ class Prefetches:
 
     def _end(self, where):
         """The open prefetch of a block waits no more; returns the fate to count it in."""
-        fate = self.fates[self._begun.pop(where)]
+        fate = self._fate(self._begun.pop(where), where)
         fate.waiting -= 1
         return fate

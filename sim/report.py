@@ -13,6 +13,11 @@ NAMES = {
 }
 
 
+def _all(result):
+    """Says of a number that it is of all requests, where weights are counted apart elsewhere."""
+    return ", weights included" if "weights" in result else ""
+
+
 def _bar(share):
     filled = round(share * BAR_WIDTH)
     return "#" * filled + "." * (BAR_WIDTH - filled)
@@ -33,6 +38,8 @@ def _extras(settings):
         extras.append(f"{settings['announce_lead']:,} clocks ahead")
     if settings["prefill"]:
         extras.append(f"prefill of {settings['prefill']} tokens by {settings['prefill_chunk']}")
+    if settings.get("stream_order", "heads") != "heads":
+        extras.append(f"streams by {settings['stream_order']}")
     if settings["throttle"]:
         extras.append("throttle on")
     if settings["cacheable"]:
@@ -68,13 +75,15 @@ def _evictions(result):
     evictions, priority = result["evictions"], result["settings"]["priority"]
     exact = f"{evictions['count']:,}, of these {evictions['exact']:,} as brute force says"
     latest = [_why(priority, victim) for victim in evictions["last"]]
-    return [f"evictions {exact}; bypasses {result['bypasses']:,}" + ("; the latest:" if latest else ""), *latest]
+    counts = f"evictions {exact}; bypasses {result['bypasses']:,}{_all(result)}"
+    of_whom = " of the KV cache" if "weights" in result else ""
+    return [counts + (f"; the latest{of_whom}:" if latest else ""), *latest]
 
 
-def _prefetches(result):
+def _fates(prefetch):
     """A line for each source that asked for a block."""
     lines = []
-    for source, fate in result["prefetch"].items():
+    for source, fate in prefetch.items():
         if not fate["candidates"]:
             continue
         ends = [f"{fate[end]:,} {end}" for end in ("useful", "late", "met", "unused", "unread") if fate[end]]
@@ -85,7 +94,28 @@ def _prefetches(result):
             + (f" ({', '.join(ends)})" if ends else "")
             + (f"; the others {', '.join(others)}" if others else "")
         )
+    return lines
+
+
+def _prefetches(result):
+    lines = _fates(result["prefetch"])
     return ["prefetched:", *lines] if lines else []
+
+
+def _weights(result):
+    """What became of the weights: they have no part in the demand hit rate and in the policies beside it."""
+    weights = result.get("weights")
+    if weights is None:
+        return []
+    reads = weights["reads"]
+    layers, blocks = weights["layers"], weights["blocks"] // weights["layers"]
+    found = f"{reads['hits']:,} of {reads['hits'] + reads['misses']:,} blocks read"
+    return [
+        f"weights, in no number above: {layers} layers x {blocks} blocks, {weights['frames']} frames of their own",
+        f"  found resident  {_rate(reads['hit_rate'])}: {found}; {weights['evictions']:,} evictions, "
+        f"{weights['flash']['pages_read']:,} pages from flash",
+        *_fates(weights["prefetch"]),
+    ]
 
 
 def _phases(result):
@@ -164,7 +194,7 @@ def _latency(result):
     models = f"DDR5 {timing['ddr_clocks']} clocks, flash {timing['flash_read_clocks']} to read and"
     scaled = ", scaled down from 25 us" if timing["scaled"] else ""
     return [
-        f"latency in clocks of {ns:g} ns, request to last response: {values}",
+        f"latency in clocks of {ns:g} ns, request to last response{_all(result)}: {values}",
         f"  fixed latencies: {models} {timing['flash_program_clocks']} to program{scaled}",
     ]
 
@@ -203,12 +233,13 @@ def summary(result):
         *_hit_rates(result),
         *_evictions(result),
         *_prefetches(result),
+        *_weights(result),
         *_phases(result),
         *_coherency(result),
         "",
         *_latency(result),
         *_loads(result),
-        "moved:",
+        f"moved{_all(result)}:",
         _moved(result, "host"),
         _moved(result, "ddr"),
         *_port(result),

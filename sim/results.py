@@ -57,8 +57,29 @@ def _coherency(measured, cached):
     }
 
 
-def results(*, config, simulator, workload, settings, timing, measured):
-    """The contents of `results.json`."""
+def _fates(fates):
+    return {source.name.lower(): fate.as_dict() for source, fate in fates.items()}
+
+
+def _weights(weights, statistics):
+    """The section of a run with weights: what became of their blocks, which count nowhere in `demand`."""
+    others = statistics.others
+    return {
+        "layers": weights.layers,
+        "blocks": weights.total,
+        "heads": len(weights.heads),
+        "frames": weights.frames,
+        "ahead": weights.ahead,
+        "reads": {"hits": others.hits, "misses": others.misses, "hit_rate": others.hit_rate},
+        "prefetch": _fates(statistics.prefetches.fates_apart),
+        "evictions": others.evictions,
+        "bypasses": others.bypasses,
+        "flash": {"pages_read": others.pages_read, "pages_written": others.pages_written},
+    }
+
+
+def results(*, config, simulator, workload, settings, timing, measured, weights=None):
+    """The contents of `results.json`; `weights` is a `sim.weights.Weights` where the run has some."""
     statistics = measured.statistics
     steps = settings.run_steps(workload)
     frames = settings.frames(workload, config)
@@ -102,7 +123,8 @@ def results(*, config, simulator, workload, settings, timing, measured):
             "last": list(statistics.last_victims),
         },
         "bypasses": statistics.bypasses,
-        "prefetch": {source.name.lower(): fate.as_dict() for source, fate in statistics.prefetches.fates.items()},
+        "prefetch": _fates(statistics.prefetches.fates),
+        **({"weights": _weights(weights, statistics)} if weights else {}),
         "phase": {
             "changes": statistics.phase_changes,
             "steps": {phase.name.lower(): statistics.steps_in[phase] for phase in Phase},

@@ -11,11 +11,13 @@ from multiprocessing.connection import wait
 from golden.address import Target, decode
 from golden.config import LINE_BYTES
 from golden.csr import pack
+from golden.events import EngineKind
 from golden.messages import DevLoad
 from golden.mode import FRAMES, Mode
 from sim.checker import check
 from sim.data_check import check_messages
 from sim.measured import Measured
+from sim.regions import placed
 from tb import batch
 from tb.batch import BatchSettings
 from tb.build import SimulationFailed
@@ -40,12 +42,17 @@ def pool_register(mode):
 
 
 def register_writes(policy, frames, quotas, mode=Mode.EXACT, *, cached=False):
-    """[(register, value)] that bring an endpoint from reset to the settings of a run; region 0 has all heads."""
+    """[(register, value)] that bring an endpoint from reset to one pool of `mode` in region 0, which has all heads."""
     writes = []
     if mode != Mode.EXACT or cached:
         fields = {"ENABLED": 1, "MODE": mode, "CACHED": int(cached), "HOSTS": 1}
         writes.append(("REGION[0].CTRL", pack("REGION[0].CTRL", **fields)))
-    writes += [
+    return writes + _settings_writes(policy, {mode: frames}, quotas)
+
+
+def _settings_writes(policy, pools, quotas):
+    """[(register, value)] of the policy, of the pools {mode: frames} and of the quotas {head: (minimum, maximum)}."""
+    writes = [
         (
             "POLICY",
             pack(
@@ -58,7 +65,7 @@ def register_writes(policy, frames, quotas, mode=Mode.EXACT, *, cached=False):
         ),
         ("ALPHA", policy.alpha),
         ("LAMBDA", policy.lam),
-        (pool_register(mode), frames),
+        *((pool_register(mode), frames) for mode, frames in pools.items()),
     ]
     prefetch = {
         "ANNOUNCED": policy.prefetch_announced,
@@ -97,10 +104,12 @@ def _stop(process):
 
 
 def run_rtl(
-    operations, *, config, region, policy, frames, quotas, first_step, progress, simulator, timing, out, waves, seed,
-    throttle, snoop_clocks, trace,
+    operations, *, config, regions, policy, pools, quotas, first_step, progress, apart, simulator, timing, out, waves,
+    seed, throttle, snoop_clocks, trace,
 ):  # fmt: skip
     """Play the operations that `operations()` gives; returns `Measured`. The first mismatch stops the simulation.
+
+    `apart`: heads whose blocks are counted by themselves.
 
     Raises `tb.build.SimulationFailed` where it cannot be built or does not come to its end.
     """
@@ -111,7 +120,7 @@ def run_rtl(
     for name in (EVENTS, WAVES, TRACE):
         (out / name).unlink(missing_ok=True)
     given = BatchSettings(
-        registers=register_writes(policy, frames, quotas, region.mode, cached=region.cached),
+        registers=placed(config, regions) + _settings_writes(policy, pools, quotas),
         memory_latency=timing.ddr_clocks,
         flash_read_clocks=timing.flash_read_clocks,
         flash_program_clocks=timing.flash_program_clocks,
@@ -126,7 +135,7 @@ def run_rtl(
     verdicts, told = _context.Pipe(duplex=False)
     ended = _context.Event()
     simulating = _context.Process(target=_simulate, args=(built, operations(), given, folder, seed, sent))
-    checking = _context.Process(target=check, args=(config, folder / EVENTS, ended, told))
+    checking = _context.Process(target=check, args=(config, folder / EVENTS, ended, told, apart))
     progress.say(f"{simulator}: running")
     progress.start()
     try:
@@ -137,7 +146,7 @@ def run_rtl(
         _stop(simulating)
         checking.kill()
         checking.join()
-    measured = _measured(simulated, checked, operations, config, region, folder)
+    measured = _measured(simulated, checked, operations, config, regions, folder)
     if measured.complaints:
         measured.complaints.append(f"the simulator's files are in {folder}")
     else:
@@ -184,7 +193,16 @@ def _keep(folder, out):
     shutil.rmtree(folder)
 
 
-def _measured(simulated, checked, operations, config, region, folder):
+def _page_bytes(statistics, kind, regions):
+    """Bytes of the pages that notes of a kind tell of; a page of a mode is as large as a frame of it."""
+    kv, *others = regions
+    pages = {kv.mode: statistics.engine[kind] - statistics.others.engine[kind]}
+    for region in others:
+        pages[region.mode] = pages.get(region.mode, 0) + statistics.others.engine[kind]
+    return sum(LINE_BYTES * FRAMES[mode].lines * count for mode, count in pages.items())
+
+
+def _measured(simulated, checked, operations, config, regions, folder):
     statistics, count, victims, mismatch = checked
     outcome, seconds, error = simulated or (None, 0.0, None)
     measured = Measured(statistics, seconds, checked=count, exact_victims=victims, mismatch=mismatch)
@@ -197,20 +215,19 @@ def _measured(simulated, checked, operations, config, region, folder):
         measured.complaints.append(f"golden lock-step: {mismatch}")
         return measured
     measured.cycles = outcome["clocks"]
-    # A page goes from flash to DDR5, or back, past the endpoint.
-    page_bytes = LINE_BYTES * FRAMES[region.mode].lines
     measured.port_bytes_read = LINE_BYTES * outcome["lines_read"]
     measured.port_bytes_written = LINE_BYTES * outcome["lines_written"]
-    measured.ddr_bytes_read = measured.port_bytes_read + page_bytes * statistics.pages_written
-    measured.ddr_bytes_written = measured.port_bytes_written + page_bytes * statistics.pages_read
+    # A page goes from flash to DDR5, or back, past the endpoint.
+    measured.ddr_bytes_read = measured.port_bytes_read + _page_bytes(statistics, EngineKind.PAGE_WRITE, regions)
+    measured.ddr_bytes_written = measured.port_bytes_written + _page_bytes(statistics, EngineKind.PAGE_READ, regions)
     measured.coherency = outcome["coherency"]
     measured.loads = dict(zip(DevLoad, outcome["loads"], strict=True))
     for operation in operations():
-        if operation.channel and decode(config, [region], operation.address).target == Target.BLOCK:
+        if operation.channel and decode(config, regions, operation.address).target == Target.BLOCK:
             measured.host_reads += operation.op in READS
             measured.host_writes += operation.op not in READS
     measured.reads_compared, measured.latencies, difference = check_messages(
-        folder / MESSAGES, operations, config, region
+        folder / MESSAGES, operations, config, regions
     )
     if difference is not None:
         measured.errors["read_data"] += 1

@@ -1,19 +1,19 @@
 """One run from checked inputs to `results.json`: choose the engine, run it, write down what it found."""
 
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from golden.config import Config
-from golden.csr import reset_regions
 from golden.mode import Mode
 from sim.golden_run import run_golden
 from sim.progress import Progress
+from sim.regions import check_weights, kv_region, weights_of
 from sim.results import NAME, results, write_atomically
 from sim.settings import Settings, SettingsError
 from sim.timing import SCALED_TIMING
 from sim.tools import require_simulator
-from sim.traffic import FIRST_STEP, traffic
+from sim.traffic import first_step, traffic
 from sim.workload import check_fits
 from tb.build import SIMULATORS
 
@@ -34,6 +34,25 @@ class Run:
     waves: bool
     trace: bool = False
 
+    @property
+    def weights(self):
+        """The run's `sim.weights.Weights`, or None."""
+        return weights_of(self.config, self.workload, self.settings)
+
+    @property
+    def regions(self):
+        """The regions of the KV cache and, where there are any, of the weights."""
+        weights = self.weights
+        return (kv_region(self.config, self.workload, self.settings), *((weights.region,) if weights else ()))
+
+    def pools(self):
+        """{mode: frames} of the pools that the run needs."""
+        weights, mode = self.weights, self.settings.storage
+        pools = {mode: self.settings.frames(self.workload, self.config)}
+        if weights:
+            pools[Mode.EXACT] = pools.get(Mode.EXACT, 0) + weights.frames
+        return pools
+
     def execute(self):
         """Run, write `results.json` and return (its contents, complaints in words).
 
@@ -43,21 +62,25 @@ class Run:
         # A result of an earlier run must not pass for this one's if this one fails.
         (self.out / NAME).unlink(missing_ok=True)
         settings = self.settings
-        region = replace(reset_regions(self.config)[0], mode=Mode[settings.mode.upper()], cached=settings.cacheable > 0)
+        region, weights = self.regions[0], self.weights
         steps = settings.run_steps(self.workload)
         policy = settings.policy()
         progress = Progress(steps)
 
         def operations():
-            return traffic(self.workload, settings, steps, config=self.config, region=region, leap_cap=policy.leap_cap)
+            return traffic(
+                self.workload, settings, steps, config=self.config, region=region, leap_cap=policy.leap_cap,
+                weights=weights,
+            )  # fmt: skip
 
         common = {
             "config": self.config,
-            "region": region,
+            "regions": self.regions,
             "policy": policy,
-            "frames": settings.frames(self.workload, self.config),
-            "quotas": settings.quotas(self.workload),
-            "first_step": FIRST_STEP,
+            "pools": self.pools(),
+            "quotas": settings.quotas(self.workload) | (weights.quotas() if weights else {}),
+            "first_step": first_step(weights),
+            "apart": weights.heads if weights else (),
             "progress": progress,
         }
         if self.simulator == "golden":
@@ -86,6 +109,7 @@ class Run:
             settings=settings,
             timing=SCALED_TIMING,
             measured=measured,
+            weights=weights,
         )
         write_atomically(self.out, result)
         return result, measured.complaints
@@ -96,11 +120,12 @@ def prepare(*, config, workload, settings, simulator, out, waves, trace=False):
 
     Raises `SettingsError` or `WorkloadError`.
     """
-    if settings.prefill:
-        workload = workload.prefilled(settings.prefill, settings.prefill_chunk)
+    if settings.prefill or settings.by_layer:
+        workload = workload.prefilled(settings.prefill, settings.prefill_chunk, by_block=settings.by_layer)
     check_fits(workload, config)
     settings.run_steps(workload)
     settings.frames(workload, config)
+    check_weights(config, workload, settings)
     if simulator not in ENGINES:
         raise SettingsError(f"--simulator {simulator}: must be one of {', '.join(ENGINES)}")
     if simulator == "golden":

@@ -7,13 +7,17 @@ from golden.config import LINES_PER_BLOCK
 from golden.mode import Mode
 from golden.policy import Policy, Priority, ScoreSource, alpha_code, lambda_of
 
-__all__ = ["ANNOUNCE", "MODES", "POOLS", "PREFETCH", "PRIORITIES", "SCORES", "SettingsError", "Settings"]
+__all__ = [
+    "ANNOUNCE", "MODES", "POOLS", "PREFETCH", "PRIORITIES", "SCORES", "STREAM_ORDERS", "SettingsError",
+    "Settings",
+]  # fmt: skip
 
 PRIORITIES = tuple(p.name.lower() for p in Priority)
 SCORES = tuple(s.name.lower() for s in ScoreSource)
 POOLS = ("shared", "per-head")
 ANNOUNCE = ("layer", "step", "none")
 MODES = tuple(m.name.lower() for m in Mode)
+STREAM_ORDERS = ("heads", "layers")
 #: value of --prefetch -> sources that are on
 PREFETCH = {
     "off": (),
@@ -54,6 +58,10 @@ class Settings:
     #: tokens that arrive before the first decode step, and how many of them in one step
     prefill: int = 0
     prefill_chunk: int = 64
+    #: which way streams go, and what a chunk reads again: along a head, or a block in all heads, layer after layer
+    stream_order: str = "heads"
+    #: blocks of weights that a layer reads in every step
+    weights: int = 0
     #: the host slows down when responses report load
     throttle: bool = False
     #: share of the reads after which the host may hold the line; it drops it silently and answers each BISnp after so
@@ -74,7 +82,7 @@ class Settings:
 
         for option, choices in (
             ("priority", PRIORITIES), ("pool", POOLS), ("announce", ANNOUNCE), ("score", SCORES), ("mode", MODES),
-            ("prefetch", PREFETCH),
+            ("prefetch", PREFETCH), ("stream_order", STREAM_ORDERS),
         ):  # fmt: skip
             require(option, getattr(self, option) in choices, f"one of {', '.join(choices)}")
         require("alpha", 0 < self.alpha <= ALPHA_MAX, f"above 0 and at most {ALPHA_MAX}")
@@ -89,10 +97,21 @@ class Settings:
         require("prefetch", not nothing_named, "another with --announce none, which announces nothing")
         require("prefill", self.prefill >= 0, "at least 0 tokens")
         require("prefill_chunk", self.prefill_chunk >= 1, "at least 1 token")
+        require("weights", self.weights >= 0, "at least 0 blocks a layer")
         require("cacheable", 0 <= self.cacheable <= 1, "0 to 1")
         require("snoop_clocks", 0 <= self.snoop_clocks <= SNOOP_CLOCKS_MAX, f"0 to {SNOOP_CLOCKS_MAX:,} clocks")
         require("steps", self.steps is None or self.steps >= 1, "at least 1")
         require("seed", 0 <= self.seed < 1 << 32, "0 to 2^32 - 1")
+
+    @property
+    def storage(self):
+        """The mode of the KV cache's region."""
+        return Mode[self.mode.upper()]
+
+    @property
+    def by_layer(self):
+        """Streams go from head to head through the layers."""
+        return self.stream_order == "layers"
 
     def policy(self):
         """The policy registers."""
@@ -136,12 +155,15 @@ class Settings:
         return dict.fromkeys(range(workload.heads), (share, share))
 
     def as_dict(self, steps):
-        """As `results.json` records them."""
+        """As `results.json` records them; options that came with weights only where they are used."""
+        added = {"stream_order": self.stream_order} if self.by_layer else {}
+        if self.weights:
+            added["weights"] = self.weights
         return {
             "priority": self.priority, "pool": self.pool, "announce": self.announce, "score": self.score,
             "alpha": self.alpha, "gain": self.gain, "coverage": self.coverage, "bypass": self.bypass,
             "protect": self.protect, "frames_share": self.frames_share, "lines_per_read": self.lines_per_read,
             "steps": steps, "mode": self.mode, "prefetch": self.prefetch, "announce_lead": self.announce_lead,
             "prefill": self.prefill, "prefill_chunk": self.prefill_chunk, "throttle": self.throttle,
-            "cacheable": self.cacheable, "snoop_clocks": self.snoop_clocks,
+            "cacheable": self.cacheable, "snoop_clocks": self.snoop_clocks, **added,
         }  # fmt: skip

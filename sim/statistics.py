@@ -4,11 +4,13 @@ Fed with unpacked records in commit order, the same ones that the golden endpoin
 """
 
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from golden.coherency import Access, Grant
 from golden.events import EngineKind, ErrorKind, Lane, Phase
 from golden.metadata import Outcome, SlotKind
+from sim.block_statistics import BlockStatistics
 from sim.prefetches import Prefetches
 
 __all__ = ["Statistics"]
@@ -26,29 +28,34 @@ _WANTED = (Outcome.HINT_DONE, Outcome.CONFLICT)
 
 
 @dataclass
-class Statistics:
-    """Counts so far. `touches` has the (head, block) of every touch in commit order.
+class Statistics(BlockStatistics):
+    """Counts so far, of all blocks; `apart` are heads that hold something other than KV.
+
+    What concerns the blocks of these counts in `others` too, but not in `touches`, `touch_outcomes` and what follows
+    from them, nor in `last_victims`, nor in the same fates of `prefetches`.
 
     `last_victims` has the latest evictions: step, head, block, key (the lowest among all that could leave), the head
     that needed the frame, and whether the block was announced and not yet read (waived). `phase` is that of region 0,
-    which holds all of a run's heads; `steps_in` counts the steps that began in each, `phase_changes` its changes.
+    which holds the whole KV cache; `steps_in` counts the steps that began in each, `phase_changes` its changes.
     `grants` counts the requests after which the host may hold the line, by their `Grant`.
     """
 
     slots: int = 0
     notes: int = 0
     requests: int = 0
-    engine: Counter = field(default_factory=Counter)
     errors: Counter = field(default_factory=Counter)
-    touches: list = field(default_factory=list)
-    touch_outcomes: Counter = field(default_factory=Counter)
     last_victims: deque = field(default_factory=lambda: deque(maxlen=LAST_VICTIMS))
     step: int = 0
-    prefetches: Prefetches = field(default_factory=Prefetches)
+    prefetches: Prefetches = field(init=False)
     phase: Phase = Phase.DECODE
     steps_in: Counter = field(default_factory=Counter)
     phase_changes: int = 0
     grants: Counter = field(default_factory=Counter)
+    apart: Sequence = ()
+    others: BlockStatistics = field(default_factory=BlockStatistics)
+
+    def __post_init__(self):
+        self.prefetches = Prefetches(self.apart)
 
     def record(self, lane, fields):
         """Count one record."""
@@ -71,13 +78,14 @@ class Statistics:
         if kind != SlotKind.ANSWER:
             self.prefetches.slot(fields)
         if fields["touch"]:
-            self.touches.append((fields["head"], fields["block"]))
-            self.touch_outcomes[outcome] += 1
+            (self.others if fields["head"] in self.apart else self).touch(fields)
 
     def _note(self, fields):
         self.notes += 1
         kind = fields["kind"]
         self.engine[kind] += 1
+        if fields["head"] in self.apart:
+            self.others.engine[kind] += 1
         self.prefetches.note(fields)
         if kind == EngineKind.STEP:
             self.step = fields["aux"]
@@ -85,7 +93,7 @@ class Statistics:
         elif kind == EngineKind.PHASE and fields["key"] == REGION:
             self.phase = Phase(fields["aux"])
             self.phase_changes += 1
-        elif kind == EngineKind.VICTIM:
+        elif kind == EngineKind.VICTIM and fields["head"] not in self.apart:
             self.last_victims.append(
                 {
                     "step": self.step,
@@ -106,40 +114,6 @@ class Statistics:
         return self.slots + self.notes
 
     @property
-    def hits(self):
-        return self.touch_outcomes[Outcome.HIT]
-
-    @property
-    def misses(self):
-        return self.touch_outcomes[Outcome.MISS]
-
-    @property
-    def first_writes(self):
-        return self.touch_outcomes[Outcome.FIRST_WRITE]
-
-    @property
-    def hit_rate(self):
-        """Of the touches that are hit or miss; None before the first."""
-        demand = self.hits + self.misses
-        return self.hits / demand if demand else None
-
-    @property
-    def evictions(self):
-        return self.engine[EngineKind.VICTIM]
-
-    @property
     def recalls(self):
         """Sectors that were asked back so that their block may leave."""
         return self.engine[EngineKind.BI_RECALL]
-
-    @property
-    def bypasses(self):
-        return self.engine[EngineKind.BYPASS]
-
-    @property
-    def pages_read(self):
-        return self.engine[EngineKind.PAGE_READ]
-
-    @property
-    def pages_written(self):
-        return self.engine[EngineKind.PAGE_WRITE]

@@ -33,7 +33,7 @@ class Access:
 
 @dataclass(frozen=True)
 class Replay:
-    """Blocks 0 .. `blocks` - 1 of a head, all of which a layer reads again in this order."""
+    """Blocks 0 .. `blocks` - 1 of a head, all of which a layer reads again, lowest first."""
 
     head: int
     blocks: int
@@ -41,11 +41,16 @@ class Replay:
 
 @dataclass(frozen=True)
 class Layer:
-    """What one layer does in a step: hints first, then accesses in this order; `replays` says which of them replay."""
+    """What one layer does in a step: hints first, then accesses in this order; `replays` says which of them replay.
+
+    `newest`: the block that each of its heads reads whatever attention says, since it writes into it; None if the heads
+    have no such block in common.
+    """
 
     hints: tuple
     accesses: tuple
     replays: tuple = ()
+    newest: int | None = None
 
 
 @dataclass(frozen=True)

@@ -3,30 +3,38 @@
 A step goes layer by layer. The host hints, in each of the layer's heads, the blocks that it will read; waits for the
 hints' Cmp, and as long as it is told to besides; then reads them head by head, ascending, a token's K and V rows being
 written, and their Cmp awaited, just before the newest block is read. The next layer needs this one's result, so it
-begins when all reads have returned. A step of prefill reads all blocks of a head and then writes the chunk's tokens;
-where streams are on, the host describes these reads first, of as many heads at once as there are descriptors.
+begins when all reads have returned. A step of prefill reads all blocks of a head and then writes the chunk's tokens.
 Announced by `step`, the hints of all layers come first; with `none`, one header without blocks moves the step.
+
+Where there are weights, a step of their own writes them first; then each layer reads its weights before it hints what
+its heads will read. Where streams are on, the host describes what it knows to come (`sim.descriptors`).
 """
 
 import random
 
 import numpy as np
 
-from golden.address import encode, hint_address
+from golden.address import encode
 from golden.config import HEAD_DIM, LINE_BYTES, LINES_PER_BLOCK
-from golden.hints import ENTRIES_MAX, pack_hint, relative_mass
+from golden.hints import relative_mass
+from sim.descriptors import Descriptors
+from sim.hint_lines import hint_lines
 from sim.settings import PREFETCH
-from tb.stimulus import fence_all, fence_writes, read, read_shared, register_write, wait, write
+from sim.weight_traffic import WeightReads, load_weights
+from tb.stimulus import fence_all, fence_writes, read, read_shared, wait, write
 
-__all__ = ["FIRST_STEP", "STREAM_AHEAD", "lines_of_read", "lines_of_row", "streams", "traffic"]
+__all__ = ["FIRST_STEP", "first_step", "lines_of_read", "lines_of_row", "traffic"]
 
-#: header of the workload's first step: not 0, so that it differs from a step counter that no hint has loaded
+#: header of a run's first step: not 0, so that it differs from a step counter that no hint has loaded
 FIRST_STEP = 1
-#: blocks of a replay that may be fetched before they are read: a page takes longer than the reads of a block
-STREAM_AHEAD = 8
 LINE_VALUES = LINE_BYTES // 2
 ROW_LINES = HEAD_DIM // LINE_VALUES
 PLANE_LINES = LINES_PER_BLOCK // 2
+
+
+def first_step(weights):
+    """Header of the workload's first step: the one before it writes the weights."""
+    return FIRST_STEP + (weights is not None)
 
 
 def lines_of_read(count, step):
@@ -41,18 +49,6 @@ def lines_of_row(token, plane):
     return range(first, first + ROW_LINES)
 
 
-def streams(config, replays):
-    """Register writes that make as many of the replays streams as there are descriptors, and switch the others off."""
-    for number in range(config.streams):
-        yield register_write(f"STREAM[{number}].CTRL", ENABLED=0)
-    for number, replay in enumerate(replays[: config.streams]):
-        stream = f"STREAM[{number}]"
-        yield register_write(f"{stream}.BASE", INDEX=replay.head * config.blocks_per_head)
-        yield register_write(f"{stream}.LENGTH", COUNT=replay.blocks)
-        yield register_write(f"{stream}.AHEAD", BLOCKS=STREAM_AHEAD)
-        yield register_write(f"{stream}.CTRL", ENABLED=1)
-
-
 class _Host:
     """The host of a run: turns hints and accesses into operations on the addresses of a region."""
 
@@ -65,10 +61,7 @@ class _Host:
         self._caches = random.Random(f"{settings.seed}/cacheable")
 
     def hint(self, head, header, entries=()):
-        """Hint lines for blocks [(block, score)] of one head, 15 a line; one line without blocks if there are none."""
-        address = hint_address(self._config, self._region, head)
-        for first in range(0, max(1, len(entries)), ENTRIES_MAX):
-            yield write(address, pack_hint(header, entries[first : first + ENTRIES_MAX]))
+        yield from hint_lines(self._config, self._region, head, header, entries)
 
     def hints(self, header, hints):
         by_head = {}
@@ -96,19 +89,28 @@ class _Host:
 
 
 def _announced(step, announce):
-    """[(hints, accesses, replays)] of a step: what is hinted at once, what is read after it, and what of it replays."""
+    """[(hints, layer)] of a step: what is hinted at once, and the layer that is read after it."""
     if announce == "layer":
-        return [(layer.hints, layer.accesses, layer.replays) for layer in step.layers]
+        return [(layer.hints, layer) for layer in step.layers]
     first = [hint for layer in step.layers for hint in layer.hints] if announce == "step" else ()
-    return [(() if i else first, layer.accesses, layer.replays) for i, layer in enumerate(step.layers)]
+    return [(() if i else first, layer) for i, layer in enumerate(step.layers)]
 
 
-def traffic(workload, settings, steps, *, config, region, leap_cap):
-    """The operations of the run's first `steps` steps, in order (`tb.stimulus.Operation`)."""
+def traffic(workload, settings, steps, *, config, region, leap_cap, weights=None):
+    """The operations of the run's first `steps` steps, in order (`tb.stimulus.Operation`).
+
+    `region` is that of the KV cache, `weights` a `sim.weights.Weights`.
+    """
     host = _Host(workload, settings, config, region)
+    descriptors = None
+    if "streams" in PREFETCH[settings.prefetch]:
+        descriptors = Descriptors(config, workload.heads, by_layer=settings.by_layer, weights=weights)
     now = None
+    if weights is not None:
+        now = FIRST_STEP
+        yield from load_weights(config, weights, now, settings.seed)
     for step in workload.walk(settings.coverage, steps):
-        header = FIRST_STEP + step.number
+        header = first_step(weights) + step.number
         groups = _announced(step, settings.announce)
         # A step that begins without a hint, or lies beyond one leap, needs lines that only move the counter.
         while now is not None and header - now > leap_cap:
@@ -118,22 +120,30 @@ def traffic(workload, settings, steps, *, config, region, leap_cap):
             yield from host.hint(0, header)
             yield fence_writes()
         now = header
-        for hints, accesses, replays in groups:
+        reads = None
+        if weights is not None:
+            reads = WeightReads(config, weights, header)
+            yield from reads.announce(0)
+        if descriptors is not None:
+            yield from descriptors.step()
+        for number, (hints, layer) in enumerate(groups):
+            if reads is not None:
+                yield from reads.read(weights.of_part(number, len(groups)))
             if hints:
                 yield from host.hints(header, hints)
                 yield fence_writes()
-                if settings.announce_lead:
-                    yield wait(settings.announce_lead)
-            replays = list(replays) if "streams" in PREFETCH[settings.prefetch] else []
+            if descriptors is not None:
+                yield from descriptors.layer(layer)
+            if hints and settings.announce_lead:
+                yield wait(settings.announce_lead)
             written = set()
-            for access in accesses:
-                if replays and access.head == replays[0].head:
-                    yield from streams(config, replays)
-                    del replays[: config.streams]
+            for access in layer.accesses:
                 if access.token is not None:
                     yield from host.append(access)
                     written.add((access.head, access.block))
                     continue
+                if descriptors is not None:
+                    yield from descriptors.read(access)
                 if (access.head, access.block) in written:
                     yield fence_writes()
                     written.clear()

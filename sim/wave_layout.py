@@ -9,7 +9,6 @@ from amaranth.hdl import Fragment
 from golden import messages
 from golden.address import Target, decode
 from golden.config import LINE_BYTES
-from golden.csr import reset_regions
 from golden.events import EngineKind, ErrorKind, Phase, PrefetchDrop, PrefetchSource, RefusalKind
 from golden.metadata import DataKind, Outcome, SlotKind, State
 from golden.mode import Mode
@@ -46,11 +45,11 @@ def _block(head, block):
 
 
 class _Streams:
-    """Texts of the streams of an endpoint of `config`, whose first region lies where it lies after reset."""
+    """Texts of the streams of an endpoint of `config`, addresses by its `regions`."""
 
-    def __init__(self, config):
+    def __init__(self, config, regions):
         self._config = config
-        self._regions = [reset_regions(config)[0]]
+        self._regions = regions
 
     def stream(self, scope, name, fields, text):
         """A stream: its payload in words while valid, its two handshake bits."""
@@ -160,9 +159,9 @@ def _machine_waves(config, block):
             yield Wave(label, (".".join((*path, signal)),), lambda value, states=states: states.get(value, f"{value}?"))
 
 
-def groups(config):
+def groups(config, regions):
     """The `Group`s of an endpoint of `config`, in the order in which a request meets them."""
-    s = _Streams(config)
+    s = _Streams(config, regions)
     slot = ("kind", "head", "block", "line", "tag")
     channel = ("mem__arvalid", "mem__arready", "mem__araddr", "mem__rvalid", "mem__awvalid", "mem__awready",
                "mem__awaddr", "mem__wvalid", "mem__bvalid")  # fmt: skip

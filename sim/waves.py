@@ -159,13 +159,13 @@ def write_waves(prepared, config, out):
 
     Returns what was complained of. Raises `WaveError`, and whatever the run raises.
     """
-    layout = groups(config)
     out.mkdir(parents=True, exist_ok=True)
     waves = out / WAVES
     with tempfile.TemporaryDirectory(dir=out) as folder:
-        _, complaints = prepared(folder).execute()
+        run = prepared(folder)
+        _, complaints = run.execute()
         new = Path(folder) / "new.vcd"
-        shown = rewrite(Path(folder) / WAVES, new, layout)
+        shown = rewrite(Path(folder) / WAVES, new, groups(config, run.regions))
         shutil.move(new, waves)
     save_gtkwave(waves.with_suffix(".gtkw"), waves, shown)
     save_surfer(waves.with_suffix(".sucl"), shown)

@@ -1,36 +1,13 @@
 """The registers, by name, over the endpoint's AXI4-Lite port."""
 
-from golden.csr import address, control, pack, unpack
+from golden.csr import address, pack, unpack
 from tb.bus import AxiLiteMaster, AXIProtocolError
 
-__all__ = ["Csr", "Refused", "region_writes", "regions_writes"]
+__all__ = ["Csr", "Refused"]
 
 
 class Refused(Exception):
     """The endpoint answered a register access with an error: an illegal value, a refused command, no such register."""
-
-
-def region_writes(number, region):
-    """((register, value), ...) that make region `number` a golden `Region`: off, moved, on again if enabled."""
-    prefix = f"REGION[{number}]"
-    return (
-        (f"{prefix}.CTRL", control(region, enabled=False)),
-        (f"{prefix}.BASE_LO", region.base & 0xFFFFFFFF),
-        (f"{prefix}.BASE_HI", region.base >> 32),
-        (f"{prefix}.FIRST_HEAD", region.first_head),
-        (f"{prefix}.HEADS", region.heads),
-        (f"{prefix}.CTRL", control(region)),
-    )
-
-
-def regions_writes(regions):
-    """[(register, value), ...] that make the endpoint's regions these; those that are to be off go first."""
-    writes = [
-        (f"REGION[{number}].CTRL", control(region)) for number, region in enumerate(regions) if not region.enabled
-    ]
-    for number, region in enumerate(regions):
-        writes += region_writes(number, region)
-    return writes
 
 
 class Csr:

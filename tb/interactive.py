@@ -16,12 +16,13 @@ from tb.bus import Clocks, StreamSink, StreamSource, stalls
 from tb.cache_agent import CacheAgent
 from tb.caching_host import CachingHost
 from tb.coherent_image import CoherentImage
-from tb.csr import Csr, regions_writes
+from tb.csr import Csr
 from tb.flash import FlashAgent
 from tb.golden import protocol_monitor
 from tb.host import Host
 from tb.memory import MemoryAgent, Store
 from tb.payload import unpack as unpack_payload
+from tb.regions import regions_writes
 from tb.responses import ProtocolError
 from tb.scoreboard import EventScoreboard
 from tb.watchdog import Watchdog

@@ -14,11 +14,11 @@ from golden.policy import Priority, ScoreSource
 from tb.batch import BatchSettings
 from tb.batch import run as run_batch
 from tb.build import SIMULATORS, SimulationFailed, run
-from tb.csr import regions_writes
 from tb.golden import golden_endpoint
 from tb.image import DataMismatch
 from tb.random_traffic import random_operations
 from tb.recorded import EVENTS, MESSAGES, Answer, Offer, check_data, read_events, read_messages
+from tb.regions import regions_writes
 from tb.stimulus import fence_all, read, write
 from tb.tops import batch_top, interactive_top
 

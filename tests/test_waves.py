@@ -5,6 +5,7 @@ import re
 import pytest
 
 from golden.config import preset
+from golden.csr import reset_regions
 from golden.events import EngineKind, ErrorKind
 from golden.metadata import SlotKind, State
 from hw import layouts
@@ -84,7 +85,7 @@ def test_both_layouts_name_every_wave_of_the_file(tmp_path):
 
 def test_records_notes_and_states_are_words():
     config = preset("tiny")
-    waves = {(group.name, wave.label): wave for group in groups(config) for wave in group.waves}
+    waves = {(group.name, wave.label): wave for group in groups(config, reset_regions(config)) for wave in group.waves}
     record = waves["events", "slot_record"].text
     assert record(1, SlotKind.PROMOTE, 0, 3, 7, State.COLD, State.PROMOTING) == "PROMOTE DONE h3 b7 COLD>PROMOTING"
     assert record(0, SlotKind.PROMOTE, 0, 3, 7, State.COLD, State.PROMOTING) == ""
