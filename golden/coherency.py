@@ -101,6 +101,19 @@ class SnoopKind(IntEnum):
     INV = BISnpOpcode.INV
 
 
+#: (opcode, MetaValue or None without metadata, SnpType) of the legal Reqs that concern the filter
+_REQS = {
+    (ReqOpcode.MEM_RD, None, SnpType.SNP_CUR): Access.READ_CURRENT,
+    (ReqOpcode.MEM_RD, None, SnpType.SNP_INV): Access.READ_INVALIDATE,
+    (ReqOpcode.MEM_RD, MetaValue.SHARED, SnpType.SNP_DATA): Access.READ_SHARED,
+    (ReqOpcode.MEM_RD_DATA, None, SnpType.SNP_DATA): Access.READ_DATA,
+    (ReqOpcode.MEM_RD, MetaValue.ANY, SnpType.SNP_INV): Access.READ_OWN,
+    (ReqOpcode.MEM_INV, MetaValue.ANY, SnpType.SNP_INV): Access.OWN,
+    (ReqOpcode.MEM_INV_NT, MetaValue.ANY, SnpType.SNP_INV): Access.OWN,
+    (ReqOpcode.MEM_INV, MetaValue.INVALID, SnpType.SNP_INV): Access.FLUSH,
+    (ReqOpcode.MEM_INV_NT, MetaValue.INVALID, SnpType.SNP_INV): Access.FLUSH,
+    (ReqOpcode.MEM_CLN_EVCT, MetaValue.INVALID, SnpType.NO_OP): Access.FORGET,
+}
 #: added to the opcode of a single BISnp or BIRsp for its block form
 _BLOCK = BISnpOpcode.CUR_BLK - BISnpOpcode.CUR
 #: what a host may say that it holds, by what it was asked
@@ -165,18 +178,7 @@ def answer_lines(snoop, lines_open, opcode, low_addr):
 def access_of_req(opcode, meta_field, meta_value, snp_type):
     """The `Access` of a Req, None if it is no legal one that concerns the filter."""
     meta = None if meta_field == MetaField.NO_OP else meta_value if meta_field == MetaField.META0_STATE else -1
-    return {
-        (ReqOpcode.MEM_RD, None, SnpType.SNP_CUR): Access.READ_CURRENT,
-        (ReqOpcode.MEM_RD, None, SnpType.SNP_INV): Access.READ_INVALIDATE,
-        (ReqOpcode.MEM_RD, MetaValue.SHARED, SnpType.SNP_DATA): Access.READ_SHARED,
-        (ReqOpcode.MEM_RD_DATA, None, SnpType.SNP_DATA): Access.READ_DATA,
-        (ReqOpcode.MEM_RD, MetaValue.ANY, SnpType.SNP_INV): Access.READ_OWN,
-        (ReqOpcode.MEM_INV, MetaValue.ANY, SnpType.SNP_INV): Access.OWN,
-        (ReqOpcode.MEM_INV_NT, MetaValue.ANY, SnpType.SNP_INV): Access.OWN,
-        (ReqOpcode.MEM_INV, MetaValue.INVALID, SnpType.SNP_INV): Access.FLUSH,
-        (ReqOpcode.MEM_INV_NT, MetaValue.INVALID, SnpType.SNP_INV): Access.FLUSH,
-        (ReqOpcode.MEM_CLN_EVCT, MetaValue.INVALID, SnpType.NO_OP): Access.FORGET,
-    }.get((opcode, meta, snp_type))
+    return _REQS.get((opcode, meta, snp_type))
 
 
 def access_of_rwd(opcode, meta_field, meta_value, snp_type):

@@ -1,14 +1,52 @@
 """The front end: what becomes of a message before it reaches the metadata pipeline."""
 
+from enum import IntEnum
+
 from golden.address import Target, decode
 from golden.coherency import Access, access_of_req, access_of_rwd
-from golden.messages import ReqOpcode, RwDOpcode, Served, serve_req, serve_rwd
+from golden.messages import ReqOpcode, RwDOpcode
 from golden.metadata import Outcome, Slot, SlotKind
 
-__all__ = ["host_of", "slot_of_req", "slot_of_rwd", "answer"]
+__all__ = ["Served", "answer", "host_of", "serve_req", "serve_rwd", "slot_of_req", "slot_of_rwd"]
 
 #: bit 0 of an ANSWER's value: the message was a read, which wants data where it gets a response
 READ_VALUE = 1
+
+
+class Served(IntEnum):
+    """What the front end does with a message that lies in a region."""
+
+    READ = 0
+    WRITE = 1
+    #: completed without data: where no host may cache the line there is nothing to flush or forget
+    COMPLETE = 2
+    #: may be dropped, and is: no response
+    DROP = 3
+    #: asks for a cacheable copy: where none may be had, no response, counted
+    CACHEABLE = 4
+    #: not legal for HDM-DB memory: no response, counted
+    ILLEGAL = 5
+    #: answered with BI-ConflictAck
+    CONFLICT = 6
+
+
+def serve_req(opcode, meta_field, meta_value, snp_type):
+    """How a Req is served."""
+    if opcode == ReqOpcode.MEM_SPEC_RD:
+        return Served.DROP
+    access = access_of_req(opcode, meta_field, meta_value, snp_type)
+    if access is None:
+        return Served.ILLEGAL
+    if access.caches:
+        return Served.CACHEABLE
+    return Served.COMPLETE if access in (Access.FLUSH, Access.FORGET) else Served.READ
+
+
+def serve_rwd(opcode, meta_field, meta_value, snp_type):
+    """How an RwD is served."""
+    if opcode == RwDOpcode.BI_CONFLICT:
+        return Served.CONFLICT
+    return Served.ILLEGAL if access_of_rwd(opcode, meta_field, meta_value, snp_type) is None else Served.WRITE
 
 
 def host_of(config, message):

@@ -1,4 +1,4 @@
-"""CXL.mem messages that the endpoint understands: fields, encodings and which combinations are served.
+"""CXL.mem messages that the endpoint understands: fields and encodings.
 
 Fields and encodings: CXL 3.0 section 3.3 (tables 3-29 to 3-50 by the numbering of 3.1). Named fields only; how they are
 packed into flit slots is the link layer's matter.
@@ -8,7 +8,7 @@ from enum import IntEnum
 
 __all__ = [
     "ADDRESS_BITS", "BISnpOpcode", "BIRspOpcode", "DRSOpcode", "DevLoad", "MetaField", "MetaValue", "NDROpcode",
-    "ReqOpcode", "RwDOpcode", "SnpType", "Served", "FIELDS", "serve_req", "serve_rwd",
+    "ReqOpcode", "RwDOpcode", "SnpType", "FIELDS",
 ]  # fmt: skip
 
 #: host physical address bits carried by a message: Address[51:6]
@@ -102,61 +102,3 @@ FIELDS = {
     "bisnp": (("opcode", 4), ("bi_id", 12), ("bi_tag", 12), ("address", ADDRESS_BITS)),
     "birsp": (("opcode", 4), ("bi_id", 12), ("bi_tag", 12), ("low_addr", 2)),
 }
-
-
-class Served(IntEnum):
-    """What the front end does with a message that lies in a region."""
-
-    READ = 0
-    WRITE = 1
-    #: completed without touching data: nothing is cached by a host yet, so there is nothing to flush or forget
-    COMPLETE = 2
-    #: may be dropped, and is: no response
-    DROP = 3
-    #: legal CXL, but asks for a cacheable copy: no response, counted
-    CACHEABLE = 4
-    #: not legal for HDM-DB memory: no response, counted
-    ILLEGAL = 5
-    #: answered with BI-ConflictAck
-    CONFLICT = 6
-
-
-def serve_req(opcode, meta_field, meta_value, snp_type):
-    """How a Req is served (CXL 3.0 tables 3-39 and 3-42, less the rows that let a host cache the line)."""
-    no_op, meta0 = meta_field == MetaField.NO_OP, meta_field == MetaField.META0_STATE
-    if opcode == ReqOpcode.MEM_RD:
-        if no_op and snp_type in (SnpType.SNP_CUR, SnpType.SNP_INV):
-            return Served.READ
-        if meta0 and (meta_value, snp_type) in (
-            (MetaValue.ANY, SnpType.SNP_INV),
-            (MetaValue.SHARED, SnpType.SNP_DATA),
-        ):
-            return Served.CACHEABLE
-    elif opcode == ReqOpcode.MEM_RD_DATA:
-        if no_op and snp_type == SnpType.SNP_DATA:
-            return Served.CACHEABLE
-    elif opcode in (ReqOpcode.MEM_INV, ReqOpcode.MEM_INV_NT):
-        if meta0 and snp_type == SnpType.SNP_INV:
-            if meta_value == MetaValue.INVALID:
-                return Served.COMPLETE
-            if meta_value == MetaValue.ANY:
-                return Served.CACHEABLE
-    elif opcode == ReqOpcode.MEM_CLN_EVCT:
-        if meta0 and meta_value == MetaValue.INVALID and snp_type == SnpType.NO_OP:
-            return Served.COMPLETE
-    elif opcode == ReqOpcode.MEM_SPEC_RD:
-        return Served.DROP
-    return Served.ILLEGAL
-
-
-def serve_rwd(opcode, meta_field, meta_value, snp_type):
-    """How an RwD is served. A write-back (SnpType No-Op) is served as a write that owns nothing, Meta0 I."""
-    if opcode == RwDOpcode.BI_CONFLICT:
-        return Served.CONFLICT
-    if opcode in (RwDOpcode.MEM_WR, RwDOpcode.MEM_WR_PTL) and meta_field == MetaField.META0_STATE:
-        if snp_type == SnpType.SNP_INV and meta_value == MetaValue.INVALID:
-            return Served.WRITE
-        if opcode == RwDOpcode.MEM_WR and snp_type == SnpType.NO_OP:
-            if meta_value in (MetaValue.INVALID, MetaValue.ANY):
-                return Served.WRITE
-    return Served.ILLEGAL

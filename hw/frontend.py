@@ -6,8 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from golden.address import Target
 from golden.coherency import Access
-from golden.frontend import READ_VALUE
-from golden.messages import MetaField, MetaValue, ReqOpcode, RwDOpcode, Served, SnpType
+from golden.frontend import READ_VALUE, Served
+from golden.messages import MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
 from golden.metadata import Outcome, SlotKind
 from hw import layouts
 from hw.address import AddressDecoder
@@ -18,7 +18,7 @@ __all__ = ["FrontEnd"]
 
 
 def _serve_req(m, message, served, access):
-    """`golden.messages.serve_req` and, for what is served, `golden.coherency.access_of_req` as logic."""
+    """`golden.frontend.serve_req` and, for what is served, `golden.coherency.access_of_req` as logic."""
     meta0 = message.meta_field == MetaField.META0_STATE
     no_op = message.meta_field == MetaField.NO_OP
     snoops, invalidates = message.snp_type == SnpType.SNP_CUR, message.snp_type == SnpType.SNP_INV
@@ -55,7 +55,7 @@ def _serve_req(m, message, served, access):
 
 
 def _serve_rwd(m, message, served, access):
-    """`golden.messages.serve_rwd` and, for what is served, `golden.coherency.access_of_rwd` as logic."""
+    """`golden.frontend.serve_rwd` and, for what is served, `golden.coherency.access_of_rwd` as logic."""
     meta0 = message.meta_field == MetaField.META0_STATE
     full, partial = message.opcode == RwDOpcode.MEM_WR, message.opcode == RwDOpcode.MEM_WR_PTL
     invalid, any_value = message.meta_value == MetaValue.INVALID, message.meta_value == MetaValue.ANY

@@ -5,7 +5,8 @@ import random
 
 from golden.coherency import SnoopKind
 from golden.config import SECTOR_LINES
-from golden.messages import BIRspOpcode, ReqOpcode, RwDOpcode, Served, serve_req, serve_rwd
+from golden.frontend import Served, serve_req, serve_rwd
+from golden.messages import BIRspOpcode, ReqOpcode, RwDOpcode
 
 __all__ = ["Gate", "MediaFaults", "bad_birsp", "illegal_messages"]
 

@@ -1,4 +1,4 @@
-"""Which messages ask what of the snoop filter, and what snoops and their answers may say."""
+"""Which messages are served and ask what of the snoop filter, and what snoops and their answers may say."""
 
 from itertools import product
 
@@ -16,6 +16,7 @@ from golden.coherency import (
     covering,
     snoop_opcode,
 )
+from golden.frontend import Served, serve_req, serve_rwd
 from golden.messages import (
     BIRspOpcode,
     BISnpOpcode,
@@ -23,10 +24,7 @@ from golden.messages import (
     MetaValue,
     ReqOpcode,
     RwDOpcode,
-    Served,
     SnpType,
-    serve_req,
-    serve_rwd,
 )
 
 META0, NO_OP = MetaField.META0_STATE, MetaField.NO_OP
@@ -50,6 +48,13 @@ RWDS = {
     (RwDOpcode.MEM_WR, META0, INVALID, SnpType.NO_OP): Access.WRITE_BACK,
     (RwDOpcode.MEM_WR, META0, ANY, SnpType.NO_OP): Access.WRITE_KEEP,
 }
+#: how the messages of each access are served
+SERVED = {
+    Access.READ_CURRENT: Served.READ, Access.READ_INVALIDATE: Served.READ, Access.READ_SHARED: Served.CACHEABLE,
+    Access.READ_DATA: Served.CACHEABLE, Access.READ_OWN: Served.CACHEABLE, Access.OWN: Served.CACHEABLE,
+    Access.FLUSH: Served.COMPLETE, Access.FORGET: Served.COMPLETE, Access.WRITE_THROUGH: Served.WRITE,
+    Access.WRITE_BACK: Served.WRITE, Access.WRITE_KEEP: Served.WRITE, None: Served.ILLEGAL,
+}  # fmt: skip
 EVERY_FIELD = tuple(product(range(16), range(4), range(4), range(8)))
 
 
@@ -66,18 +71,17 @@ def test_every_req_is_what_its_row_says_and_nothing_else_is_one():
     for fields in EVERY_FIELD:
         access = row(REQS, *fields)
         assert access_of_req(*fields) == access, fields
-        serves = {Served.READ, Served.CACHEABLE, Served.COMPLETE}
-        assert (serve_req(*fields) in serves) == (access is not None), fields
-        if access is not None:
-            assert (serve_req(*fields) == Served.CACHEABLE) == access.caches
-            assert not access.is_write
+        served = Served.DROP if fields[0] == ReqOpcode.MEM_SPEC_RD else SERVED[access]
+        assert serve_req(*fields) == served, fields
+        assert access is None or not access.is_write
 
 
 def test_every_rwd_that_writes_is_what_its_row_says_and_nothing_else_is_one():
     for fields in EVERY_FIELD:
         access = row(RWDS, *fields)
         assert access_of_rwd(*fields) == access, fields
-        assert (serve_rwd(*fields) == Served.WRITE) == (access is not None), fields
+        served = Served.CONFLICT if fields[0] == RwDOpcode.BI_CONFLICT else SERVED[access]
+        assert serve_rwd(*fields) == served, fields
         assert access is None or (access.is_write and not access.caches)
 
 

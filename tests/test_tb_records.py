@@ -8,7 +8,8 @@ from golden.address import encode
 from golden.config import preset
 from golden.csr import reset_regions
 from golden.events import Lane, pack
-from golden.messages import FIELDS, DRSOpcode, ReqOpcode, RwDOpcode, Served, serve_req, serve_rwd
+from golden.frontend import Served, serve_req, serve_rwd
+from golden.messages import FIELDS, DRSOpcode, ReqOpcode, RwDOpcode
 from golden.mode import Mode
 from tb import payload
 from tb.image import DataMismatch
