@@ -1,4 +1,4 @@
-"""cocotb tests of the interactive agents against a stand-in for the endpoint (tests/hdl/loopback.v)."""
+"""cocotb tests of the interactive agents against a stand-in for the endpoint (tests/hdl/endpoint.v)."""
 
 import json
 import random

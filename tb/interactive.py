@@ -110,27 +110,23 @@ class TB:
             pauses = stalls(f"{seed}/{channel}", share)
             return gates[channel].over(pauses) if channel in gates else pauses
 
-        self._sinks = []
-        # A stand-in that serves no coherent memory has none of the two.
-        if hasattr(dut, "bisnp__valid"):
-            self.birsp = StreamSource(
-                dut,
-                "birsp",
-                clock,
-                fields=FIELDS["birsp"],
-                pauses=pauses("birsp"),
-                taken=lambda fields: self.protocol.take("birsp", fields),
-            )
-            snoops = StreamSink(
-                dut,
-                "bisnp",
-                clock,
-                decode=lambda payload: unpack_payload(FIELDS["bisnp"], payload),
-                pauses=pauses("bisnp"),
-                callback=self._take_bisnp,
-            )
-            self._sinks.append(snoops)
-            cocotb.start_soon(self._watch_birsp())
+        self.birsp = StreamSource(
+            dut,
+            "birsp",
+            clock,
+            fields=FIELDS["birsp"],
+            pauses=pauses("birsp"),
+            taken=lambda fields: self.protocol.take("birsp", fields),
+        )
+        snoops = StreamSink(
+            dut,
+            "bisnp",
+            clock,
+            decode=lambda payload: unpack_payload(FIELDS["bisnp"], payload),
+            pauses=pauses("bisnp"),
+            callback=self._take_bisnp,
+        )
+        cocotb.start_soon(self._watch_birsp())
         self.memory = MemoryAgent(
             dut,
             clock,
@@ -166,7 +162,7 @@ class TB:
             )
             for lane in Lane
         }
-        self._sinks += monitors.values()
+        self._sinks = [snoops, *monitors.values()]
         self.scoreboard = EventScoreboard(dut, monitors, check=self._check, moved=moved)
 
     def _oldest(self):

@@ -72,8 +72,6 @@ def _macros(config, widths):
     yield "host_counts", len(caching.COUNTS)
     for number, count in enumerate(caching.COUNTS):
         yield f"host_count_{count}", number
-    if "bisnp__valid" in widths:
-        yield "coherent", 1
     yield "address_bits", messages.ADDRESS_BITS
     yield "lookahead", LOOKAHEAD
     for load in messages.DevLoad:
@@ -107,5 +105,5 @@ def verilog_header(config, widths):
 
 def bench_sources(config, widths):
     """{file: text} of the bench around an endpoint whose ports have `widths`; the endpoint is to be added."""
-    sources = {path.name: path.read_text() for path in sorted(HDL.glob("*.v"))}
+    sources = {path.name: path.read_text() for path in sorted(HDL.glob("*.v*"))}
     return sources | {HEADER_NAME: verilog_header(config, widths)}

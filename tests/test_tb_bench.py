@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -17,12 +16,13 @@ from tb.layout import HEADER_NAME, bench_sources, verilog_header
 from tb.random_traffic import random_operations
 from tb.recorded import EVENTS, MESSAGES, Answer, Offer, check_data, read_events, read_messages
 from tb.stimulus import read, register_write, wait, write
+from tests.stand_ins import stand_in, stand_in_widths
 
 #: with room for two frames a block
 CONFIG = preset("tiny", step_bits=28, spare_frames=72)
 OVERRIDES = {"step_bits": CONFIG.step_bits, "spare_frames": CONFIG.spare_frames}
-WIDTHS = {"mem__awaddr": CONFIG.memory_address_bits, "mem__awid": 5, "csr__awaddr": 12}
-LOOPBACK = (Path(__file__).parent / "hdl" / "loopback.v").read_text()
+WIDTHS = stand_in_widths(CONFIG)
+LOOPBACK = stand_in("loopback")
 REGION = reset_regions(CONFIG)[0]
 #: the stand-in's register for the mode of pages
 MODE_REGISTER = "PREFETCH"
@@ -41,7 +41,7 @@ BATCH = BatchSettings(
 
 
 def interactive(simulator, folder, testcase, **settings):
-    sources = {"endpoint.v": LOOPBACK, HEADER_NAME: verilog_header(CONFIG, WIDTHS)}
+    sources = LOOPBACK | {HEADER_NAME: verilog_header(CONFIG, WIDTHS)}
     built = build(simulator, top="endpoint", sources=sources)
     limits = {"max_reads": MAX_READS, "max_writes": MAX_WRITES}
     settings = {"preset": CONFIG.name, "overrides": OVERRIDES, "seed": 1} | limits | settings
@@ -49,7 +49,7 @@ def interactive(simulator, folder, testcase, **settings):
 
 
 def batch_build(simulator):
-    return build(simulator, top="bench", sources=bench_sources(CONFIG, WIDTHS) | {"endpoint.v": LOOPBACK})
+    return build(simulator, top="bench", sources=bench_sources(CONFIG, WIDTHS) | LOOPBACK)
 
 
 def operations(seed=1, accesses=60, **more):

@@ -1,7 +1,6 @@
 """The caching hosts of the batch form around a stand-in for the endpoint, on both simulators; each check can fail."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -11,16 +10,16 @@ from tb.batch import run as run_batch
 from tb.build import SIMULATORS, SimulationFailed, build
 from tb.caching import Action, CachingHosts
 from tb.layout import bench_sources
+from tests.stand_ins import stand_in, stand_in_widths
 
-STAND_IN = (Path(__file__).parent / "hdl" / "coherent.v").read_text()
 BATCH = BatchSettings(watchdog_clocks=3000, message_clocks=20_000, poll_clocks=5000)
 HOSTS = CachingHosts(requests=4000, base=0, blocks=8, snoop_max=60, link_max=60)
 
 
 def built(simulator, hosts):
     config = preset("tiny", hosts=hosts)
-    widths = {"mem__awaddr": config.memory_address_bits, "mem__awid": 5, "csr__awaddr": 12, "bisnp__valid": 1}
-    return build(simulator, top="bench", sources=bench_sources(config, widths) | {"endpoint.v": STAND_IN})
+    sources = bench_sources(config, stand_in_widths(config)) | stand_in("coherent")
+    return build(simulator, top="bench", sources=sources)
 
 
 def play(simulator, hosts, folder, given=HOSTS, fault=0, **more):

@@ -338,20 +338,14 @@ module bench (
         .held(held), .held_clocks(held_clocks), .held_longest(held_longest)
     );
 
-`ifndef COHERENT
-    assign bisnp_valid = 0;
-    assign birsp_ready = 1;
-`endif
     endpoint endpoint (
         .clk(clk), .rst(rst),
         .req__payload(req_payload), .req__valid(req_valid), .req__ready(req_ready),
         .rwd__payload(rwd_payload), .rwd__valid(rwd_valid), .rwd__ready(rwd_ready),
         .ndr__payload(ndr_payload), .ndr__valid(ndr_valid), .ndr__ready(ndr_ready),
         .drs__payload(drs_payload), .drs__valid(drs_valid), .drs__ready(drs_ready),
-`ifdef COHERENT
         .bisnp__payload(bisnp_payload), .bisnp__valid(bisnp_valid), .bisnp__ready(bisnp_ready),
         .birsp__payload(birsp_payload), .birsp__valid(birsp_valid), .birsp__ready(birsp_ready),
-`endif
         .page_command__payload(command_payload), .page_command__valid(command_valid),
         .page_command__ready(command_ready),
         .page_done__payload(page_done_payload), .page_done__valid(page_done_valid), .page_done__ready(page_done_ready),

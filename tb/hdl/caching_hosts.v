@@ -13,6 +13,7 @@
 // by line or in block form. In each clock one snoop, one new message, one cached line.
 //
 // State that only this block sees is assigned at once (`=`), outputs are registers (`<=`).
+`include "channel.vh"
 `include "layout.vh"
 
 module caching_hosts (
@@ -129,7 +130,6 @@ module caching_hosts (
     reg [31:0] issued, answered, taken;
     reg [63:0] count [0:`HOST_COUNTS-1];
     reg [31:0] longest;
-    reg [31:0] random;
     reg [7:0] generation;
     reg req_busy, rwd_busy, birsp_busy, failed;
     reg [`REQ_BITS-1:0] req_message;
@@ -145,7 +145,8 @@ module caching_hosts (
     reg [15:0] tag;
     reg [3:0] action, ready_lines, dirty_lines, answered_lines;
     reg [1:0] state, least;
-    integer i, h, k, t, s, line, place, total, chosen, drawn, form;
+    integer i, h, k, t, s, line, place, total, chosen, form;
+    `include "random.vh"
 
     genvar n;
     generate for (n = 0; n < `HOST_COUNTS; n = n + 1) assign counts[64*n +: 64] = count[n]; endgenerate
@@ -156,17 +157,6 @@ module caching_hosts (
             failed = 1;
             error <= code;
             error_tag <= tag;
-        end
-    endtask
-
-    // A xorshift generator; the number `drawn` is below `limit`, at most 65,536. Simulators differ in which parts of an
-    // expression they evaluate, so it is no function.
-    task draw(input integer limit);
-        begin
-            random = random ^ (random << 13);
-            random = random ^ (random >> 17);
-            random = random ^ (random << 5);
-            drawn = random[31:16] * limit >> 16;
         end
     endtask
 
@@ -322,9 +312,7 @@ module caching_hosts (
                         for (i = 0; i < 64; i = i + 1) bytes[i] = enables[i/2];
                         rwd_message[`RWD_BE] = bytes;
                     end
-                    rwd_payload <= rwd_message;
-                    rwd_valid <= 1;
-                    rwd_busy = 1;
+                    `CHANNEL_OFFER(rwd)
                 end else begin
                     case (what)
                         `ACTION_READ_CURRENT: req_message = `ACTION_MESSAGE_READ_CURRENT;
@@ -341,9 +329,7 @@ module caching_hosts (
                     req_message[`REQ_TAG] = tx_tag[t];
                     req_message[`REQ_LD_ID] = h;
                     req_message[`REQ_ADDRESS] = address_of(place);
-                    req_payload <= req_message;
-                    req_valid <= 1;
-                    req_busy = 1;
+                    `CHANNEL_OFFER(req)
                 end
             end
         end
@@ -356,9 +342,7 @@ module caching_hosts (
             req_message[`REQ_TAG] = {1'b1, 8'b0, 7'd127};
             req_message[`REQ_LD_ID] = number / `PLACES;
             req_message[`REQ_ADDRESS] = address_of(number % `PLACES);
-            req_payload <= req_message;
-            req_valid <= 1;
-            req_busy = 1;
+            `CHANNEL_OFFER(req)
         end
     endtask
 
@@ -589,9 +573,7 @@ module caching_hosts (
             birsp_message[`BIRSP_BI_ID] = snoop_host[s];
             birsp_message[`BIRSP_BI_TAG] = s;
             birsp_message[`BIRSP_LOW_ADDR] = snoop_block[s] && snoop_whole[s] ? random[1:0] : chosen;
-            birsp_payload <= birsp_message;
-            birsp_valid <= 1;
-            birsp_busy = 1;
+            `CHANNEL_OFFER(birsp)
             i = snoop_block[s] && snoop_whole[s] ? `HOST_COUNT_BLOCK_ANSWERS : `HOST_COUNT_LINE_ANSWERS;
             count[i] = count[i] + 1;
             snoop_lines[s] = snoop_lines[s] & ~answered_lines;
@@ -626,9 +608,7 @@ module caching_hosts (
                     rwd_message[`RWD_TAG] = tx_tag[t];
                     rwd_message[`RWD_LD_ID] = snoop_host[s];
                     rwd_message[`RWD_ADDRESS] = address_of(snoop_place[s] + line);
-                    rwd_payload <= rwd_message;
-                    rwd_valid <= 1;
-                    rwd_busy = 1;
+                    `CHANNEL_OFFER(rwd)
                     tx_conflict[t] = 1;
                     tx_snoop[t] = 4 * s + line;
                     conflict[4*s + line] = ASKED;
@@ -703,9 +683,6 @@ module caching_hosts (
             random = seed;
             generation = 0;
             failed = 0;
-            req_busy = 0;
-            rwd_busy = 0;
-            birsp_busy = 0;
             req_valid <= 0;
             rwd_valid <= 0;
             birsp_valid <= 0;
@@ -721,12 +698,9 @@ module caching_hosts (
             error_tag <= 0;
         end else if (requests == 0) done <= start;
         else begin
-            if (req_valid && req_ready) req_busy = 0;
-            if (rwd_valid && rwd_ready) rwd_busy = 0;
-            if (birsp_valid && birsp_ready) birsp_busy = 0;
-            if (!req_busy) req_valid <= 0;
-            if (!rwd_busy) rwd_valid <= 0;
-            if (!birsp_busy) birsp_valid <= 0;
+            `CHANNEL_STEP(req)
+            `CHANNEL_STEP(rwd)
+            `CHANNEL_STEP(birsp)
 
             if (bisnp_taken) begin
                 bisnp = bisnp_payload;

@@ -4,6 +4,7 @@
 // for.
 //
 // State that only this block sees is assigned at once (`=`), outputs are registers (`<=`).
+`include "channel.vh"
 `include "layout.vh"
 
 module dropping_host (
@@ -139,8 +140,6 @@ module dropping_host (
             unanswered = 0;
             for (i = 0; i < `SNOOPS; i = i + 1) busy[i] = 0;
             for (i = 0; i < 65536; i = i + 1) conflicting[i] = 0;
-            rwd_busy = 0;
-            birsp_busy = 0;
             rwd_valid <= 0;
             birsp_valid <= 0;
             // A payload that is not valid must not be unknown either: the endpoint's shifts would spread it.
@@ -152,10 +151,8 @@ module dropping_host (
             error <= 0;
             error_tag <= 0;
         end else begin
-            if (rwd_valid && rwd_ready) rwd_busy = 0;
-            if (birsp_valid && birsp_ready) birsp_busy = 0;
-            if (!rwd_busy) rwd_valid <= 0;
-            if (!birsp_busy) birsp_valid <= 0;
+            `CHANNEL_STEP(rwd)
+            `CHANNEL_STEP(birsp)
 
             if (req_valid && !again) begin
                 req = req_payload;
@@ -195,9 +192,7 @@ module dropping_host (
                 rwd_message[`RWD_TAG] = conflict_tag[conflict_first];
                 bisnp = snoop[snoop_of[conflict_tag[conflict_first]]];
                 rwd_message[`RWD_ADDRESS] = bisnp[`BISNP_ADDRESS];
-                rwd_payload <= rwd_message;
-                rwd_valid <= 1;
-                rwd_busy = 1;
+                `CHANNEL_OFFER(rwd)
                 conflict_first = (conflict_first + 1) % CONFLICTS;
                 conflicts = conflicts - 1;
             end
@@ -210,9 +205,7 @@ module dropping_host (
                 if (form >= `BISNP_BLOCK) birsp_message[`BIRSP_OPCODE] = `BIRSP_OPCODE_I_BLK;
                 else birsp_message[`BIRSP_LOW_ADDR] = address % 4;
                 birsp_message[`BIRSP_BI_TAG] = bisnp[`BISNP_BI_TAG];
-                birsp_payload <= birsp_message;
-                birsp_valid <= 1;
-                birsp_busy = 1;
+                `CHANNEL_OFFER(birsp)
                 busy[bisnp[`BISNP_BI_TAG]] = 0;
                 first = (first + 1) % `SNOOPS;
                 snoops = snoops - 1;

@@ -96,19 +96,17 @@ module media (
     reg [TAG_BITS-1:0] tag;
     reg [511:0] word;
     reg paired, failed;
-    reg [31:0] random;
+    `include "random.vh"
 
     task fail(input [3:0] code);
         if (error == 0) error <= code;
     endtask
 
-    // Whether the next access fails, by a xorshift generator.
-    task draw(input [16:0] share);
+    // Whether the next access fails, of which `share` of 65,536 do.
+    task may_fail(input [16:0] share);
         begin
-            random = random ^ (random << 13);
-            random = random ^ (random >> 17);
-            random = random ^ (random << 5);
-            failed = random[31:16] < share;
+            draw(65536);
+            failed = drawn < share;
         end
     endtask
 
@@ -202,7 +200,7 @@ module media (
             if (!rvalid || rready) begin
                 rvalid <= 0;
                 if (r_count != 0 && r_due[r_first] <= clock + 1 && !pause[3]) begin
-                    draw(read_errors);
+                    may_fail(read_errors);
                     rid <= r_id[r_first];
                     rdata <= failed ? `POISON_LINE : r_data[r_first];
                     rresp <= failed ? `RESP_SLVERR : `RESP_OKAY;
@@ -217,7 +215,7 @@ module media (
                     word = ddr[w_line[w_first]];
                     for (i = 0; i < 64; i = i + 1)
                         if (w_strobe[w_first][i]) word[8*i +: 8] = w_data[w_first][8*i +: 8];
-                    draw(write_errors);
+                    may_fail(write_errors);
                     ddr[w_line[w_first]] = failed ? `POISON_LINE : word;
                     bresp <= failed ? `RESP_SLVERR : `RESP_OKAY;
                     bid <= w_id[w_first];
@@ -236,7 +234,7 @@ module media (
                             if (chosen < 0 || tag_due[i] < tag_due[chosen]) chosen = i;
                     if (chosen >= 0) begin
                         page = tag_page[chosen];
-                        draw(tag_write[chosen] ? page_write_errors : page_read_errors);
+                        may_fail(tag_write[chosen] ? page_write_errors : page_read_errors);
                         for (i = 0; i < page_lines(tag_mode[chosen]); i = i + 1) begin
                             place = page * `PAGE_LINES_MAX + i;
                             if (failed && tag_write[chosen]) flash[place] = `POISON_LINE;

@@ -4,6 +4,7 @@
 //
 // In each clock: count what was answered, take operations until one has to wait, offer each channel's next message.
 // State that only this block sees is assigned at once (`=`), outputs are registers (`<=`).
+`include "channel.vh"
 `include "layout.vh"
 
 module player (
@@ -214,8 +215,6 @@ module player (
             next_tag = 0;
             reads_open = 0;
             writes_open = 0;
-            req_busy = 0;
-            rwd_busy = 0;
             req_valid <= 0;
             rwd_valid <= 0;
             done <= 0;
@@ -238,8 +237,8 @@ module player (
             rwd_credit = `RATE_ONE;
             for (place = 0; place < 65536; place = place + 1) due[place] = 0;
         end else begin
-            if (req_valid && req_ready) req_busy = 0;
-            if (rwd_valid && rwd_ready) rwd_busy = 0;
+            `CHANNEL_STEP(req)
+            `CHANNEL_STEP(rwd)
             if (ndr_taken) begin
                 answer(0, 0, ndr_tag);
                 report(ndr_load);
@@ -303,49 +302,39 @@ module player (
             end
 
             if (opened && throttle) keep_rate;
-            if (!req_busy) begin
-                req_valid <= 0;
-                if (reads_queued != 0 && reads_open < max_reads && !req_pause && (!throttle || req_credit >= `RATE_ONE))
-                begin
-                    req_credit = req_credit - `RATE_ONE;
-                    req_message = read_op[read_first] == `OP_READ_SHARED ? `MESSAGE_READ_SHARED : `MESSAGE_READ;
-                    req_message[`REQ_TAG] = read_tag[read_first];
-                    req_message[`REQ_ADDRESS] = read_address[read_first];
-                    req_payload <= req_message;
-                    req_valid <= 1;
-                    offered[read_tag[read_first]] = 1;
-                    since[read_tag[read_first]] = clock + 1;
-                    req_busy = 1;
-                    read_first = (read_first + 1) % `LOOKAHEAD;
-                    reads_queued = reads_queued - 1;
-                    reads_open = reads_open + 1;
-                end
+            if (reads_queued != 0 && !req_busy && reads_open < max_reads && !req_pause
+                && (!throttle || req_credit >= `RATE_ONE))
+            begin
+                req_credit = req_credit - `RATE_ONE;
+                req_message = read_op[read_first] == `OP_READ_SHARED ? `MESSAGE_READ_SHARED : `MESSAGE_READ;
+                req_message[`REQ_TAG] = read_tag[read_first];
+                req_message[`REQ_ADDRESS] = read_address[read_first];
+                `CHANNEL_OFFER(req)
+                offered[read_tag[read_first]] = 1;
+                since[read_tag[read_first]] = clock + 1;
+                read_first = (read_first + 1) % `LOOKAHEAD;
+                reads_queued = reads_queued - 1;
+                reads_open = reads_open + 1;
             end
-            if (!rwd_busy) begin
-                rwd_valid <= 0;
-                if (writes_queued != 0 && writes_open < max_writes && !rwd_pause
-                    && (!throttle || rwd_credit >= `RATE_ONE))
-                begin
-                    rwd_credit = rwd_credit - `RATE_ONE;
-                    case (write_op[write_first])
-                        `OP_WRITE_PARTIAL: rwd_message = `MESSAGE_WRITE_PARTIAL;
-                        `OP_WRITE_POISONED: rwd_message = `MESSAGE_WRITE_POISONED;
-                        default: rwd_message = `MESSAGE_WRITE;
-                    endcase
-                    if (write_op[write_first] == `OP_WRITE_PARTIAL)
-                        rwd_message[`RWD_BE] = write_be[write_first];
-                    rwd_message[`RWD_TAG] = write_tag[write_first];
-                    rwd_message[`RWD_ADDRESS] = write_address[write_first];
-                    rwd_message[`RWD_DATA] = write_data[write_first];
-                    rwd_payload <= rwd_message;
-                    rwd_valid <= 1;
-                    offered[write_tag[write_first]] = 1;
-                    since[write_tag[write_first]] = clock + 1;
-                    rwd_busy = 1;
-                    write_first = (write_first + 1) % `LOOKAHEAD;
-                    writes_queued = writes_queued - 1;
-                    writes_open = writes_open + 1;
-                end
+            if (writes_queued != 0 && !rwd_busy && writes_open < max_writes && !rwd_pause
+                && (!throttle || rwd_credit >= `RATE_ONE))
+            begin
+                rwd_credit = rwd_credit - `RATE_ONE;
+                case (write_op[write_first])
+                    `OP_WRITE_PARTIAL: rwd_message = `MESSAGE_WRITE_PARTIAL;
+                    `OP_WRITE_POISONED: rwd_message = `MESSAGE_WRITE_POISONED;
+                    default: rwd_message = `MESSAGE_WRITE;
+                endcase
+                if (write_op[write_first] == `OP_WRITE_PARTIAL) rwd_message[`RWD_BE] = write_be[write_first];
+                rwd_message[`RWD_TAG] = write_tag[write_first];
+                rwd_message[`RWD_ADDRESS] = write_address[write_first];
+                rwd_message[`RWD_DATA] = write_data[write_first];
+                `CHANNEL_OFFER(rwd)
+                offered[write_tag[write_first]] = 1;
+                since[write_tag[write_first]] = clock + 1;
+                write_first = (write_first + 1) % `LOOKAHEAD;
+                writes_queued = writes_queued - 1;
+                writes_open = writes_open + 1;
             end
 
             place = oldest;

@@ -1,92 +1,27 @@
-// Stands in for the endpoint in the bench's own tests: every block has frames, no metadata, made-up records. Reads of
-// lines never written give zeros. Each 16th write is followed by a page program of its frame and a page read into
-// another, which takes its place: whatever flash does not move is lost. With 1 in register 0x070 pages are of mode
-// mxint8: two frames a block, their sidecar lines used as data lines too. Responses say a load by the reads in flight: 2 are optimal, 4 moderate
-// overload, 6 severe. A write to register 0x06C breaks one rule on purpose: 1 a lost response, 2 wrong data, 3 a doubled
-// sequence number, 4 a response twice, 5 an access outside memory, 6 a page that was never programmed.
-`include "layout.vh"
+// An endpoint without metadata: every block has frames, records are made up, no line is cached. Reads of lines never
+// written give zeros. Each 16th write is followed by a page program of its frame and a page read into another, which
+// takes its place: whatever flash does not move is lost. In mode mxint8 a block has two frames, their sidecar lines used
+// as data lines too. Responses say a load by the reads in flight: 2 are optimal, 4 moderate overload, 6 severe. `fault`
+// breaks a rule: 1 a lost response, 2 wrong data, 3 a doubled sequence number, 4 a response twice, 5 an access outside
+// memory, 6 a page that was never programmed.
+    reg [`NDR_BITS-1:0] ndr__payload;
+    reg ndr__valid;
+    reg [`DRS_BITS-1:0] drs__payload;
+    reg drs__valid;
+    reg [`PAGE_COMMAND_BITS-1:0] page_command__payload;
+    reg page_command__valid;
+    reg [`SLOT_RECORD_BITS-1:0] slot_record__payload;
+    reg slot_record__valid;
+    reg [`ENGINE_RECORD_BITS-1:0] engine_record__payload;
+    reg engine_record__valid;
+    reg mem__arvalid, mem__awvalid, mem__wvalid;
+    reg [511:0] mem__wdata;
+    reg [63:0] mem__wstrb;
 
-module endpoint (
-    input clk,
-    input rst,
-    input [`REQ_BITS-1:0] req__payload,
-    input req__valid,
-    output req__ready,
-    input [`RWD_BITS-1:0] rwd__payload,
-    input rwd__valid,
-    output rwd__ready,
-    output reg [`NDR_BITS-1:0] ndr__payload,
-    output reg ndr__valid,
-    input ndr__ready,
-    output reg [`DRS_BITS-1:0] drs__payload,
-    output reg drs__valid,
-    input drs__ready,
-    output reg [`PAGE_COMMAND_BITS-1:0] page_command__payload,
-    output reg page_command__valid,
-    input page_command__ready,
-    input [`PAGE_DONE_BITS-1:0] page_done__payload,
-    input page_done__valid,
-    output page_done__ready,
-    output reg [`SLOT_RECORD_BITS-1:0] slot_record__payload,
-    output reg slot_record__valid,
-    input slot_record__ready,
-    output reg [`ENGINE_RECORD_BITS-1:0] engine_record__payload,
-    output reg engine_record__valid,
-    input engine_record__ready,
-    output [`MEM_ID_BITS-1:0] mem__awid,
-    output [`MEM_ADDRESS_BITS-1:0] mem__awaddr,
-    output [7:0] mem__awlen,
-    output [2:0] mem__awsize,
-    output [1:0] mem__awburst,
-    output reg mem__awvalid,
-    input mem__awready,
-    output [`MEM_ID_BITS-1:0] mem__arid,
-    output [`MEM_ADDRESS_BITS-1:0] mem__araddr,
-    output [7:0] mem__arlen,
-    output [2:0] mem__arsize,
-    output [1:0] mem__arburst,
-    output reg mem__arvalid,
-    input mem__arready,
-    output reg [511:0] mem__wdata,
-    output reg [63:0] mem__wstrb,
-    output mem__wlast,
-    output reg mem__wvalid,
-    input mem__wready,
-    input [`MEM_ID_BITS-1:0] mem__bid,
-    input [1:0] mem__bresp,
-    input mem__bvalid,
-    output mem__bready,
-    input [`MEM_ID_BITS-1:0] mem__rid,
-    input [511:0] mem__rdata,
-    input [1:0] mem__rresp,
-    input mem__rlast,
-    input mem__rvalid,
-    output mem__rready,
-    input [`CSR_ADDRESS_BITS-1:0] csr__awaddr,
-    input [2:0] csr__awprot,
-    input csr__awvalid,
-    output csr__awready,
-    input [31:0] csr__wdata,
-    input [3:0] csr__wstrb,
-    input csr__wvalid,
-    output csr__wready,
-    output reg [1:0] csr__bresp,
-    output reg csr__bvalid,
-    input csr__bready,
-    input [`CSR_ADDRESS_BITS-1:0] csr__araddr,
-    input [2:0] csr__arprot,
-    input csr__arvalid,
-    output csr__arready,
-    output reg [31:0] csr__rdata,
-    output [1:0] csr__rresp,
-    output reg csr__rvalid,
-    input csr__rready
-);
     localparam READS = 8;
     localparam IDLE = 0, WRITING = 1, PROGRAM = 2, PROGRAMMING = 3, FETCH = 4, FETCHING = 5, TWICE = 6;
 
-    reg [2:0] state, fault;
-    reg mode;
+    reg [2:0] state;
     reg [31:0] next_record, writes, reads;
     reg written [0:`MEMORY_LINES-1];
     integer i;
@@ -107,6 +42,8 @@ module endpoint (
     assign page_done__ready = state == PROGRAMMING || state == FETCHING;
     assign mem__bready = state == WRITING && !ndr__valid;
     assign mem__rready = !ndr__valid && !drs__valid;
+    assign {bisnp__payload, bisnp__valid} = 0;
+    assign birsp__ready = 1;
 
     reg [31:0] read_line, write_line;
     reg [`MEM_ID_BITS-1:0] arid;
@@ -288,33 +225,3 @@ module endpoint (
             endcase
         end
     end
-
-    // Registers: 0x008 reads as 1 (the table is ready), 0x000 cannot be written, the others keep what is written.
-    reg [31:0] registers [0:(1 << `CSR_ADDRESS_BITS) / 4 - 1];
-    assign csr__awready = csr__awvalid && csr__wvalid && !csr__bvalid;
-    assign csr__wready = csr__awready;
-    assign csr__arready = csr__arvalid && !csr__rvalid;
-    assign csr__rresp = 0;
-    always @(posedge clk) begin
-        if (csr__bready) csr__bvalid <= 0;
-        if (csr__rready) csr__rvalid <= 0;
-        if (rst) begin
-            csr__bvalid <= 0;
-            csr__rvalid <= 0;
-            fault <= 0;
-            mode <= 0;
-        end else begin
-            if (csr__awready) begin
-                if (csr__awaddr == 'h6c) fault <= csr__wdata;
-                if (csr__awaddr == 'h70) mode <= csr__wdata;
-                csr__bvalid <= 1;
-                csr__bresp <= csr__awaddr == 0 ? 2 : 0;
-                registers[csr__awaddr / 4] <= csr__wdata;
-            end
-            if (csr__arready) begin
-                csr__rvalid <= 1;
-                csr__rdata <= csr__araddr == 8 ? 1 : registers[csr__araddr / 4];
-            end
-        end
-    end
-endmodule

@@ -1,93 +1,17 @@
-// Stands in for the endpoint where the bench's caching hosts are tested: memory of `PLACES lines that hosts may cache,
-// an exact directory, snoops at random besides those that are needed; no registers but STATUS, no records but those of
-// held requests. A write to register 0x06C breaks one rule on purpose: 1 BI-ConflictAck encoded 3, 2 data of the
-// version before, 3 ownership granted while another host has the line, 4 an Ack that overtakes nothing but comes twice,
-// 5 a request granted while its line is snooped, 6 a BITag used twice, 7 a write-back that is lost, 8 Cmp for Cmp-E, 9
-// a response lost, 10 a snoop without lines.
-`include "layout.vh"
+// An endpoint for caching hosts: memory of `PLACES lines that hosts may cache, an exact directory, snoops at random
+// besides those that are needed; no records but those of held requests. `fault` breaks a rule: 1 BI-ConflictAck encoded
+// 3, 2 data of the version before, 3 ownership granted while another host has the line, 4 an Ack that overtakes nothing
+// but comes twice, 5 a request granted while its line is snooped, 6 a BITag used twice, 7 a write-back that is lost, 8
+// Cmp for Cmp-E, 9 a response lost, 10 a snoop without lines.
+    reg [`NDR_BITS-1:0] ndr__payload;
+    reg ndr__valid;
+    reg [`DRS_BITS-1:0] drs__payload;
+    reg drs__valid;
+    reg [`BISNP_BITS-1:0] bisnp__payload;
+    reg bisnp__valid;
+    reg [`SLOT_RECORD_BITS-1:0] slot_record__payload;
+    reg slot_record__valid;
 
-module endpoint (
-    input clk,
-    input rst,
-    input [`REQ_BITS-1:0] req__payload,
-    input req__valid,
-    output req__ready,
-    input [`RWD_BITS-1:0] rwd__payload,
-    input rwd__valid,
-    output rwd__ready,
-    output reg [`NDR_BITS-1:0] ndr__payload,
-    output reg ndr__valid,
-    input ndr__ready,
-    output reg [`DRS_BITS-1:0] drs__payload,
-    output reg drs__valid,
-    input drs__ready,
-    output reg [`BISNP_BITS-1:0] bisnp__payload,
-    output reg bisnp__valid,
-    input bisnp__ready,
-    input [`BIRSP_BITS-1:0] birsp__payload,
-    input birsp__valid,
-    output birsp__ready,
-    output [`PAGE_COMMAND_BITS-1:0] page_command__payload,
-    output page_command__valid,
-    input page_command__ready,
-    input [`PAGE_DONE_BITS-1:0] page_done__payload,
-    input page_done__valid,
-    output page_done__ready,
-    output reg [`SLOT_RECORD_BITS-1:0] slot_record__payload,
-    output reg slot_record__valid,
-    input slot_record__ready,
-    output [`ENGINE_RECORD_BITS-1:0] engine_record__payload,
-    output engine_record__valid,
-    input engine_record__ready,
-    output [`MEM_ID_BITS-1:0] mem__awid,
-    output [`MEM_ADDRESS_BITS-1:0] mem__awaddr,
-    output [7:0] mem__awlen,
-    output [2:0] mem__awsize,
-    output [1:0] mem__awburst,
-    output mem__awvalid,
-    input mem__awready,
-    output [`MEM_ID_BITS-1:0] mem__arid,
-    output [`MEM_ADDRESS_BITS-1:0] mem__araddr,
-    output [7:0] mem__arlen,
-    output [2:0] mem__arsize,
-    output [1:0] mem__arburst,
-    output mem__arvalid,
-    input mem__arready,
-    output [511:0] mem__wdata,
-    output [63:0] mem__wstrb,
-    output mem__wlast,
-    output mem__wvalid,
-    input mem__wready,
-    input [`MEM_ID_BITS-1:0] mem__bid,
-    input [1:0] mem__bresp,
-    input mem__bvalid,
-    output mem__bready,
-    input [`MEM_ID_BITS-1:0] mem__rid,
-    input [511:0] mem__rdata,
-    input [1:0] mem__rresp,
-    input mem__rlast,
-    input mem__rvalid,
-    output mem__rready,
-    input [`CSR_ADDRESS_BITS-1:0] csr__awaddr,
-    input [2:0] csr__awprot,
-    input csr__awvalid,
-    output csr__awready,
-    input [31:0] csr__wdata,
-    input [3:0] csr__wstrb,
-    input csr__wvalid,
-    output csr__wready,
-    output [1:0] csr__bresp,
-    output reg csr__bvalid,
-    input csr__bready,
-    input [`CSR_ADDRESS_BITS-1:0] csr__araddr,
-    input [2:0] csr__arprot,
-    input csr__arvalid,
-    output csr__arready,
-    output [31:0] csr__rdata,
-    output [1:0] csr__rresp,
-    output reg csr__rvalid,
-    input csr__rready
-);
     localparam HELD_I = 0, HELD_A = 2, HELD_S = 3;
     localparam LINES = 1 << 13, REQS = 32, QUEUE = 64;
 
@@ -121,8 +45,7 @@ module endpoint (
     reg [3:0] snoop_lines [0:`SNOOPS-1];
     reg [31:0] snoop_sector [0:`SNOOPS-1];
 
-    reg [31:0] random, reads, writes, next_record;
-    reg [3:0] fault;
+    reg [31:0] reads, writes, next_record;
     reg [`REQ_BITS-1:0] req;
     reg [`RWD_BITS-1:0] rwd;
     reg [`BIRSP_BITS-1:0] birsp;
@@ -134,20 +57,12 @@ module endpoint (
     reg [1:0] meta, field, kind, mine, after;
     reg [2:0] snp, grant;
     reg launched;
-    integer i, r, s, h, line, k, other, needed, tag, place, free, drawn;
+    integer i, r, s, h, line, k, other, needed, tag, place, free;
+    `include "random.vh"
 
     assign req__ready = waits < REQS && !rst;
     assign rwd__ready = ndr_count < QUEUE - 4 && !rst;
     assign birsp__ready = !rst;
-
-    task draw(input integer limit);
-        begin
-            random = random ^ (random << 13);
-            random = random ^ (random >> 17);
-            random = random ^ (random << 5);
-            drawn = random[31:16] * limit >> 16;
-        end
-    endtask
 
     task complete(input [2:0] what, input [15:0] to, input [3:0] whom);
         begin
@@ -403,26 +318,3 @@ module endpoint (
             end
         end
     end
-
-    assign csr__awready = csr__awvalid && csr__wvalid && !csr__bvalid;
-    assign csr__wready = csr__awready;
-    assign csr__arready = csr__arvalid && !csr__rvalid;
-    assign csr__rresp = 0;
-    assign csr__bresp = 0;
-    assign csr__rdata = csr__araddr == 8 ? 1 : 0;
-    always @(posedge clk) begin
-        if (csr__bready) csr__bvalid <= 0;
-        if (csr__rready) csr__rvalid <= 0;
-        if (rst) begin
-            csr__bvalid <= 0;
-            csr__rvalid <= 0;
-            fault <= 0;
-        end else begin
-            if (csr__awready) begin
-                csr__bvalid <= 1;
-                if (csr__awaddr == 'h6c) fault <= csr__wdata;
-            end
-            if (csr__arready) csr__rvalid <= 1;
-        end
-    end
-endmodule
