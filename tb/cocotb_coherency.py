@@ -17,7 +17,6 @@ from golden.address import encode
 from golden.coherency import Access
 from golden.config import LINES_PER_BLOCK, SECTOR_LINES
 from golden.mode import Mode
-from tb.coherency_counts import CoherencyCounts
 from tb.coherent_traffic import CoherentTraffic, Shares
 from tb.faults import Gate, MediaFaults
 from tb.golden import golden_endpoint
@@ -56,8 +55,6 @@ async def coherent_bench(dut, given, *, unwritable_allowed=False, **more):
     config = configured()
     checker = golden_endpoint(config)
     tb = TB(dut, config, seed=given["seed"], share=given.get("share", 0.0), checker=checker, **FLASH_CLOCKS, **more)
-    tb.counts = CoherencyCounts(config)
-    tb.on_record(tb.counts.record)
     tb.add_caches(manners=manners_of(given.get("manners", {})), unwritable_allowed=unwritable_allowed)
     await start(tb, given)
     return tb
@@ -101,7 +98,7 @@ async def hint_now_and_then(tb, seed):
 
 def report(tb):
     """What happened, as a dict: of messages, of the hosts, by the records."""
-    told = tb.counts.report() | {"most_snoops": tb.protocol.most_snoops, "checked": tb.coherent.checked}
+    told = tb.coherency_counts.report() | {"most_snoops": tb.protocol.most_snoops, "checked": tb.coherent.checked}
     for cache in tb.caches:
         for name, count in (*cache.counts.items(), *cache.snoops.counts.items()):
             told[name] = told.get(name, 0) + count

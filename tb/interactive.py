@@ -15,6 +15,7 @@ from golden.messages import FIELDS
 from tb.bus import Clocks, StreamSink, StreamSource, stalls
 from tb.cache_agent import CacheAgent
 from tb.caching_host import CachingHost
+from tb.coherency_counts import CoherencyCounts
 from tb.coherent_image import CoherentImage
 from tb.csr import Csr
 from tb.flash import FlashAgent
@@ -89,7 +90,7 @@ class TB:
         #: of all caching hosts
         self.coherent = CoherentImage(poison_allowed=poison_allowed)
         self.caches = []
-        self.cache_agent = None
+        self.cache_agent = self.coherency_counts = None
         self.bisnps = Queue()
         self._listeners = [self.protocol.record]
         self.host = Host(
@@ -186,6 +187,7 @@ class TB:
     def add_caches(self, *, manners=None, unwritable_allowed=False):
         """A `CachingHost` for each host of the configuration, in `caches`, on lines of the regions that it may use.
 
+        `coherency_counts` is what the run has come to, by the records from now on.
         `unwritable_allowed`: flash may be unwritable, so that some requests are refused.
         """
         self.protocol.unwritable_allowed = unwritable_allowed
@@ -201,6 +203,8 @@ class TB:
             )
             for number in range(self.config.hosts)
         ]
+        self.coherency_counts = CoherencyCounts(self.config)
+        self.on_record(self.coherency_counts.record)
         self.cache_agent = CacheAgent(self.dut.clk, self.clocks, self.host, self.birsp, self.caches)
 
     def _take_bisnp(self, fields):
