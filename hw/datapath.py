@@ -17,6 +17,7 @@ from hw.drain import Drain
 from hw.halves import SCALE_BITS
 from hw.line_memory import LineMemory
 from hw.lines_in_flight import LinesInFlight, row_number
+from hw.lost_rows import page_placed
 from hw.memory_port import memory_axi
 from hw.mxint8_lines import is_number
 from hw.responder import Responder, datapath_errors, direct_op
@@ -51,7 +52,7 @@ class Datapath(wiring.Component):
     ndr, drs : responses; NDR is one queue.
     dev_load : goes into each response in the clock in which it is queued.
     read_*, write_* : `ReadSlots` and `WriteSlots`.
-    sidecar_ops, sidecar_done : `SidecarCache`, members `engine_*`.
+    sidecar_ops, sidecar_done, sidecar_failed, page_read : `SidecarCache`, members `engine_*`, `page_read`.
     drain : `Drain`, over operations from their acceptance at `ops` until their response is queued and their line's
         sidecar bits are up to date.
     errors : `datapath_errors`.
@@ -75,6 +76,8 @@ class Datapath(wiring.Component):
             "write_release": Out(numbered(config, "valid")),
             "sidecar_ops": In(stream.Signature(layouts.sidecar_op(config))),
             "sidecar_done": Out(1),
+            "sidecar_failed": Out(1),
+            "page_read": In(page_placed(config)),
             "drain": In(layouts.Hold()),
             "errors": Out(datapath_errors()),
         })  # fmt: skip
@@ -256,6 +259,8 @@ class Datapath(wiring.Component):
             self.read_lookup.eq(responder.read_lookup),
             self.write_lookup.eq(responder.write_lookup),
             self.sidecar_done.eq(sidecar.engine_done),
+            self.sidecar_failed.eq(sidecar.engine_failed),
+            sidecar.page_read.eq(self.page_read),
             self.errors.eq(responder.errors),
         ]
         wiring.connect(m, responder.ndr, wiring.flipped(self.ndr))

@@ -186,6 +186,7 @@ class Endpoint(wiring.Component):
         ]
 
         # Data
+        command = residency.page_commands
         connect(m, metadata.data_ops, datapath.ops)
         connect(m, datapath.mem, outside.mem)
         connect(m, datapath.ndr, outside.ndr)
@@ -197,6 +198,9 @@ class Endpoint(wiring.Component):
             drain_gate.level.eq(metadata.data_level),
             drain_gate.taken.eq(metadata.data_ops.valid & metadata.data_ops.ready),
             residency.sidecar_done.eq(datapath.sidecar_done),
+            residency.sidecar_failed.eq(datapath.sidecar_failed),
+            datapath.page_read.valid.eq(command.valid & command.ready & ~command.payload.write),
+            *(datapath.page_read[name].eq(command.payload[name]) for name in ("mode", "frame")),
             read_slots.lookup.eq(datapath.read_lookup),
             datapath.read_found.eq(read_slots.found),
             read_slots.release.eq(datapath.read_release),

@@ -37,9 +37,10 @@ class Migration(wiring.Component):
     """Takes up each demotion when its DEMOTE commits and ends it by EVICT or RESTORE, whatever happens to the block.
 
     A demotion: drain of the datapath, sidecar line flushed, page written if the block was dirty, EVICT, or RESTORE if
-    the write failed. An access that cancels it meanwhile shows as an EVICT or RESTORE that is IGNORED; the page written
-    is then out of date, and the entry still says dirty. Demotions overlap where they wait for the datapath or for
-    flash; else one is served at a time, in turns.
+    the write failed. A page whose sidecar line memory has refused is not written: its write is noted as failed, and
+    flash has no command. An access that cancels it meanwhile shows as an EVICT or RESTORE that is IGNORED; the page
+    written is then out of date, and the entry still says dirty. Demotions overlap where they wait for the datapath or
+    for flash; else one is served at a time, in turns.
 
     Nobody but its neighbours can keep a demotion waiting: no step of it needs a frame or a decision.
 
@@ -57,8 +58,8 @@ class Migration(wiring.Component):
     ended : Out(struct valid, head)
         One clock for each demotion that ended.
     engine_slots, notes, sidecar_ops, page_commands : Out(stream)
-    sidecar_done : In(1)
-        The operation accepted last has ended.
+    sidecar_done, sidecar_failed : In(1)
+        The operation accepted last has ended; memory does not have what it flushed.
     page_done : In(stream)
         Taken at once.
     drain : Out(Hold)
@@ -80,6 +81,7 @@ class Migration(wiring.Component):
                 "notes": Out(stream.Signature(layouts.engine_note(config))),
                 "sidecar_ops": Out(stream.Signature(layouts.sidecar_op(config))),
                 "sidecar_done": In(1),
+                "sidecar_failed": In(1),
                 "page_commands": Out(stream.Signature(layouts.page_command(config))),
                 "page_done": In(stream.Signature(layouts.page_done(config))),
                 "drain": Out(Hold()),
@@ -219,12 +221,19 @@ class Migration(wiring.Component):
                     m.next = "FLUSHING"
             with m.State("FLUSHING"):
                 with m.If(self.sidecar_done):
-                    m.d.sync += stage[sel].eq(Mux(dirty[sel], _Stage.WRITE, _Stage.END))
+                    m.d.sync += [
+                        stage[sel].eq(Mux(dirty[sel], _Stage.WRITE, _Stage.END)),
+                        # A clean block leaves all the same: flash has it.
+                        failed[sel].eq(dirty[sel] & self.sidecar_failed),
+                    ]
                     m.next = "PICK"
             with m.State("NOTE_WRITE"):
                 note_page(EngineKind.PAGE_WRITE, write_tag)
                 with m.If(self.notes.ready):
                     m.next = "COMMAND"
+                    with m.If(failed[sel]):
+                        m.d.sync += stage[sel].eq(_Stage.WRITTEN)
+                        m.next = "PICK"
             with m.State("COMMAND"):
                 m.d.comb += self.page_commands.valid.eq(1)
                 with m.If(self.page_commands.ready):

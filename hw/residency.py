@@ -54,7 +54,7 @@ class Residency(wiring.Component):
         One clock for each miss closed and each demotion ended, when `migrating` says so; of two at once one follows.
     engine_slots, notes : Out(stream)
     page_commands : Out(stream), page_done : In(stream)
-    sidecar_ops : Out(stream), sidecar_done : In(1)
+    sidecar_ops : Out(stream), sidecar_done, sidecar_failed : In(1)
         One operation at a time: the next is offered when the last is done.
     hold : Out(Hold)
         The pipeline.
@@ -97,6 +97,7 @@ class Residency(wiring.Component):
                 "page_done": In(stream.Signature(layouts.page_done(config))),
                 "sidecar_ops": Out(stream.Signature(layouts.sidecar_op(config))),
                 "sidecar_done": In(1),
+                "sidecar_failed": In(1),
                 "hold": Out(Hold()),
                 "drain": Out(Hold()),
             }
@@ -201,6 +202,7 @@ class Residency(wiring.Component):
                 user.sidecar_done.eq(self.sidecar_done & (sidecar_user == number)),
             ]
         connect(m, sidecar.output, outside.sidecar_ops)
+        m.d.comb += migration.sidecar_failed.eq(self.sidecar_failed)
         with m.If(sidecar_busy):
             m.d.sync += sidecar_busy.eq(~self.sidecar_done)
         with m.Elif(self.sidecar_ops.valid & self.sidecar_ops.ready):

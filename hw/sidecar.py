@@ -16,12 +16,13 @@ from golden.sidecar import CLEAR, POISON
 from hw import layouts
 from hw.layouts import LINE_BITS
 from hw.lines_in_flight import row_number
+from hw.lost_rows import LostRows, page_placed
 from hw.rows_in_flight import RowsInFlight
 from hw.sidecar_rows import SidecarRows, cached_row, sidecar_update
 from hw.transactions import numbered
 
 __all__ = ["SidecarCache", "tracked_op", "sidecar_update", "sidecar_fetch", "sidecar_fetched", "sidecar_write_back",
-           "FETCHES", "WRITE_BACKS"]  # fmt: skip
+           "write_back_done", "FETCHES", "WRITE_BACKS"]  # fmt: skip
 
 #: sidecar rows being read from memory, and being written to it, at once
 FETCHES = 8
@@ -48,6 +49,11 @@ def sidecar_write_back(config):
     return layouts.layout((*sidecar_fetch(config).members.items(), ("row", LINE_BITS)))
 
 
+def write_back_done(config):
+    """Write-back `id` has ended; `lost`: memory has refused the row for good."""
+    return layouts.layout((*numbered(config, "valid").members.items(), ("lost", 1)))
+
+
 class SidecarCache(wiring.Component):
     """Direct-mapped cache of `config.sidecar_cache_lines` sidecar rows, set = low bits of the row's number.
 
@@ -63,12 +69,14 @@ class SidecarCache(wiring.Component):
 
     **Engine.** `engine_ops` (`layouts.SidecarKind`), one at a time, on all rows of the frame; `engine_done` when it is
     complete: CLEAR and POISON when the rows are in the cache so, FLUSH when they are not in the cache any more and
-    memory has confirmed what changed. The issuer sees to it that no data operation of the frame is in flight.
+    memory has confirmed what changed, or with `engine_failed` has not: a row of the frame is lost. The issuer sees to
+    it that no data operation of the frame is in flight.
 
     **Memory.** Up to `FETCHES` reads (`fetch`, `fetched`) and `WRITE_BACKS` writes (`write_back`, `written_back`) under
     numbers of their own. A row that could not be read becomes as after POISON, and so does, in mode mxint8, the other
     row of its frame: with its turn in look-up, before any operation that is not in look-up yet, once its set is not in
-    use.
+    use. So does a row that memory refused for good (`lost` in `written_back`) once somebody asks for it, until a page
+    comes to its frame (`page_read`).
     """
 
     def __init__(self, *, config):
@@ -93,10 +101,12 @@ class SidecarCache(wiring.Component):
             "update": In(sidecar_update(config)),
             "engine_ops": In(stream.Signature(layouts.sidecar_op(config))),
             "engine_done": Out(1),
+            "engine_failed": Out(1),
+            "page_read": In(page_placed(config)),
             "fetch": Out(stream.Signature(sidecar_fetch(config))),
             "fetched": In(stream.Signature(sidecar_fetched(config))),
             "write_back": Out(stream.Signature(sidecar_write_back(config))),
-            "written_back": In(numbered(config, "valid")),
+            "written_back": In(write_back_done(config)),
         })  # fmt: skip
 
     @property
@@ -121,6 +131,8 @@ class SidecarCache(wiring.Component):
         engine_kind, kind = Signal(kinds), Signal(kinds)
         engine_busy, flush_waits = Signal(), Signal()
         row, next_row = Signal(config.row_bits), Signal(config.row_bits)
+        #: the engine's first
+        engine_row = Signal(config.row_bits)
         set_ = Signal(set_bits)
         m.submodules.lost = lost = SyncFIFO(width=config.row_bits, depth=self._fetches + 1)
         first = self.engine_ops.payload
@@ -154,7 +166,7 @@ class SidecarCache(wiring.Component):
         with m.If(take_op):
             m.d.sync += op.eq(self.ops.payload)
         with m.If(take_engine):
-            m.d.sync += [engine_kind.eq(first.kind), engine_busy.eq(1)]
+            m.d.sync += [engine_kind.eq(first.kind), engine_row.eq(next_row), engine_busy.eq(1)]
 
         # Tags. What has to be clean after reset is in registers, one bit a set.
         m.submodules.tags = tags = Memory(shape=config.row_bits - set_bits, depth=sets, init=[])
@@ -204,7 +216,9 @@ class SidecarCache(wiring.Component):
 
         # Reads of memory.
         m.submodules.fetches = fetches = RowsInFlight(config=config, count=self._fetches)
-        fetch_ended, fetch_failed, own_fill = (Signal() for _ in range(3))
+        #: look-up makes a row; it does so for an operation whose row is lost
+        own_fill, own_loss = Signal(), Signal()
+        fetch_ended, fetch_failed = Signal(), Signal()
         fetched_row = fetches.ended_row
         m.d.comb += [
             self.fetch.payload.id.eq(fetches.number),
@@ -216,8 +230,8 @@ class SidecarCache(wiring.Component):
             fetches.end.valid.eq(fetch_ended),
             fetches.end.id.eq(self.fetched.payload.id),
             fetch_failed.eq(fetch_ended & self.fetched.payload.failed),
-            lost.w_en.eq(fetch_failed & fetched_row[-1]),
-            lost.w_data.eq(fetched_row ^ 1),
+            lost.w_en.eq(fetch_failed & fetched_row[-1] | own_loss & row[-1]),
+            lost.w_data.eq(Mux(own_loss, row, fetched_row) ^ 1),
         ]
         with m.If(fill_now):
             m.d.sync += fill.eq(0)
@@ -238,6 +252,7 @@ class SidecarCache(wiring.Component):
 
         # Writes to memory.
         m.submodules.leaving = leaving = RowsInFlight(config=config, count=self._write_backs)
+        m.submodules.lost_rows = lost_rows = LostRows(config=config)
         leaving_data = Signal(LINE_BITS)
         flushed = Signal(config.row_bits)
         row_leaves, flushed_leaves = Signal(), Signal()
@@ -247,7 +262,13 @@ class SidecarCache(wiring.Component):
             self.write_back.payload.row.eq(leaving_data),
             leaving.row.eq(self.write_back.payload.row_number),
             leaving.start.eq(self.write_back.valid & self.write_back.ready),
-            leaving.end.eq(self.written_back),
+            leaving.end.valid.eq(self.written_back.valid),
+            leaving.end.id.eq(self.written_back.id),
+            lost_rows.ended.valid.eq(self.written_back.valid),
+            lost_rows.ended.row.eq(leaving.ended_row),
+            lost_rows.ended.lost.eq(self.written_back.lost),
+            lost_rows.placed.eq(self.page_read),
+            lost_rows.row.eq(Mux(take, next_row, row)),
             row_leaves.eq((leaving.under_way & Cat(other == row for other in leaving.rows)).any()),
             # The last row of the frame, or the other one.
             flushed_leaves.eq(
@@ -257,12 +278,20 @@ class SidecarCache(wiring.Component):
 
         flush = Signal()
         m.d.comb += flush.eq(engine & (kind == kinds.FLUSH))
+        ended_row = leaving.ended_row
+        with m.If(take_engine):
+            m.d.sync += self.engine_failed.eq(0)
+        with m.Elif(self.written_back.valid & self.written_back.lost & ((ended_row ^ engine_row) <= ended_row[-1])):
+            m.d.sync += self.engine_failed.eq(1)
         with m.FSM():
             with m.State("LOOK"):
                 with m.If(busy):
                     with m.If(engine | sibling):
                         with m.If(flush & ~hit):
                             m.d.comb += finish.eq(1)
+                            # A row that is leaving says itself how that ends.
+                            with m.If(lost_rows.lost & ~row_leaves):
+                                m.d.sync += self.engine_failed.eq(1)
                         with m.Else():
                             m.next = "REPLACE"
                     with m.Elif(hit | (op.kind != DataKind.READ) & (op.kind != DataKind.WRITE)):
@@ -300,6 +329,10 @@ class SidecarCache(wiring.Component):
                     with m.If(~fill):
                         m.d.comb += [own_fill.eq(1), install.eq(1)]
                         m.next = "FILL"
+                with m.Elif(lost_rows.lost):
+                    with m.If(~fill):
+                        m.d.comb += [own_fill.eq(1), own_loss.eq(1), install.eq(1)]
+                        m.next = "PASS"
                 with m.Else():
                     m.d.comb += self.fetch.valid.eq(fetches.free)
                     with m.If(fetches.start):

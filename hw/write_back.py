@@ -1,4 +1,4 @@
-"""Writing sidecar lines back to memory until memory has them."""
+"""Writing sidecar lines back to memory until memory has them, or has refused them for good."""
 
 from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -6,10 +6,12 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw import layouts
-from hw.sidecar import sidecar_write_back
-from hw.transactions import numbered
+from hw.sidecar import sidecar_write_back, write_back_done
 
-__all__ = ["WriteBacks", "write_confirmed"]
+__all__ = ["TRIES", "WriteBacks", "write_confirmed"]
+
+#: times that a row is written before it is given up: memory that refuses it for good must keep nobody waiting
+TRIES = 8
 
 
 def write_confirmed(config):
@@ -18,7 +20,7 @@ def write_confirmed(config):
 
 
 class WriteBacks(wiring.Component):
-    """Stands between the sidecar cache and memory: repeats a write-back that failed, so that `done` means done.
+    """Stands between the sidecar cache and memory: repeats a write-back that failed, up to `TRIES` writes altogether.
 
     What memory holds in place of a sidecar line that it refused may be of the frame's former owner, and would show its
     lines to the next one; so the cache must not count on it, nor a page be written with it, before a write succeeded.
@@ -32,7 +34,7 @@ class WriteBacks(wiring.Component):
         Numbered 0 to `count` - 1; a number is used again only after it was done.
     memory : Out(stream of sidecar_write_back)
     confirmed : In(write_confirmed)
-    done : Out({valid, id})
+    done : Out(write_back_done)
     """
 
     def __init__(self, *, config, count):
@@ -44,7 +46,7 @@ class WriteBacks(wiring.Component):
                 "requests": In(stream.Signature(sidecar_write_back(config))),
                 "memory": Out(stream.Signature(sidecar_write_back(config))),
                 "confirmed": In(write_confirmed(config)),
-                "done": Out(numbered(config, "valid")),
+                "done": Out(write_back_done(config)),
             }
         )
 
@@ -55,8 +57,10 @@ class WriteBacks(wiring.Component):
         write, read = kept.write_port(), kept.read_port()
 
         again = Array(Signal(name=f"again{number}") for number in range(self._count))
+        failures = Array(Signal(range(TRIES), name=f"failures{number}") for number in range(self._count))
         chosen = Signal(range(self._count))
         any_again = Signal()
+        failed_before = Signal(range(TRIES))
         for number in reversed(range(self._count)):
             with m.If(again[number]):
                 m.d.comb += [any_again.eq(1), chosen.eq(number)]
@@ -66,11 +70,15 @@ class WriteBacks(wiring.Component):
             write.data.eq(self.requests.payload),
             write.en.eq(self.requests.valid & self.requests.ready),
             read.addr.eq(chosen),
-            self.done.valid.eq(self.confirmed.valid & ~self.confirmed.failed),
+            self.done.lost.eq(self.confirmed.failed),
+            self.done.valid.eq(self.confirmed.valid & (~self.confirmed.failed | (failed_before == TRIES - 1))),
             self.done.id.eq(self.confirmed.id),
+            failed_before.eq(failures[self.confirmed.id]),
         ]
-        with m.If(self.confirmed.valid & self.confirmed.failed):
-            m.d.sync += again[self.confirmed.id].eq(1)
+        with m.If(self.done.valid):
+            m.d.sync += failures[self.confirmed.id].eq(0)
+        with m.Elif(self.confirmed.valid):
+            m.d.sync += [again[self.confirmed.id].eq(1), failures[self.confirmed.id].eq(failed_before + 1)]
 
         repeating = Signal()
         m.d.comb += [

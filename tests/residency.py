@@ -121,6 +121,7 @@ class World:
         stall=0.2,
         flash_latency=(5, 60),
         fails=None,
+        refuses=None,
         hints=None,
         slow=10,
         modes=None,
@@ -135,6 +136,8 @@ class World:
         self.stall = stall
         self.flash_latency = flash_latency
         self.fails = fails or (lambda write, page: False)
+        #: whether memory refuses the sidecar line of a frame that is flushed
+        self.refuses = refuses or (lambda frame: False)
         self.hints = hints
         self.slow = slow
         self.modes = [Mode.EXACT] * config.heads if modes is None else list(modes)
@@ -148,6 +151,8 @@ class World:
         config = self.config
         self.golden = Endpoint(config, policy=self.policy)
         self.golden.registers.modes[:] = self.modes
+        #: frames whose sidecar line memory has refused
+        self.refused = set()
         self.golden.registers.cached[:] = [self.cached] * config.heads
         #: blocks that the host may hold lines of; a held request is on its way again
         self._covered = set()
@@ -649,6 +654,8 @@ class World:
             mode = self.modes[command["page"] // config.blocks_per_head]
             assert command["mode"] == mode
             cached = (mode, command["frame"]) in self._sidecar_cached
+            refused = (mode, command["frame"]) in self.refused
+            assert not command["write"] or not refused, "memory does not have its sidecar line"
             assert command["write"] or not cached, "its sidecar line would be stale"
             self._page_commands[command["tag"]] = self.clock + self.rng.randint(*self.flash_latency), command
         if ctx.get(dut.page_done.valid):
@@ -705,6 +712,9 @@ class World:
             self._sidecar = None
             if kind == SidecarKind.FLUSH:
                 self._sidecar_cached.discard(frame)
+                refused = bool(self.refuses(frame))
+                self._set(ctx, dut.sidecar_failed, refused)
+                (self.refused.add if refused else self.refused.discard)(frame)
             else:
                 self._sidecar_cached.add(frame)
                 self.frames[frame] = Frame(rest=0 if kind == SidecarKind.CLEAR else POISON)

@@ -64,6 +64,16 @@ def test_a_block_whose_page_write_fails_stays_and_is_tried_again():
     assert ErrorKind.FLASH_UNWRITABLE not in errors(world)
 
 
+def test_a_page_without_its_sidecar_line_is_not_written():
+    """A dirty block stays, as if its page could not be written; a clean one leaves."""
+    rng = Random(9)
+    world = World(scarce(flash_failure_limit=100), seed=9, refuses=lambda frame: rng.random() < 0.3)
+    world.run(random_accesses(Random(9), world.config, 160, writes=0.4), steps=4)
+    failed = [record for record in world.kinds(EngineKind.PAGE_WRITE_DONE) if record["aux"] & 1]
+    assert len(failed) > 3 and len(world.kinds(EngineKind.PAGE_WRITE)) > len(failed) + 3
+    assert errors(world).count(ErrorKind.PAGE_WRITE) == len(failed)
+
+
 def test_page_reads_and_writes_that_fail_at_random():
     config = scarce(flash_failure_limit=100)
     rng = Random(4)

@@ -14,7 +14,7 @@ from golden.metadata import DataKind
 from golden.mode import Mode
 from hw.layouts import SidecarKind
 from hw.sidecar import FETCHES, SidecarCache
-from hw.write_back import WriteBacks
+from hw.write_back import TRIES, WriteBacks
 
 CONFIG = preset("tiny", sidecar_cache_lines=4)
 SETS = CONFIG.sidecar_cache_lines
@@ -105,6 +105,12 @@ class Bench:
         self.config, self.sets = config, config.sidecar_cache_lines
         self.latency, self.head_stall = latency, head_stall
         self.read_failures, self.write_failures = read_failures, write_failures
+        #: rows that memory takes no more, and how often it has refused a row since it took one
+        self.refusing, self.refused = set(), Counter()
+        #: rows that were given up, and not asked for since: neither memory nor the cache has them
+        self.given_up = set()
+        #: what the engine's last operation ended with; a page (mode, frame) that flash is to place in the next clock
+        self.failed, self.page = False, None
         self.update_share, self.queue_depth = 0.5, 6
         #: row number -> row: as it should be, and as memory holds it
         self.rows, self.memory = {}, {}
@@ -114,6 +120,8 @@ class Bench:
     def forget(self):
         """What a reset does: only memory stays."""
         self.rows, self.failing = dict(self.memory), set()
+        self.given_up.clear()
+        self.refused.clear()
         self.engine_op = None
         #: operations to come (a place, or None for one without a line); (place, number) of those in look-up, looked up
         self.ops, self.pending, self.queue = [], [], []
@@ -153,6 +161,11 @@ class Bench:
             assert not self.in_use[number], "poisoned while a write has the row in use"
             self.rows[number] = sidecar.POISON[Mode.MXINT8]
 
+    def _loses(self, number, taken):
+        """Row `number` is made in the cache as poison, `taken` operations having been taken."""
+        self.losses.append((number, taken))
+        self.given_up.discard(number)
+
     def _offer(self):
         ctx, dut = self.ctx, self.dut
         ctx.set(dut.ops.valid, bool(self.ops))
@@ -190,7 +203,7 @@ class Bench:
             ctx.set(dut.fetched.payload.failed, failed)
             ctx.set(dut.fetched.payload.row, rng.getrandbits(512) if failed else self.memory[number])
         confirmed = next((write for write in self.writes if write[0] <= self.clocks), None)
-        write_failed = confirmed is not None and rng.random() < self.write_failures
+        write_failed = confirmed is not None and (rng.random() < self.write_failures or confirmed[2] in self.refusing)
         port = self.memory_port.confirmed
         ctx.set(port.valid, confirmed is not None)
         if confirmed is not None:
@@ -200,6 +213,13 @@ class Bench:
             self.writes.remove(confirmed)
             self.memory[number] = rng.getrandbits(512) if write_failed else row
             self.log.append(("failed write" if write_failed else "written", number))
+            self.refused[number] = self.refused[number] + 1 if write_failed else 0
+            if self.refused[number] == TRIES:
+                self.refused[number] = 0
+                # One that waits to be made in the cache is as good as there.
+                if number not in [loss[0] for loss in self.losses]:
+                    self.given_up.add(number)
+                self.rows[number] = sidecar.POISON[self._owner(number)[0]]
         if answer is None or not ctx.get(dut.fetched.ready):
             return
         self.reads.remove(answer)
@@ -209,7 +229,7 @@ class Bench:
             self.rows[number] = sidecar.POISON[mode]
             self.log.append(("failed fetch", number))
             if mode:
-                self.losses.append((number ^ 1, self.sent + bool(self.ops and ctx.get(dut.ops.ready))))
+                self._loses(number ^ 1, self.sent + bool(self.ops and ctx.get(dut.ops.ready)))
 
     def _memory_requests(self):
         ctx, dut = self.ctx, self.dut
@@ -218,6 +238,7 @@ class Bench:
             number = int(fetch.row_number)
             self.row(number)
             assert number not in [write[2] for write in self.writes], "a fetch overtook a write-back"
+            assert number not in self.given_up, "a row is fetched that memory does not have"
             assert self.memory[number] == self.rows[number] or number in [loss[0] for loss in self.losses]
             assert fetch.id not in [read[1] for read in self.reads]
             self.reads.append([self._due(), fetch.id, number])
@@ -226,7 +247,7 @@ class Bench:
         if ctx.get(port.valid) and ctx.get(port.ready):
             write = ctx.get(port.payload)
             number = int(write.row_number)
-            if write.row != self.row(number):
+            if write.row == sidecar.POISON[Mode.MXINT8] or write.row != self.row(number):
                 self._lose(number, before=self.sent)
             assert write.row == self.rows[number], "a row was written back with other bits than it has"
             self.writes.append([self._due(), write.id, number, write.row])
@@ -270,6 +291,11 @@ class Bench:
             assert payload.id == number % 16, "operations changed their order"
             assert place is None or (payload.mode, payload.frame, payload.line) == place
             self.queue.append((place, number))
+            if place is not None and (row := self.config.sidecar_row(*place)) in self.given_up:
+                # It is made in the cache, and after it the other row of its frame.
+                self.given_up.discard(row)
+                if place[0]:
+                    self._loses(row ^ 1, number + 1)
         if taken is not None:
             self.queue.pop(0)
             self.used += 1
@@ -277,6 +303,16 @@ class Bench:
         if self.engine_op is not None and ctx.get(dut.engine_ops.ready):
             self.engine_op = None
         self.done += ctx.get(dut.engine_done)
+        self.failed = bool(ctx.get(dut.engine_failed))
+        ctx.set(dut.page_read.valid, self.page is not None)
+        if self.page is not None:
+            mode, frame = self.page
+            ctx.set(dut.page_read.mode, mode)
+            ctx.set(dut.page_read.frame, frame)
+            for row in {self.config.sidecar_row(mode, frame, line) for line in (0, 127)}:
+                self.given_up.discard(row)
+                self.rows[row] = self.memory[row] = rng.getrandbits(512)
+            self.page = None
         self.clocks += 1
         await ctx.tick()
         # An update shows to reads 2 clocks later; only then its write no longer uses the row.
@@ -330,13 +366,16 @@ class Bench:
             await self.clock()
         assert self.done == done + 1
         rows = sorted({self.config.sidecar_row(mode, frame, line) for line in (0, 127)})
+        if kind == SidecarKind.FLUSH:
+            assert self.failed == bool(self.given_up & set(rows))
         for row in rows:
             # Whatever was lost when the engine asked was lost before.
             self._lose(row, before=self.sent)
             if kind == SidecarKind.FLUSH:
                 assert row not in [write[2] for write in self.writes]
-                assert self.memory.get(row) == self.rows.get(row)
+                assert row in self.given_up or self.memory.get(row) == self.rows.get(row)
             else:
+                self.given_up.discard(row)
                 self.rows[row] = sidecar.CLEAR if kind == SidecarKind.CLEAR else sidecar.POISON[mode]
 
     async def reset(self):
@@ -410,6 +449,73 @@ def test_engine_operations_take_effect_while_other_frames_are_used(seed, memory)
     Bench(seed, latency=(1, 20), head_stall=0.2, read_failures=read_failures, write_failures=write_failures).run(
         scenario
     )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_that_memory_refuses_for_good_are_poisoned_and_keep_nobody_waiting(seed):
+    """Which rows it refuses changes all the time; pages come to frames that were flushed."""
+    count = Counter()
+
+    async def scenario(bench):
+        for _ in range(40):
+            bench.refusing = set(bench.rng.sample(sorted(OWNER), bench.rng.choice((0, 4, 12, len(OWNER)))))
+            mode, frame = bench.rng.choice(FRAMES)
+            mine = [place for place in PLACES if place[:2] == (mode, frame)]
+            others = [place for place in PLACES if place not in mine]
+
+            def traffic(others=others):
+                if len(bench.ops) < 2:
+                    bench.ops.append(bench.rng.choice(others))
+
+            kind = bench.rng.choice((SidecarKind.FLUSH, *SidecarKind))
+            await bench.engine(kind, mode, frame, traffic)
+            count[kind, bench.failed] += 1
+            if kind == SidecarKind.FLUSH and bench.rng.random() < 0.5:
+                # The page comes whatever ends in that clock.
+                bench.page = mode, frame
+                await bench.clock()
+                for _ in range(4):
+                    await bench.clock()
+            await bench.use(*mine)
+        bench.refusing = set()
+        await use_all(bench)
+
+    Bench(seed, latency=(1, 20), head_stall=0.2).run(scenario)
+    assert count[SidecarKind.FLUSH, True] > 2 and count[SidecarKind.FLUSH, False] > 2, count
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_a_flush_of_a_row_that_memory_refuses_ends_and_says_so(mode):
+    """The row is poison then, until memory takes it again, or a page comes."""
+
+    async def scenario(bench):
+        rows = rows_of(mode, 1)
+        bench.update_share = 0.0
+        await bench.engine(SidecarKind.CLEAR, mode, 1)
+        bench.refusing = {rows[-1]}
+        await bench.engine(SidecarKind.FLUSH, mode, 1)
+        assert bench.failed and bench.logged("failed write") == TRIES * [rows[-1]]
+        # Another one tries nothing, since there is nothing to be written.
+        await bench.engine(SidecarKind.FLUSH, mode, 1)
+        assert bench.failed and len(bench.logged("failed write")) == TRIES
+        await bench.use((mode, 1, 127), (mode, 1, 0))
+        assert {bench.rows[row] for row in rows} == {sidecar.POISON[mode]}
+        bench.refusing = set()
+        await bench.engine(SidecarKind.FLUSH, mode, 1)
+        assert not bench.failed and {bench.memory[row] for row in rows} == {sidecar.POISON[mode]}
+
+        bench.refusing = {rows[0]}
+        await bench.engine(SidecarKind.POISON, mode, 1)
+        await bench.engine(SidecarKind.FLUSH, mode, 1)
+        assert bench.failed
+        bench.page = mode, 1
+        await bench.clock()
+        await bench.use((mode, 1, 0), (mode, 1, 127))
+        await bench.engine(SidecarKind.FLUSH, mode, 1)
+        assert not bench.failed
+        assert not bench.logged("failed fetch") and len(bench.logged("failed write")) == 2 * TRIES
+
+    Bench().run(scenario)
 
 
 # Engine operations ---------------------------------------------------------------------------------------------------

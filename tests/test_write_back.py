@@ -1,26 +1,26 @@
-"""A sidecar line that memory refused is written again until memory has it."""
+"""A sidecar line that memory refused is written again until memory has it, or has refused it for good."""
 
 import random
 
 import pytest
 
 from golden.config import preset
-from hw.write_back import WriteBacks
+from hw.write_back import TRIES, WriteBacks
 from tests.simulation import fields_of, set_payload, simulate
 
 COUNT = 4
 
 
-@pytest.mark.parametrize("failures", [0.0, 0.5])
+@pytest.mark.parametrize("failures", [0.0, 0.5, 0.95, 1.0])
 @pytest.mark.parametrize("stall", [0.0, 0.6])
 def test_each_write_back_is_done_once_and_with_its_own_row(failures, stall):
     rng = random.Random(f"write back {failures} {stall}")
     dut = WriteBacks(config=preset("tiny"), count=COUNT)
-    attempts, done = 0, 0
+    attempts, done, given_up = 0, 0, 0
 
     async def bench(ctx):
-        nonlocal attempts, done
-        free, under_way, in_memory = list(range(COUNT)), {}, []
+        nonlocal attempts, done, given_up
+        free, under_way, in_memory, refused = list(range(COUNT)), {}, [], [0] * COUNT
         request, offered = None, None
         for clock in range(3000):
             if request is None and free and clock < 2900:
@@ -33,9 +33,16 @@ def test_each_write_back_is_done_once_and_with_its_own_row(failures, stall):
             ctx.set(dut.confirmed.valid, answer is not None)
             if answer is not None:
                 set_payload(ctx, dut.confirmed, {"id": answer, "failed": failed})
-            assert bool(ctx.get(dut.done.valid)) == (answer is not None and not failed)
+            lost = False
+            if answer is not None:
+                refused[answer] = refused[answer] + 1 if failed else 0
+                lost = refused[answer] == TRIES
+            assert bool(ctx.get(dut.done.valid)) == (answer is not None and (not failed or lost))
             if ctx.get(dut.done.valid):
                 assert ctx.get(dut.done.id) == answer
+                assert ctx.get(dut.done.lost) == lost
+                refused[answer] = 0
+                given_up += lost
                 del under_way[answer]
                 free.append(answer)
                 done += 1
@@ -59,5 +66,6 @@ def test_each_write_back_is_done_once_and_with_its_own_row(failures, stall):
         assert not under_way and request is None
 
     simulate(dut, bench)
-    assert done > 300
+    assert done > 100
     assert (attempts > 1.5 * done) if failures else (attempts == done)
+    assert (given_up > 50) == (failures > 0.9)
