@@ -6,10 +6,15 @@ from amaranth.lib.wiring import In, Out
 
 from golden.coherency import SECTORS_PER_BLOCK
 from hw import layouts
+from hw.filter_row import set_number
 from hw.layouts import FilterOp
 from hw.snoop_table import done_layout
 
-__all__ = ["Recall", "recall_candidate"]
+__all__ = ["PAUSE_CLOCKS", "Recall", "recall_candidate"]
+
+#: clocks that passes pause when one has asked nobody: operations may take their clocks from slots, all of them of those
+#: that meet one bank of the filter, and what nobody answers is asked for ever
+PAUSE_CLOCKS = 8192
 
 
 def recall_candidate(config):
@@ -21,12 +26,14 @@ class Recall(wiring.Component):
     """Issues RECALL operations for the sectors of a block, and SCRUB operations for all sets.
 
     One operation is on its way at a time, which takes 5 clocks if the filter takes it at once; where both kinds are
-    wanted they take turns.
+    wanted they take turns. After a pass that has asked nobody its kind pauses `pause_clocks`, or until an answer that
+    may matter: any if there was no place for a snoop, one of the block that is recalled, one of the last set in which
+    a line had to wait for the snoop of its sector. A line that becomes STALE, and `recall_all`, end a pause too.
 
     **Recall.** A pass over the block's sectors asks for the lines that one host holds of each; an operation that finds
-    no place for its snoop is repeated, a sector whose snoop is outstanding passed over. For a block that is needed the
-    passes go on until some block is covered no longer: whoever needed it asks again then. One more that is needed waits
-    for the end of a pass; all others that come meanwhile are left out.
+    no place for its snoop is repeated after a pause or an answer, a sector whose snoop is outstanding passed over. For
+    a block that is needed the passes go on until some block is covered no longer: whoever needed it asks again then.
+    One more that is needed waits for the end of a pass; all others that come meanwhile are left out.
 
     **Scrub.** Once a line has become STALE, passes over all sets go on until one of them has found nothing that is to
     be taken back, and no line has become STALE since it began. With `recall_all` they go on, and are for every line.
@@ -45,8 +52,10 @@ class Recall(wiring.Component):
         Of `SnoopFilter`; `done` may tell of operations of others.
     """
 
-    def __init__(self, *, config):
-        self._config = config
+    def __init__(self, *, config, pause_clocks=PAUSE_CLOCKS):
+        if pause_clocks < 1:
+            raise ValueError(f"pause_clocks must be at least 1, not {pause_clocks!r}")
+        self._config, self._pause_clocks = config, pause_clocks
         super().__init__(
             {
                 "candidate": In(recall_candidate(config)),
@@ -68,10 +77,14 @@ class Recall(wiring.Component):
         block, following = Signal(recall_candidate(config)), Signal(recall_candidate(config))
         local = Signal(range(SECTORS_PER_BLOCK))
         needs = candidate.valid & candidate.needed
+        recall_pauses = Signal()
         with m.If(recalled):
             m.d.sync += local.eq(local + 1)
             with m.If(local == SECTORS_PER_BLOCK - 1):
                 m.d.sync += block.valid.eq(block.needed & ~following.valid)
+        with m.Elif(recall_pauses & (local == 0) & (self.uncovered | following.valid)):
+            # Between two passes
+            m.d.sync += block.valid.eq(0)
         with m.If(self.uncovered):
             m.d.sync += [block.needed.eq(0), following.needed.eq(0)]
         with m.If(~block.valid & following.valid):
@@ -92,17 +105,61 @@ class Recall(wiring.Component):
         with m.If(self.stale | self.recall_all):
             m.d.sync += [scrubs.eq(1), again.eq(1)]
 
+        # Pauses
+        answered, of_block = Signal(), Signal()
+        no_place, scrubs_pause, scrub_full, scrub_busy = Signal(), Signal(), Signal(), Signal()
+        busy_set = Signal.like(number)
+        m.d.comb += [
+            answered.eq(done.valid & (done.op.kind == FilterOp.ANSWER)),
+            of_block.eq(done.op.snoop.sector[len(local) :] == Cat(block.block, block.head)),
+            no_place.eq(done.valid & (done.op.kind == FilterOp.RECALL) & done.full),
+        ]
+        recall_wakes = answered & (of_block | (local != 0)) | ~block.valid
+        recall_all_before = Signal()
+        m.d.sync += recall_all_before.eq(self.recall_all)
+        scrub_wakes = (
+            self.stale
+            | self.recall_all & ~recall_all_before
+            | answered & (scrub_full | scrub_busy & (set_number(config, done.op.snoop.sector) == busy_set))
+        )
+        for name, pauses, done_one, last, blocked, wakes in (
+            ("recall", recall_pauses, recalled, local == SECTORS_PER_BLOCK - 1, no_place, recall_wakes),
+            ("scrub", scrubs_pause, scrubbed, number == config.filter_sets - 1, 0, scrub_wakes),
+        ):
+            left = Signal(range(self._pause_clocks + 1), name=f"{name}_pause")
+            launched = Signal(name=f"{name}_launched")
+            m.d.comb += pauses.eq(left != 0)
+            with m.If(done_one):
+                m.d.sync += launched.eq((launched | done.launched) & ~last)
+            with m.If(wakes):
+                m.d.sync += left.eq(0)
+            with m.Elif(blocked | done_one & last & ~launched & ~done.launched):
+                m.d.sync += left.eq(self._pause_clocks)
+            with m.Elif(pauses):
+                m.d.sync += left.eq(left - 1)
+        with m.If(scrubbed):
+            # Why the next answer may be worth a pass, by the one that ends or has ended
+            m.d.sync += [
+                scrub_full.eq(done.full | scrub_full & (number != 0)),
+                scrub_busy.eq(done.busy | scrub_busy & (number != 0)),
+            ]
+            with m.If(done.busy):
+                m.d.sync += busy_set.eq(number)
+
         # One operation
         is_scrub, everything = Signal(), Signal()
+        recall_next, scrub_next = Signal(), Signal()
         m.d.comb += [
             recalled.eq(done.valid & (done.op.kind == FilterOp.RECALL) & ~done.full),
             scrubbed.eq(done.valid & (done.op.kind == FilterOp.SCRUB)),
+            recall_next.eq(block.valid & ~recall_pauses),
+            scrub_next.eq(scrubs & ~scrubs_pause),
         ]
         with m.FSM():
             with m.State("CHOOSE"):
-                with m.If(block.valid | scrubs):
+                with m.If(recall_next | scrub_next):
                     m.d.sync += [
-                        is_scrub.eq(scrubs & ~(block.valid & is_scrub)),
+                        is_scrub.eq(scrub_next & ~(recall_next & is_scrub)),
                         everything.eq(self.recall_all),
                     ]
                     m.next = "OFFER"

@@ -17,6 +17,8 @@ from tests.simulation import set_payload, simulate
 CONFIG = preset("tiny", filter_sets=8, filter_ways=16)
 TWO_HOSTS = preset("tiny", filter_sets=8, filter_ways=16, hosts=2)
 LIMIT = 20_000
+#: of the passes
+PAUSE_CLOCKS = 700
 
 
 class Bench:
@@ -25,7 +27,7 @@ class Bench:
     def __init__(self, config=CONFIG, *, seed, places=4, answering=0.05, stall=0.3):
         print(f"seed {seed}")
         self.config, self.rng = config, random.Random(seed)
-        self.dut, self.reset = Recall(config=config), Signal()
+        self.dut, self.reset = Recall(config=config, pause_clocks=PAUSE_CLOCKS), Signal()
         self.places, self.answering, self.stall = places, answering, stall
         #: operations taken, and those that found no place
         self.ops, self.full = [], []
@@ -99,7 +101,7 @@ class Bench:
                 self.snoops.append((snoop, left & ~lines))
             answered = {line: LineState.I for line in range(SECTOR_LINES) if lines >> line & 1}
             self.filter.apply(set_of(self.config, snoop.sector), self.filter.answer(snoop, answered))
-            return {"valid": 1, "op": {"kind": FilterOp.ANSWER}}
+            return {"valid": 1, "op": {"kind": FilterOp.ANSWER, "snoop": {"sector": snoop.sector}}}
         return {}
 
     def _operate(self, kind, where, everything):
@@ -134,7 +136,7 @@ class Bench:
         count = -1
         while count != len(self.ops) or self.snoops:
             count = len(self.ops)
-            for _ in range(150):
+            for _ in range(PAUSE_CLOCKS + 150):
                 await self.clock()
             assert self.clocks < LIMIT, "it does not come to an end"
 
@@ -203,6 +205,61 @@ def test_the_next_needed_block_waits_for_the_end_of_a_pass_and_no_longer():
         await bench.until(lambda: len(bench.ops) == 3 * SECTORS_PER_BLOCK)
         blocks = [where // SECTORS_PER_BLOCK for _, where in bench.ops]
         assert blocks == [0] * SECTORS_PER_BLOCK + [1] * 2 * SECTORS_PER_BLOCK
+
+    bench.run(scenario)
+
+
+#: clocks that a pass over a block or over all sets takes here, at most
+PASS_CLOCKS = 600
+
+
+def test_passes_pause_while_nobody_answers():
+    """A block that is needed, and lines that became stale in a sector that is being asked."""
+    bench = Bench(seed=9, places=64, answering=0)
+
+    async def scenario():
+        bench.cover(0, 0, range(3))
+        for line in range(SECTOR_LINES):
+            bench.access(Access.READ_OWN, bench.sector(1, 0, 0), line)
+        bench.access(Access.WRITE_KEEP, bench.sector(1, 0, 0), 0)
+        await bench.clock(candidate=(0, 0, 1), stale=True)
+        for _ in range(PASS_CLOCKS):
+            await bench.clock()
+        bench.access(Access.WRITE_KEEP, bench.sector(1, 0, 0), 1)
+        await bench.clock(stale=True)
+        for _ in range(PAUSE_CLOCKS):
+            await bench.clock()
+        bench.ops.clear()
+        for _ in range(3 * (PAUSE_CLOCKS + PASS_CLOCKS)):
+            await bench.clock()
+        kinds = [kind for kind, _ in bench.ops]
+        assert 2 <= kinds.count(FilterOp.RECALL) / SECTORS_PER_BLOCK <= 5
+        assert 2 <= kinds.count(FilterOp.SCRUB) / CONFIG.filter_sets <= 6
+
+    bench.run(scenario)
+
+
+@pytest.mark.parametrize("places", [1, 64])
+def test_an_answer_ends_a_pause(places):
+    """Another pass begins with it, or the operation that found no place is repeated."""
+    bench = Bench(seed=10, places=places, answering=0)
+
+    async def scenario():
+        bench.cover(0, 0, range(3))
+        await bench.clock(candidate=(0, 0, 1))
+        # Until its second pass has ended, or an operation found no place
+        for _ in range(PASS_CLOCKS if places > 1 else PASS_CLOCKS // 3):
+            await bench.clock()
+        bench.ops.clear()
+        for _ in range(PAUSE_CLOCKS // 2):
+            await bench.clock()
+        assert not bench.ops
+        bench.answering = 1
+        await bench.clock()
+        bench.answering = 0
+        for _ in range(20):
+            await bench.clock()
+        assert bench.ops
 
     bench.run(scenario)
 

@@ -1,0 +1,34 @@
+"""Snoops that are never answered leave all other traffic its pace."""
+
+import json
+
+import pytest
+
+from golden.config import preset
+from golden.mode import Mode
+from tb.build import run
+from tb.tops import interactive_top
+
+READS = 8000
+#: what the endpoint may lose while it asks again and again
+LOSS = 0.05
+
+
+def clocks(folder, **settings):
+    """Clocks that the reads take."""
+    print("seed 1")
+    settings = {"preset": "tiny", "seed": 1, "reads": READS} | settings
+    built = interactive_top("verilator", preset("tiny"))
+    assert run(built, module="tb.cocotb_pace", folder=folder, settings=settings) == 1
+    return json.loads((folder / "pace.json").read_text())["clocks"]
+
+
+@pytest.mark.parametrize("one_set", [False, True])
+@pytest.mark.parametrize(("mode", "causes"), [(Mode.EXACT, ["recall", "recall_all"]), (Mode.MXINT8, ["scrub"])])
+def test_asking_again_for_what_nobody_answers_costs_little(mode, causes, one_set, tmp_path):
+    alone = clocks(tmp_path / "alone", mode=mode, cause="nothing", one_set=one_set)
+    assert alone < 1.1 * READS
+    for cause in causes:
+        beside = clocks(tmp_path / cause, mode=mode, cause=cause, one_set=one_set)
+        print(f"{cause}: {beside} clocks, {alone} without")
+        assert beside <= (1 + LOSS) * alone, cause
