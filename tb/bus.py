@@ -18,7 +18,7 @@ from tb.payload import pack
 
 __all__ = [
     "AXIProtocolError", "AxiLiteMaster", "ChannelSink", "ChannelSource", "Clocks", "Scoreboard", "StreamSink",
-    "StreamSource", "stalls",
+    "StreamSource", "gated", "stalls",
 ]  # fmt: skip
 
 #: how `Bus` finds a port: Amaranth joins the names of a signature with two underscores
@@ -41,6 +41,11 @@ def _stalls(rng, share):
         spell = rng.choice((0, share, share, 1 - (1 - share) / 5))
         for _ in range(rng.randint(1, 40)):
             yield rng.random() < spell
+
+
+def gated(gates, channel, pauses):
+    """The pauses of a channel, and those of its `tb.faults.Gate` in `gates`, {name of a channel: gate} or None."""
+    return gates[channel].over(pauses) if gates and channel in gates else pauses
 
 
 class Clocks:

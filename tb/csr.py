@@ -16,6 +16,15 @@ class Csr:
     def __init__(self, dut, clock):
         self._master = AxiLiteMaster(dut, "csr", clock)
 
+    def close(self, channel, closed):
+        """Take no answers on `b` or `r` from the next clock on, or take them again."""
+        ready = {"b": self._master.bus.BREADY, "r": self._master.bus.RREADY}[channel]
+        ready.value = int(not closed)
+
+    async def write_late(self, name, value, *, address_clocks=0, data_clocks=0):
+        """Write a register's word; its address or its data is offered so many clocks late."""
+        await self._master.write(address(name), value, address_latency=address_clocks, data_latency=data_clocks)
+
     async def write(self, name, value=None, **fields):
         """Write a register's word, or the word with `fields` set."""
         word = pack(name, **fields) if value is None else value

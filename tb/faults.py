@@ -3,12 +3,14 @@
 import itertools
 import random
 
+from amaranth.lib.wiring import In
+
 from golden.coherency import SnoopKind
 from golden.config import SECTOR_LINES
 from golden.frontend import Served, serve_req, serve_rwd
 from golden.messages import BIRspOpcode, ReqOpcode, RwDOpcode
 
-__all__ = ["Gate", "MediaFaults", "bad_birsp", "illegal_messages"]
+__all__ = ["Gate", "MediaFaults", "bad_birsp", "channels", "illegal_messages"]
 
 #: BIRsp opcodes that CXL does not define
 _UNDEFINED_BIRSP = tuple(opcode for opcode in range(16) if opcode not in set(BIRspOpcode))
@@ -20,6 +22,22 @@ _CLAIMS = {
 }
 #: BI-IDs from here on belong to no host
 _NO_HOST = 2
+
+
+def channels(signature):
+    """Names of all ready/valid channels of a signature: of a stream its member, `mem.ar` of a port with several.
+
+    Maps each to (signal that says valid, signal that says ready, whether the component is the one that is ready).
+    """
+    found = {}
+    for path, member, _ in signature.flatten(signature.create()):
+        *port, name = map(str, path)
+        if not name.endswith("valid"):
+            continue
+        prefix = name.removesuffix("valid")
+        channel = ".".join(port) + (f".{prefix}" if prefix else "")
+        found[channel] = ("__".join((*port, name)), "__".join((*port, f"{prefix}ready")), member.flow == In)
+    return found
 
 
 class Gate:

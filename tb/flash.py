@@ -3,7 +3,7 @@
 import random
 
 from hw import layouts
-from tb.bus import StreamSink, StreamSource, stalls
+from tb.bus import StreamSink, StreamSource, gated, stalls
 from tb.memory import POISON_LINE, Answers
 from tb.payload import fields_of, unpack
 
@@ -13,11 +13,11 @@ __all__ = ["FlashAgent"]
 class FlashAgent:
     """The flash controller: `page_command` in, `page_done` out, any number of pages on their way.
 
-    A page read takes `read_clocks` and fills the frame in the clock in which its completion is offered; a program
-    takes `program_clocks` and captures the frame in the clock in which it is accepted. With `share` the ports stall
-    and times vary from half to twice, so completions come out of order. `fails(write, page)` says whether a command
-    fails: what it should have filled then holds garbage. Raises AssertionError for a tag in use and for a page that
-    was never programmed.
+    A page read takes `read_clocks` and fills the frame in the clock in which its completion is offered; a program takes
+    `program_clocks` and captures the frame in the clock in which it is accepted. With `share` the ports stall and times
+    vary from half to twice, so completions come out of order. `fails(write, page)` says whether a command fails: what
+    it should have filled then holds garbage. `gates` close the ports (`tb.bus.gated`). Raises AssertionError for a tag
+    in use and for a page that was never programmed.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class FlashAgent:
         share=0.0,
         fails=None,
         moved=None,
+        gates=None,
     ):
         self._config, self._clocks, self._store = config, clocks, store
         self._clocks_of = {0: read_clocks, 1: program_clocks}
@@ -50,7 +51,7 @@ class FlashAgent:
             "page_command",
             clock,
             decode=lambda payload: unpack(command, payload),
-            pauses=stalls(f"{seed}/page_command", share),
+            pauses=gated(gates, "page_command", stalls(f"{seed}/page_command", share)),
             callback=self._command,
         )
         source = StreamSource(
@@ -58,7 +59,7 @@ class FlashAgent:
             "page_done",
             clock,
             fields=fields_of(layouts.page_done(config)),
-            pauses=stalls(f"{seed}/page_done", share),
+            pauses=gated(gates, "page_done", stalls(f"{seed}/page_done", share)),
         )
         self._answers = Answers(clock, clocks, source, self._complete)
 

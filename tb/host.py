@@ -8,7 +8,7 @@ from golden.address import hint_address
 from golden.hints import pack_hint
 from golden.messages import FIELDS, DevLoad, DRSOpcode, NDROpcode
 from golden.mode import Mode
-from tb.bus import StreamSink, StreamSource, stalls
+from tb.bus import StreamSink, StreamSource, gated, stalls
 from tb.caching_host import FIRST_TAG
 from tb.image import Image
 from tb.payload import unpack
@@ -96,11 +96,9 @@ class Host:
         self._messages = 0
         self._flights = {}
         self._outstanding = {"req": 0, "rwd": 0}
-        gates = gates or {}
 
         def pauses(channel):
-            pauses = stalls(f"{seed}/{channel}", share)
-            return gates[channel].over(pauses) if channel in gates else pauses
+            return gated(gates, channel, stalls(f"{seed}/{channel}", share))
 
         self._sources = {
             channel: StreamSource(

@@ -12,7 +12,7 @@ from golden.config import preset
 from golden.csr import reset_regions
 from golden.events import Lane, unpack
 from golden.messages import FIELDS
-from tb.bus import Clocks, StreamSink, StreamSource, stalls
+from tb.bus import Clocks, StreamSink, StreamSource, gated, stalls
 from tb.cache_agent import CacheAgent
 from tb.caching_host import CachingHost
 from tb.coherency_counts import CoherencyCounts
@@ -48,7 +48,7 @@ class TB:
 
     `share` > 0 stalls every port at random, each by a seed of its own made from `seed`; 0 gives fixed latencies and no
     stall. `checker` is a golden endpoint: `check(lane, fields)` for each record, `finish()` at the end. `gates` are
-    `tb.faults.Gate`s by the name of a message channel, which close it.
+    `tb.faults.Gate`s by the name of a channel (`tb.faults.channels`), but those of the registers, which close it.
 
     The protocol monitor (`tb/protocol.py`) sees every message. Hosts that cache lines come with `add_caches`; BISnp to
     hosts that have none are kept in the queue `bisnps`, and a test may answer them with `birsp.append`.
@@ -83,7 +83,6 @@ class TB:
         self.watchdog = Watchdog(PERIOD_STEPS, limit=watchdog_clocks, oldest=self._oldest)
         self._seed, self._moved = seed, self.watchdog.moved
         moved = self._moved
-        gates = gates or {}
         poison_allowed = any((read_error, write_error, page_fails))
         self._poison_allowed = poison_allowed
         self.protocol = protocol_monitor(config, regions=reset_regions(config))
@@ -108,8 +107,7 @@ class TB:
         )
 
         def pauses(channel):
-            pauses = stalls(f"{seed}/{channel}", share)
-            return gates[channel].over(pauses) if channel in gates else pauses
+            return gated(gates, channel, stalls(f"{seed}/{channel}", share))
 
         self.birsp = StreamSource(
             dut,
@@ -139,6 +137,7 @@ class TB:
             share=share,
             read_error=read_error,
             write_error=write_error,
+            gates=gates,
         )
         self.flash = FlashAgent(
             dut,
@@ -152,6 +151,7 @@ class TB:
             share=share,
             fails=page_fails,
             moved=moved,
+            gates=gates,
         )
         monitors = {
             lane: StreamSink(
@@ -159,7 +159,7 @@ class TB:
                 f"{lane.name.lower()}_record",
                 clock,
                 decode=lambda payload, lane=lane: unpack(config, lane, payload),
-                pauses=stalls(f"{seed}/{lane.name}", share),
+                pauses=gated(gates, f"{lane.name.lower()}_record", stalls(f"{seed}/{lane.name}", share)),
             )
             for lane in Lane
         }

@@ -8,7 +8,7 @@ from cocotb.triggers import Event, RisingEdge
 
 from golden.config import LINE_BYTES
 from hw.axi import RESP_OKAY, RESP_SLVERR
-from tb.bus import ChannelSink, ChannelSource, stalls
+from tb.bus import ChannelSink, ChannelSource, gated, stalls
 from tb.image import spread
 from tb.stimulus import FULL
 
@@ -89,12 +89,25 @@ class MemoryAgent:
     read sees the store when it is accepted or, with `share`, at either end: the endpoint must order what depends on
     it.
 
-    `read_error(line)` and `write_error(line)` say whether an access fails: it is answered SLVERR, with or leaving
-    garbage. Raises AssertionError for a burst, an unaligned address or one outside memory.
+    `gates` close channels, `mem.ar` and so on (`tb.bus.gated`). `read_error(line)` and `write_error(line)` say whether
+    an access fails: it is answered SLVERR, with or leaving garbage. Raises AssertionError for a burst, an unaligned
+    address or one outside memory.
     """
 
     def __init__(
-        self, dut, clock, clocks, config, store, *, latency=20, seed=0, share=0.0, read_error=None, write_error=None
+        self,
+        dut,
+        clock,
+        clocks,
+        config,
+        store,
+        *,
+        latency=20,
+        seed=0,
+        share=0.0,
+        read_error=None,
+        write_error=None,
+        gates=None,
     ):
         if latency < 1:
             raise ValueError(f"latency must be at least 1, not {latency!r}")
@@ -106,7 +119,7 @@ class MemoryAgent:
         self.reads = self.writes = 0
 
         def channel(kind, prefix, fields, **more):
-            pauses = stalls(f"{seed}/mem/{prefix}", share)
+            pauses = gated(gates, f"mem.{prefix}", stalls(f"{seed}/mem/{prefix}", share))
             return kind(dut, "mem", clock, prefix=prefix, fields=fields, pauses=pauses, **more)
 
         channel(ChannelSink, "ar", _ADDRESS, callback=self._read)

@@ -1,0 +1,39 @@
+"""Every port of the endpoint closes for long in the middle of traffic, on both simulators; and in a reset."""
+
+import pytest
+
+from golden.config import preset
+from golden.mode import Mode
+from tb.build import run
+from tb.tops import interactive_top
+
+#: longer than any timeout of the configuration and than any queue takes to fill
+CLOSED_CLOCKS = 4000
+#: traffic of a round
+SIZE = {"requests": 120, "accesses": 150}
+
+
+def closures(simulator, folder, testcase, *, seed, cached_mode, **settings):
+    print(f"seed {seed}")
+    settings = {"preset": "tiny", "seed": seed, "cached_mode": cached_mode, "closed_clocks": CLOSED_CLOCKS} | settings
+    built = interactive_top(simulator, preset("tiny"))
+    module = "tb.cocotb_closures"
+    assert run(built, module=module, testcase=testcase, folder=folder, settings=SIZE | settings) == 1
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+@pytest.mark.parametrize("cached_mode", Mode)
+def test_a_port_that_closes_for_long_loses_nothing_and_stops_no_others(cached_mode, share, tmp_path):
+    closures("verilator", tmp_path, "closed_for_long", seed=1 + cached_mode, cached_mode=cached_mode, share=share)
+
+
+def test_a_port_that_closes_for_long_on_icarus(tmp_path):
+    few = ["rwd", "drs", "bisnp", "mem.r", "mem.b", "page_done", "engine_record", "csr.b"]
+    short = {"channels": few, "closed_clocks": 2000, "requests": 30, "accesses": 60}
+    closures("icarus", tmp_path, "closed_for_long", seed=3, cached_mode=Mode.EXACT, **short)
+
+
+@pytest.mark.parametrize("cached_mode", Mode)
+def test_a_reset_while_a_port_is_closed_leaves_nothing_behind(cached_mode, tmp_path):
+    short = {"closed_clocks": 1000, "share": 0.2}
+    closures("verilator", tmp_path, "reset_while_closed", seed=4, cached_mode=cached_mode, **short)
