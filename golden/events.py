@@ -5,8 +5,8 @@ draw from one 32-bit sequence number (modulo 2^32); where both lanes commit in o
 state that the golden model follows changes exactly at a record, in this order.
 """
 
-from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 
 from golden.config import EMA_BITS
 
@@ -22,6 +22,7 @@ __all__ = [
     "record_fields",
     "pack",
     "unpack",
+    "unpacker",
     "width",
 ]
 
@@ -195,26 +196,24 @@ def pack(config, lane, **values):
     return record
 
 
-@dataclass(frozen=True)
-class _Unpacker:
-    """Shift, mask and name of each field, worked out once: unpacking is the checker's inner loop."""
+@cache
+def unpacker(config, lane):
+    """A function from a packed record to its fields as a dict, `key` as a signed number: the checker's inner loop."""
+    fields, shift = [], 0
+    for name, bits in record_fields(config, lane):
+        fields.append((name, shift, (1 << bits) - 1))
+        shift += bits
+    has_key, sign_bit = lane == Lane.ENGINE, 1 << config.key_bits - 1
 
-    fields: tuple
+    def fields_of(record):
+        values = {name: record >> shift & mask for name, shift, mask in fields}
+        if has_key and values["key"] & sign_bit:
+            values["key"] -= 2 * sign_bit
+        return values
 
-
-_UNPACKERS = {}
+    return fields_of
 
 
 def unpack(config, lane, record):
-    """The fields of a packed record as a dict, `key` as a signed number."""
-    unpacker = _UNPACKERS.get((config, lane))
-    if unpacker is None:
-        fields, shift = [], 0
-        for name, bits in record_fields(config, lane):
-            fields.append((name, shift, (1 << bits) - 1))
-            shift += bits
-        unpacker = _UNPACKERS[config, lane] = _Unpacker(tuple(fields))
-    values = {name: record >> shift & mask for name, shift, mask in unpacker.fields}
-    if lane == Lane.ENGINE and values["key"] >> config.key_bits - 1:
-        values["key"] -= 1 << config.key_bits
-    return values
+    """The fields of one packed record."""
+    return unpacker(config, lane)(record)

@@ -38,15 +38,24 @@ def slot_of(kind, record):
         outcome = _OUTCOMES.get(record["outcome"])
         if outcome not in _ANSWERS:
             raise Mismatch("outcome", "the outcome of an ANSWER", record["outcome"])
+    access, retry = Access.PLAIN, Retry.NO
+    # Most records are of no access to the filter.
+    if record["access"] or record["retry"]:
+        access, retry = _asked(kind, record)
+    return Slot(
+        kind, bool(record["rwd"]), record["tag"], record["head"], record["block"], record["line"], record["value"],
+        record["frame"], outcome, access, record["host"], retry,
+    )  # fmt: skip
+
+
+def _asked(kind, record):
+    """(access, retry) of a record."""
     access, retry = _ACCESSES.get(record["access"]), _RETRIES.get(record["retry"])
     if access is None or (kind not in _HOST_KINDS and access != Access.PLAIN):
         raise Mismatch("access", f"an Access that fits {kind.name}", record["access"])
     if retry is None or (kind not in _RETRIED_KINDS and retry != Retry.NO):
         raise Mismatch("retry", f"a Retry that fits {kind.name}", record["retry"])
-    return Slot(
-        kind, bool(record["rwd"]), record["tag"], record["head"], record["block"], record["line"], record["value"],
-        record["frame"], outcome, access, record["host"], retry,
-    )  # fmt: skip
+    return access, retry
 
 
 def slot_record(slot, before, result, now):

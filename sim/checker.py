@@ -3,7 +3,7 @@
 import time
 import traceback
 
-from golden.events import Lane, unpack
+from golden.events import Lane, unpacker
 from golden.mismatch import Mismatch
 from sim.statistics import Statistics
 from tb.golden import golden_endpoint
@@ -72,12 +72,13 @@ class Checker:
     def run(self, path, ended, report):
         """Follow the file at `path` until `ended()`; `report()` is called now and then."""
         merger = Merger(self._record)
+        fields_of = {lane: unpacker(self._config, lane) for lane in Lane}
         due = 0
         try:
             for number, line in enumerate(follow(path, ended)):
                 letter, payload = line.split()
                 lane = _LANES[letter]
-                merger.add(lane, unpack(self._config, lane, int(payload, 16)))
+                merger.add(lane, fields_of[lane](int(payload, 16)))
                 if number % 512 == 0 and time.monotonic() > due:
                     report()
                     due = time.monotonic() + REPORT_SECONDS

@@ -21,6 +21,9 @@ LAST_VICTIMS = 3
 REGION = 0
 #: the slots that stand for a message of the host, once each (but see UNWRITABLE below)
 MESSAGES = (SlotKind.READ, SlotKind.WRITE, SlotKind.ANSWER, SlotKind.RELEASE)
+#: answers that are not of a request: UNWRITABLE is of a WRITE that has been counted when it missed
+_NOT_COUNTED = (Outcome.UNWRITABLE, Outcome.CONFLICT)
+_CACHING = frozenset(access for access in Access if access.caches)
 #: what a request is completed with
 _SERVED = (Outcome.HIT, Outcome.ZEROS)
 #: answers of what a workload sends on purpose
@@ -67,10 +70,9 @@ class Statistics(BlockStatistics):
     def _slot(self, fields):
         self.slots += 1
         kind, outcome = fields["kind"], fields["outcome"]
-        # UNWRITABLE answers a WRITE that has been counted when it missed.
-        asked_first = not fields["retry"] and outcome not in (Outcome.UNWRITABLE, Outcome.CONFLICT)
+        asked_first = not fields["retry"] and outcome not in _NOT_COUNTED
         self.requests += kind in MESSAGES and asked_first
-        if Access(fields["access"]).caches and outcome in _SERVED:
+        if fields["access"] in _CACHING and outcome in _SERVED:
             self.grants[Grant(fields["grant"])] += 1
         if kind == SlotKind.ANSWER and outcome not in _WANTED:
             # A workload sends nothing that the endpoint would have to refuse, complete or drop.
