@@ -16,7 +16,7 @@ from sim.bench_progress import progress
 from sim.bench_regress import regress
 from sim.bench_resident import resident_reads
 from sim.bench_speed import speed
-from sim.bench_streams import prefix_replay
+from sim.bench_streams import layer_replay, prefix_replay, weights
 from sim.bench_volume import lock_step
 from sim.settings import SettingsError
 from sim.steps import WorkloadError
@@ -31,6 +31,8 @@ BENCHES = {
     "compression": compression,
     "coherency": coherency,
     "prefix_replay": prefix_replay,
+    "layer_replay": layer_replay,
+    "weights": weights,
     "speed": speed,
     "lock_step": lock_step,
     "hit_rates": hit_rates,

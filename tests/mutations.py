@@ -1428,4 +1428,40 @@ MUTATIONS = (
         tests=("tests/test_lockstep_coherency.py::test_whatever_hosts_do_is_right_and_told[2-80-0.0]",),
         why="a BISnp waits for the completions granted in its sector, or an Ack overtakes them",
     ),
+    # The host of a run
+    Mutation(
+        name="weights-stream-not-armed-again",
+        file="sim/descriptors.py",
+        old="        yield _off(number)\n        if self._has_described_weights:\n            yield _on(number)\n",
+        new="        if self._has_described_weights:\n            return\n",
+        tests=("tests/test_descriptors.py::test_the_stream_of_the_weights_goes_through_all_of_them_in_every_step",),
+        why="a stream ends behind its last block, and the weights are read again in the next step",
+    ),
+    Mutation(
+        name="next-layer-not-described",
+        file="sim/descriptors.py",
+        old="heads = self._heads - replay.head",
+        new="heads = 1",
+        tests=(
+            "tests/test_descriptors.py::"
+            "test_layer_after_layer_the_blocks_of_the_next_layer_are_asked_for_before_it_begins",
+        ),
+        why="a stream goes through the heads of all layers",
+    ),
+    Mutation(
+        name="weights-announced-all-at-once",
+        file="sim/weight_traffic.py",
+        old="min(weights.total, number + weights.ahead + 1)",
+        new="weights.total",
+        tests=("tests/test_weights.py::test_a_block_is_announced_before_it_is_read_and_not_much_earlier",),
+        why="announced blocks keep their frames, and none is left to fetch the next one into",
+    ),
+    Mutation(
+        name="touches-of-weights-counted-as-kv",
+        file="sim/statistics.py",
+        old='(self.others if fields["head"] in self.apart else self).touch(fields)',
+        new="self.touch(fields)",
+        tests=("tests/test_results.py::test_blocks_of_heads_apart_count_by_themselves",),
+        why="the demand hit rate and its baselines are those of the KV cache",
+    ),
 )

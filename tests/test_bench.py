@@ -22,7 +22,7 @@ from sim.bench_compression import compression
 from sim.bench_progress import Pressure, progress
 from sim.bench_resident import slots_per_clock
 from sim.bench_row import Row
-from sim.bench_streams import prefix_replay
+from sim.bench_streams import layer_replay, prefix_replay, weights
 from sim.steps import WorkloadError
 from tb.batch import SLOTS, BatchSettings
 from tb.build import SimulationFailed
@@ -50,6 +50,16 @@ def test_streams_fetch_a_cold_prefix_in_the_order_of_its_replay(tmp_path):
     useful, fetched, mismatches = prefix_replay(tmp_path, preset_name="tiny")
     assert useful.measured > 0.6 and fetched.measured > 0.8
     assert mismatches.verdict == "ok", mismatches.text()
+
+
+def test_streams_fetch_a_cold_prefix_layer_after_layer(tmp_path):
+    rows = layer_replay(tmp_path)
+    assert [row.text() for row in rows if row.verdict == "FAILED"] == []
+
+
+def test_a_stream_has_weights_in_time_in_the_short_form_too(tmp_path):
+    rows = weights(tmp_path, steps=2)
+    assert [row.text() for row in rows if row.verdict == "FAILED"] == []
 
 
 def test_both_simulators_record_the_same_under_adversarial_traffic(tmp_path):

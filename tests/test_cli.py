@@ -83,6 +83,11 @@ BAD_OPTIONS = [
     (["--cacheable", "0.5"], "--cacheable: must be 0 with --simulator golden"),
     (["--cacheable", "0.5", "--frames-share", "0.125"], "needs 137 to 2048 where the host may cache"),
     (["--snoop-clocks", "65536"], "--snoop-clocks 65536: must be 0 to 65,535 clocks"),
+    (["--weights", "-1"], "--weights -1: must be at least 0 blocks a layer"),
+    (["--weights", "many"], "--weights: must be a whole number, not 'many'"),
+    (["--weights", "154"], "--weights 154: 5 layers x 154 blocks: must fit the 12 heads of 64 blocks"),
+    (["--weights", "3", "--mode", "mxint8"], "which must have at least 9 at preset 'small'"),
+    (["--stream-order", "columns"], "'columns'"),
     (["--trace"], "--trace: must be left out with --simulator golden"),
     (["--throttle", "maybe"], "--throttle: must be on or off, not 'maybe'"),
     (["--stepps", "4"], "--stepps"),
@@ -109,6 +114,30 @@ def test_prefill_of_an_access_trace_is_refused(tmp_path, capsys):
     code = main(["run", "--simulator", "golden", "--preset", "tiny", "--workload", str(path), "--prefill", "1"])
     assert code == 2
     assert "--prefill 1: must be 0 with an access trace such as trace.csv" in capsys.readouterr().err
+
+
+def test_an_access_trace_has_no_reads_that_are_known_layer_after_layer(tmp_path, capsys):
+    path = tmp_path / "trace.csv"
+    path.write_text("step,op,layer,kv_head,block,score\n0,append,0,0,0,\n")
+    options = ["--simulator", "golden", "--preset", "tiny", "--workload", str(path), "--out", str(tmp_path / "out")]
+    assert main(["run", *options, "--stream-order", "layers"]) == 2
+    assert "--stream-order layers: must be heads with an access trace such as trace.csv" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_of_an_access_trace_are_read_in_every_step_whatever_layers_it_has(tmp_path):
+    """Three steps, one of them with the second layer only."""
+    path = tmp_path / "trace.csv"
+    rows = ["0,append,0,0,0,", "0,append,1,0,0,", "1,append,1,0,0,", "5,read,0,0,0,", "5,read,1,0,0,"]
+    path.write_text("\n".join(["step,op,layer,kv_head,block,score", *rows]) + "\n")
+    options = ["--simulator", "golden", "--preset", "tiny", "--workload", str(path), "--frames-share", "1"]
+    assert main(["run", *options, "--weights", "3", "--out", str(tmp_path)]) == 2, "two frames are too few for `tiny`"
+    path.write_text(
+        "\n".join(["step,op,layer,kv_head,block,score", *rows, "5,append,0,0,1,", "5,append,0,0,2,"]) + "\n"
+    )
+    assert main(["run", *options, "--weights", "3", "--out", str(tmp_path)]) == 0
+    weights = json.loads((tmp_path / "results.json").read_text())["weights"]
+    assert weights["reads"] == {"hits": 18, "misses": 0, "hit_rate": 1.0}, "six blocks, all of them resident"
 
 
 def test_frames_are_blocks_in_both_modes(tmp_path):

@@ -7,10 +7,11 @@ import pytest
 
 from golden.coherency import Access, Grant, Retry
 from golden.config import preset
-from golden.events import EngineKind, ErrorKind, Lane, Phase, record_fields
+from golden.events import EngineKind, ErrorKind, Lane, Phase, PrefetchSource, record_fields
 from golden.messages import DevLoad
 from golden.metadata import Outcome, SlotKind
 from sim.measured import Measured
+from sim.regions import weights_of
 from sim.report import summary
 from sim.results import failed, results, write_atomically
 from sim.settings import Settings, SettingsError
@@ -183,6 +184,45 @@ def test_copies_of_the_host_are_counted():
     assert "8 requests held, for 12.5 clocks on average and 60 at most; conflicts: 1 early, 2 late" in text
     plain = result_of(measured(records, cycles=1000, coherency=seen))
     assert set(plain["coherency"].values()) == {None} and "coherency" not in summary(plain)
+
+
+def test_blocks_of_heads_apart_count_by_themselves():
+    def of_weights(outcome, **fields):
+        return Lane.SLOT, record(Lane.SLOT, kind=SlotKind.READ, outcome=outcome, touch=1, head=20, **fields)
+
+    where = {"head": 21, "block": 4}
+    records = [
+        *RECORDS,
+        of_weights(Outcome.MISS),
+        of_weights(Outcome.HIT, block=1),
+        of_weights(Outcome.HIT, block=2),
+        note(EngineKind.PREFETCH_QUEUED, aux=PrefetchSource.STREAM, **where),
+        note(EngineKind.VICTIM, head=20, block=3),
+        note(EngineKind.BYPASS, head=20),
+        note(EngineKind.PAGE_READ, head=20),
+        note(EngineKind.PAGE_WRITE, head=20),
+    ]
+    statistics = Statistics(apart=range(20, 22))
+    for lane, values in records:
+        statistics.record(lane, values)
+    settings = Settings(weights=30)
+    workload = load("attention-a")
+    about = {"config": SMALL, "simulator": "verilator", "workload": workload, "timing": SCALED_TIMING}
+    result = results(
+        **about, settings=settings, measured=Measured(statistics, 2.0), weights=weights_of(SMALL, workload, settings)
+    )
+    plain = result_of(measured())
+    for key in ("demand", "baselines", "prefetch"):
+        assert result[key] == plain[key], "of the KV cache alone"
+    assert result["evictions"] == {"count": 2, "exact": 0, "last": plain["evictions"]["last"]}
+    assert (result["bypasses"], result["flash"]) == (2, {"pages_read": 3, "pages_written": 2}), "of all blocks"
+    weights = result["weights"]
+    fate = weights["prefetch"]["stream"]
+    assert weights["reads"] == {"hits": 2, "misses": 1, "hit_rate": 2 / 3}
+    assert (fate["candidates"], fate["waiting"]) == (1, 1)
+    assert (weights["evictions"], weights["bypasses"]) == (1, 1)
+    assert weights["flash"] == {"pages_read": 1, "pages_written": 1}
+    assert result["settings"]["weights"] == 30 and "weights" not in plain["settings"]
 
 
 def test_latency_percentiles_are_latencies_that_occurred():
