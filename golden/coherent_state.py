@@ -13,7 +13,7 @@ from golden.metadata import Outcome, SlotKind
 from golden.mismatch import Mismatch
 from golden.mode import Mode
 from golden.snoop_filter import SnoopFilter, set_of
-from golden.snoops import SnoopTable
+from golden.snoop_table import SnoopTable
 
 __all__ = ["FILTERED_KINDS", "HELD", "CoherentState"]
 

@@ -11,7 +11,7 @@ from golden.events import SEQUENCE_BITS, EngineKind, ErrorKind, Lane
 from golden.hints import ENTRIES_MAX, HeaderCheck, check_header, pack_hint
 from golden.metadata import Outcome, Slot, SlotKind, State
 from golden.mode import Mode
-from golden.snoops import answer_aux, snoop_aux
+from golden.snoop_table import answer_aux, snoop_aux
 
 __all__ = ["Standalone"]
 

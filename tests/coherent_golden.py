@@ -7,7 +7,7 @@ from golden.config import SECTOR_LINES
 from golden.events import EngineKind, ErrorKind
 from golden.metadata import Outcome, SlotKind
 from golden.mode import Mode
-from golden.snoops import answer_aux, snoop_aux
+from golden.snoop_table import answer_aux, snoop_aux
 from tests.concurrent_golden import ConcurrentDevice
 
 __all__ = ["CoherentDevice", "region_writes", "regions_of"]

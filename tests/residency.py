@@ -19,7 +19,7 @@ from golden.metadata import DataKind, Outcome, Slot, SlotKind, State
 from golden.mismatch import Mismatch
 from golden.mode import Mode
 from golden.policy import Policy, policy_fields
-from golden.snoops import answer_aux, snoop_aux
+from golden.snoop_table import answer_aux, snoop_aux
 from hw.layouts import Domain, SidecarKind, page_tag_bits
 from hw.residency import Residency
 from tests.simulation import fields_of, simulate

@@ -21,7 +21,7 @@ from golden.misses import REPLAY_OF
 from golden.mode import Mode
 from golden.policy import Policy
 from golden.snoop_filter import SnoopFilter, set_of
-from golden.snoops import answer_aux, snoop_aux
+from golden.snoop_table import answer_aux, snoop_aux
 from golden.standalone import Standalone
 from tests.coherent_golden import CoherentDevice, region_writes, regions_of
 from tests.golden_devices import LRU

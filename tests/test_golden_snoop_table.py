@@ -7,7 +7,7 @@ import pytest
 from golden.coherency import LineState, Snoop, SnoopKind, answer_states, snoop_opcode
 from golden.config import preset
 from golden.mismatch import Mismatch
-from golden.snoops import SnoopTable, answer_aux, snoop_aux
+from golden.snoop_table import SnoopTable, answer_aux, snoop_aux
 
 TINY = preset("tiny")
 I, A, S = LineState.I, LineState.A, LineState.S  # noqa: E741 -- the specification's letters
