@@ -48,8 +48,9 @@ class CoherentState:
 
     @property
     def covered(self):
-        """(head, block) of the blocks of which hosts may hold lines."""
-        return self.filter.covered
+        """(head, block) of the blocks of which hosts may hold lines, or that held reads will find in their frames."""
+        held = self.held.blocks
+        return self.filter.covered.keys() | held.keys() if held else self.filter.covered
 
     def sector(self, head, block, line):
         """Number of the sector of a line."""

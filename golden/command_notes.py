@@ -102,7 +102,7 @@ class CommandNotes:
         endpoint = self._endpoint
         return {
             "occupied": endpoint.occupied,
-            "covered": endpoint.coherent.filter.sectors,
+            "covered": endpoint.coherent.filter.sectors + len(endpoint.coherent.held) + endpoint.misses.may_be_granted,
             "pool_frames": {mode: pool.size for mode, pool in endpoint.allocator.pools.items()},
         }
 

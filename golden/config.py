@@ -195,8 +195,11 @@ class Config:
 
     @property
     def pool_frames_min_cached(self):
-        """Smallest pool whose lines hosts may cache: more than the frames kept by covered blocks, pins, migrations."""
-        return self.filter_sectors + self.pool_frames_min
+        """Smallest pool whose lines hosts may cache: more than the frames kept by covered blocks, pins, migrations.
+
+        A sector in use covers one block, and so does a held read.
+        """
+        return self.filter_sectors + self.read_slots + self.pool_frames_min
 
     @property
     def key_bits(self):

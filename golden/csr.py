@@ -269,7 +269,8 @@ def refusal(config, regions, streams, modes, occupied, address, value, *, covere
     """Why the endpoint refuses a `legal` write to CTRL of a region or a stream: a `RefusalKind`, or None.
 
     `modes` is the mode of each head, `occupied` the heads that have had blocks or have a minimum quota. `covered`: how
-    many sectors hosts may hold lines of. `pool_frames`: the size of the pool of each mode, None: as large as can be.
+    many sectors hosts may hold lines of, and requests are neither granted nor refused. `pool_frames`: the size of the
+    pool of each mode, None: as large as can be.
     """
     name = _NAME_OF[address]
     if "[" not in name or not name.endswith(".CTRL"):

@@ -270,11 +270,11 @@ def _answer_data(outcome, rwd, read):
     return DataKind.COMPLETE
 
 
-def _filtered(entry, verdict, slot):
+def _filtered(entry, verdict, concerns_filter):
     """The `Commit` of an access that the snoop filter holds or refuses; None: it goes on."""
     if not verdict.owner:
         return Commit(entry, Outcome.NOT_OWNER, DataKind.COMPLETE)
-    if verdict.held is not None and (entry.resident or entry.state == State.ABSENT):
+    if verdict.held is not None and concerns_filter:
         return Commit(entry, verdict.held, DataKind.NONE, filtered=True)
     return None
 
@@ -305,7 +305,7 @@ def commit(entry, slot, now, policy, verdict=PLAIN_VERDICT):
 
     if kind in (SlotKind.READ, SlotKind.WRITE):
         write = kind == SlotKind.WRITE
-        filtered, grant = _filtered(entry, verdict, slot), verdict.grant
+        filtered, grant = _filtered(entry, verdict, entry.resident or entry.state == State.ABSENT), verdict.grant
         if filtered is not None:
             return filtered
         wants_data = slot.access != Access.OWN
@@ -343,7 +343,7 @@ def commit(entry, slot, now, policy, verdict=PLAIN_VERDICT):
 
     if kind in (SlotKind.REPLAY_READ, SlotKind.REPLAY_WRITE):
         write = kind == SlotKind.REPLAY_WRITE
-        filtered = _filtered(entry, verdict, slot)
+        filtered = _filtered(entry, verdict, entry.resident)
         if filtered is not None:
             return filtered
         if entry.resident:

@@ -139,6 +139,12 @@ class Misses:
         return miss
 
     @property
+    def may_be_granted(self):
+        """Waiting reads that will ask the snoop filter."""
+        requests = (request for waiting in self.waiting.values() for request in waiting)
+        return sum(bool(request.access) and not request.write for request in requests)
+
+    @property
     def _slots_for_reads(self):
         return self._config.miss_slots - self._config.miss_slots_for_writes
 

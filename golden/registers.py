@@ -49,7 +49,8 @@ class Registers:
         """Why a legal write is refused, or None (`golden.csr.refusal`).
 
         `occupied`: heads that have had blocks or have a minimum quota, and so keep their mode. `covered`: sectors that
-        hosts may hold lines of. `pool_frames`: size of the pool of each mode.
+        hosts may hold lines of, and requests that are neither granted nor refused. `pool_frames`: size of the pool of
+        each mode.
         """
         return csr.refusal(
             self._config, self.regions, self.streams, self.modes, occupied, address, value,

@@ -184,7 +184,9 @@ class SlotRules:
         if endpoint.leaving is None:
             raise Mismatch("kind", EngineKind.VICTIM.name, slot.kind.name)
         if where in endpoint.coherent.covered:
-            raise Mismatch("block", "one of which no host may hold a line", slot.block)
+            raise Mismatch(
+                "block", "one that no host may hold lines of, nor a held read waits for", slot.block
+            )
         endpoint.leaving = None
         endpoint.migration.demotions[where] = Demotion(before.frame)
 

@@ -74,9 +74,9 @@ class Verdict:
     """What comes of an operation, before it takes effect.
 
     `held`: None, or the outcome HELD_LINE, HELD_WAY, HELD_TABLE of a request that has to wait. `waits_for`: the sector
-    whose outstanding snoop ends the waiting, None: any (HELD_TABLE), or none (HELD_WAY: it is tried again behind those
-    that wait for the same set). `owner`: a write-back comes from a host that owns the line. `grant`: how the request is
-    completed. `launched`: the snoops that begin with it.
+    whose outstanding snoop ends the waiting, None: any (HELD_TABLE), or none (HELD_WAY: the snoop that others wait for
+    has ended, and it is tried again behind them). `owner`: a write-back comes from a host that owns the line. `grant`:
+    how the request is completed. `launched`: the snoops that begin with it.
     """
 
     row: Row
@@ -143,10 +143,10 @@ class SnoopFilter:
             if held is not None:
                 return held
             number = row.ways.index(None)
+            # Others that wait come before those that never did, until they are tried again.
+            row.promised &= retry != Retry.WAITED
             way = row.ways[number] = Way(sector, [[LineState.I] * SECTOR_LINES for _ in range(self._config.hosts)])
             launched = self._free_a_way(row, number, may_launch)
-        if retry == Retry.WAITED:
-            row.promised = False
         grant, state = _granted(access, own, others)
         if way is not None:
             way.states[host][line] = state
@@ -236,14 +236,13 @@ class SnoopFilter:
 
     def _make_room(self, row, sector, retry, may_launch):
         """The verdict of a request that finds no way for its sector, or None if there is one that it may take."""
-        if row.promised and retry == Retry.NO:
-            return Verdict(row, Outcome.HELD_WAY)
-        if None in row.ways:
+        passed_over = row.promised and retry == Retry.NO
+        if None in row.ways and not passed_over:
             return None
         row.promised = True
-        busy = next((way for way in row.ways if way.busy), None)
-        if busy is not None:
-            return Verdict(row, Outcome.HELD_WAY, busy.sector)
+        busy = next((way for way in row.ways if way is not None and way.busy), None)
+        if passed_over or busy is not None:
+            return Verdict(row, Outcome.HELD_WAY, busy and busy.sector)
         if not may_launch:
             return Verdict(row, Outcome.HELD_TABLE)
         victim = self._victim(row, without=None)

@@ -4,14 +4,15 @@ from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from golden.coherency import SECTORS_PER_BLOCK, Access
+from golden.coherency import SECTORS_PER_BLOCK, Access, Retry
 from golden.config import SECTOR_LINES
 from golden.events import EngineKind
-from golden.metadata import Outcome
+from golden.metadata import Outcome, SlotKind
 from hw import layouts
 from hw.coverage import Coverage, look_layout, uncovered_layout
 from hw.csr_counters import bi_events
 from hw.csr_ports import coherency as coherency_registers
+from hw.filter_row import covers_layout
 from hw.grants_in_flight import GrantsInFlight
 from hw.held_requests import HeldRequests
 from hw.layouts import FilterOp
@@ -61,6 +62,9 @@ class Coherency(wiring.Component):
         `Recall`.
     sectors, in_flight, held : Out, events : Out(bi_events)
         For the CSR block.
+    in_use : Out(1)
+        A sector is in use, or a Req that asked the filter, or will, is neither granted nor refused: regions stay as
+        they are. Of all commits before this clock; right once `idle`.
     """
 
     def __init__(self, *, config):
@@ -101,6 +105,7 @@ class Coherency(wiring.Component):
                 "in_flight": Out(range(config.snoops + 1)),
                 "held": Out(range(config.read_slots + 1)),
                 "events": Out(bi_events()),
+                "in_use": Out(1),
             }
         )
 
@@ -142,6 +147,8 @@ class Coherency(wiring.Component):
             grants.pending_sector.eq(table.pending_sector),
             table.pending.eq(grants.pending),
         ]
+
+        self._elaborate_waiting(m)
 
         # Operations
         m.submodules.ops = ops = Arbiter(layouts.filter_op(config), count=2)
@@ -217,3 +224,30 @@ class Coherency(wiring.Component):
             self.events.recall.eq(self.commit_note.valid & ~is_answer),
         ]
         return m
+
+    def _elaborate_waiting(self, m):
+        """Reads that are held cover their blocks; what is held or missed keeps its region as it is."""
+        slot, outcome = self.commit.slot, self.commit.outcome
+        asks, comes_again = slot.access != Access.PLAIN, slot.retry != Retry.NO
+        held, is_req, enters, leaves = Signal(), Signal(), Signal(), Signal()
+        waiting = Signal(range(self._config.read_slots + 1))
+        m.d.comb += [
+            held.eq(outcome.matches(*_HELD)),
+            is_req.eq(slot.kind.matches(SlotKind.READ, SlotKind.RELEASE) & asks),
+            enters.eq(is_req & ~comes_again & (held | (outcome == Outcome.MISS))),
+        ]
+        with m.Switch(slot.kind):
+            with m.Case(SlotKind.READ, SlotKind.RELEASE):
+                m.d.comb += leaves.eq(comes_again & ~held & (outcome != Outcome.MISS))
+            with m.Case(SlotKind.REPLAY_READ, SlotKind.BYPASS_READ):
+                m.d.comb += leaves.eq(asks & ~held)
+            with m.Case(SlotKind.ANSWER):
+                m.d.comb += leaves.eq((outcome == Outcome.UNWRITABLE) & ~slot.rwd)
+        with m.If(self.commit.valid):
+            m.d.sync += waiting.eq(waiting + enters - leaves)
+        m.d.comb += self.in_use.eq((self.sectors != 0) | (waiting != 0))
+
+        holds, coverage = Signal(covers_layout(self._config)), self._parts["coverage"]
+        with m.If(slot.kind.matches(SlotKind.READ, SlotKind.REPLAY_READ)):
+            m.d.comb += holds.valid.eq(self.commit.valid & (held ^ comes_again))
+        m.d.comb += [holds.up.eq(held), holds.index.eq(Cat(slot.block, slot.head)), coverage.slot_holds.eq(holds)]

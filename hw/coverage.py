@@ -1,4 +1,4 @@
-"""How many sectors of each block hosts may hold: a covered block must not lose its frame."""
+"""How many sectors of each block hosts may hold, and reads of it are held: a covered block must not lose its frame."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import fifo, wiring
@@ -37,7 +37,10 @@ class Coverage(wiring.Component):
     Members
     -------
     slot_covers, op_covers : In
-        From `SnoopFilter`. Those of operations only ever go down.
+        Sectors, from `SnoopFilter`. Those of operations only ever go down.
+    slot_holds : In
+        Reads, of the slot that commits: one is held (`up`), or comes again and is not. Beside `slot_covers` of the same
+        clock it is about the same block, and only one of the two goes up.
     look : In
         A block, in a clock with `enable`.
     covered : Out(1)
@@ -45,7 +48,7 @@ class Coverage(wiring.Component):
     uncovered : Out
         A block of this head is covered no longer: in this clock and from now on it is not found covered.
     sectors : Out
-        Sectors in use; right once `settled`.
+        Sectors in use, without the reads; right once `settled`.
     settled : Out(1)
         All events of earlier clocks are counted.
     room : Out(1)
@@ -60,6 +63,7 @@ class Coverage(wiring.Component):
             {
                 "slot_covers": In(covers_layout(config)),
                 "op_covers": In(covers_layout(config)),
+                "slot_holds": In(covers_layout(config)),
                 "look": In(look_layout(config)),
                 "covered": Out(1),
                 "uncovered": Out(uncovered_layout(config)),
@@ -75,7 +79,7 @@ class Coverage(wiring.Component):
         config = self._config
         event = covers_layout(config)
         # A sector that went by an operation and came back counts twice as long as the first event waits.
-        count_shape = range(SECTORS_PER_BLOCK + _DEPTH + 1)
+        count_shape = range(SECTORS_PER_BLOCK + config.read_slots + _DEPTH + 1)
 
         m.submodules.memory = memory = Memory(shape=count_shape, depth=config.blocks, init=[])
         write = memory.write_port()
@@ -88,12 +92,19 @@ class Coverage(wiring.Component):
             m.d.sync += [clear_index.eq(clear_index + 1), self.ready.eq(clear_index == config.blocks - 1)]
 
         # Clock 1: an event, of a slot or one that waits. Clock 2: its count is read. Clock 3: the new one is written.
-        of_slot, of_op, counted, read_event, last = (
-            Signal(event, name=name) for name in ("of_slot", "of_op", "counted", "read_event", "last")
+        sector, by_slot, of_slot, of_op, counted, read_event, last = (
+            Signal(event, name=name)
+            for name in ("sector", "by_slot", "of_slot", "of_op", "counted", "read_event", "last")
         )
         old, new = Signal(count_shape), Signal(count_shape)
+        m.d.comb += [
+            # A read that waited no longer and takes a sector leaves the count as it is.
+            by_slot.valid.eq(self.slot_covers.valid ^ self.slot_holds.valid),
+            by_slot.index.eq(Mux(self.slot_covers.valid, self.slot_covers.index, self.slot_holds.index)),
+            by_slot.up.eq(Mux(self.slot_covers.valid, self.slot_covers.up, self.slot_holds.up)),
+        ]
         m.d.sync += [
-            of_slot.eq(self.slot_covers),
+            of_slot.eq(by_slot),
             of_op.eq(self.op_covers),
             read_event.eq(counted),
             last.eq(read_event),
@@ -110,16 +121,19 @@ class Coverage(wiring.Component):
             write.en.eq(last.valid | ~self.ready),
             write.addr.eq(Mux(self.ready, last.index, clear_index)),
             write.data.eq(Mux(self.ready, new, 0)),
-            self.settled.eq(~(of_slot.valid | of_op.valid | waiting.r_rdy | read_event.valid | last.valid)),
+            self.settled.eq(
+                ~(sector.valid | of_slot.valid | of_op.valid | waiting.r_rdy | read_event.valid | last.valid)
+            ),
+        ]
+        m.d.sync += [
+            sector.eq(self.slot_covers),
+            self.sectors.eq(self.sectors + (sector.valid & sector.up) - (sector.valid & ~sector.up) - of_op.valid),
         ]
         with m.If(~of_slot.valid):
             m.d.comb += [counted.valid.eq(waiting.r_rdy), counted.index.eq(waiting.r_data), counted.up.eq(0)]
-        m.d.sync += self.sectors.eq(
-            self.sectors + (of_slot.valid & of_slot.up) - (of_slot.valid & ~of_slot.up) - of_op.valid
-        )
 
         # Blocks that events not yet written bring into use
-        rising = (self.slot_covers, of_slot, read_event)
+        rising = (by_slot, of_slot, read_event)
 
         def is_rising(index):
             return Cat(each.valid & each.up & (each.index == index) for each in rising).any()

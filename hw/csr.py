@@ -57,7 +57,9 @@ class Csr(wiring.Component):
     prefetches : In(layouts.prefetch_counts), bi_events : In(csr_counters.bi_events)
         Pulses that counters of no slots count; two of `bi_events` set their bits of ERROR too.
     covered_sectors, snoops_in_flight, held_requests : In
-        Shown in the registers of these names. `covered_sectors` is steady while the pipeline is held.
+        Shown in the registers of these names.
+    cached_in_use : In(1)
+        Cached regions stay as they are (`Coherency.in_use`); steady while the pipeline is held.
     rebuild : Out(1)
         The new policy, in force from this clock on, gives other eviction keys.
     commands : Out(stream), command_answers : In(stream)
@@ -96,6 +98,7 @@ class Csr(wiring.Component):
                 "prefetches": In(layouts.prefetch_counts()),
                 "bi_events": In(bi_events()),
                 "covered_sectors": In(range(config.filter_sectors + 1)),
+                "cached_in_use": In(1),
                 "snoops_in_flight": In(range(config.snoops + 1)),
                 "held_requests": In(range(config.read_slots + 1)),
                 "inspect_window": In(8),
@@ -364,7 +367,7 @@ class Csr(wiring.Component):
         m.d.comb += [
             judge.pool_frames[Mode.EXACT].eq(values["POOL_FRAMES", "VALUE"]),
             judge.pool_frames[Mode.MXINT8].eq(values["POOL_FRAMES_MX", "VALUE"]),
-            judge.covered.eq(self.covered_sectors != 0),
+            judge.covered.eq(self.cached_in_use),
             judge.commit.eq(self.commit),
             judge.has_minimum.eq(self.has_minimum),
             self.modes.eq(judge.modes),

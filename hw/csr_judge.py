@@ -36,7 +36,7 @@ class CtrlJudge(wiring.Component):
     of_region : In(regions), of_stream : In(streams), after : In(control)
         Whose CTRL is written, one bit at most, and with what. Steady from two clocks before `start` until `apply`.
     pool_frames : In(array by mode of 32), covered : In(1)
-        The pool sizes; a sector is in use in the snoop filter.
+        The pool sizes; `Csr.cached_in_use`.
     commit : In(layouts.commit), has_minimum : In(heads)
         See `HeadModes`.
     wanted : Out(1), number : Out

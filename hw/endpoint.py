@@ -165,6 +165,7 @@ class Endpoint(wiring.Component):
             coherency.registers.eq(csr.coherency),
             csr.bi_events.eq(coherency.events),
             csr.covered_sectors.eq(coherency.sectors),
+            csr.cached_in_use.eq(coherency.in_use),
             csr.snoops_in_flight.eq(coherency.in_flight),
             csr.held_requests.eq(coherency.held),
         ]

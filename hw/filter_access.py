@@ -184,7 +184,7 @@ class FilterAccess(wiring.Component):
         waits_on, held_as = self.waits_on, Signal(5)
         begins_snoop = wants_other | wants_victim
         m.d.comb += [
-            waits_on.none.eq(seeks_way & passed_over),
+            waits_on.none.eq(seeks_way & passed_over & ~asked.any()),
             waits_on.any.eq(begins_snoop & ~place.free),
             waits_on.tag.eq(
                 Mux(begins_snoop, place.tag, Mux(
@@ -222,7 +222,7 @@ class FilterAccess(wiring.Component):
         changed, goes = Signal(row.shape()), Signal(config.filter_ways)
         m.d.comb += [
             changed.eq(row),
-            changed.promised.eq((row.promised | (seeks_way & full)) & ~(demand.reads & demand.waited & ~held)),
+            changed.promised.eq((row.promised | (seeks_way & full)) & ~(takes_way & demand.waited)),
         ]
         with m.If(wants_victim & place.free):
             m.d.comb += changed.next.eq(select(victims, [(n + 1) % config.filter_ways for n in range(len(victims))]))

@@ -67,7 +67,7 @@ class MetadataPipeline(wiring.Component):
         Slots that ask the snoop filter may issue: what they change in it can be counted.
     filter_question : Out, filter_verdict : In, filter_take : Out(1)
         To the snoop filter: what the slot asks, `FILTER_CLOCKS` before its commit; what it says, in the clock of the
-        commit; there, whether that takes effect.
+        commit; there, whether that takes effect, which does not depend on the verdict.
     data_ops : Out(stream)
         To the datapath, in commit order.
     data_level : Out
@@ -348,7 +348,7 @@ class MetadataPipeline(wiring.Component):
                 is_write = last.kind == SlotKind.REPLAY_WRITE
                 with m.If(refused):
                     m.d.comb += [outcome.eq(Outcome.NOT_OWNER), data_kind.eq(DataKind.COMPLETE)]
-                with m.Elif(held & (absent | resident)):
+                with m.Elif(held & resident):
                     m.d.comb += outcome.eq(verdict.held)
                 with m.Elif(resident):
                     m.d.comb += [
@@ -418,10 +418,19 @@ class MetadataPipeline(wiring.Component):
             self.commit.event.eq(event),
         ]
 
-        # A held request leaves its mark in the filter's row too.
+        # A held request leaves its mark in the filter's row too. The verdict is left out of this, since the row waits
+        # for it; a write that is refused changes none.
+        takes = Signal()
+        with m.Switch(last.kind):
+            with m.Case(SlotKind.READ):
+                m.d.comb += takes.eq(absent | resident)
+            with m.Case(SlotKind.WRITE, SlotKind.REPLAY_READ, SlotKind.REPLAY_WRITE):
+                m.d.comb += takes.eq(resident)
+            with m.Case(SlotKind.RELEASE):
+                m.d.comb += takes.eq(1)
         grant = Signal(2)
         m.d.comb += [
-            self.filter_take.eq(committing & (grants | outcome.matches(*(each for each in Outcome if each.held)))),
+            self.filter_take.eq(committing & takes),
             grant.eq(Mux(grants & (last.access != Access.PLAIN), verdict.grant, 0)),
             self.commit.grant.eq(grant),
         ]

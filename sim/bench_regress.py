@@ -34,8 +34,8 @@ STEP_CLOCKS = 2_000
 REQUESTS_PER_CLOCK = 0.08
 STEPS_MAX = 5_000
 HINTED_BLOCKS = 6
-#: blocks that the hosts use
-BLOCKS = 16
+#: blocks that the hosts use: all of a small build, some more than there are frames
+BLOCKS = 64
 #: parts of the regression: hosts, mode of their region (what is shared is exact), whether ports pause
 PARTS = (
     (1, Mode.EXACT, False), (1, Mode.EXACT, True), (1, Mode.MXINT8, True), (2, Mode.EXACT, False),
@@ -81,7 +81,6 @@ def _settings(config, region, requests, seed, pauses, poll_clocks):
     hosts = CachingHosts(
         requests=requests,
         base=region.base,
-        # A few more than there are frames, over all heads.
         blocks=BLOCKS,
         block_step=config.blocks // BLOCKS,
         lines=8,

@@ -74,7 +74,7 @@ async def start(tb, given):
 def coherent_traffic(tb, given, *, requests=None, seed=None):
     """Traffic of each host over the lines of region 0."""
     region, seed = tb.host.regions[0], given["seed"] if seed is None else seed
-    lines = coherent_lines(tb.config, region, seed=seed, blocks=given.get("blocks", 6), lines=given.get("lines", 8))
+    lines = coherent_lines(tb.config, region, seed=seed, blocks=given.get("blocks", 10), lines=given.get("lines", 8))
     shares = Shares(in_flight=given.get("in_flight", 16), poisoned=given.get("poisoned", 0.0))
     if "weights" in given:
         shares = replace(shares, weights={_kind(name): weight for name, weight in given["weights"].items()})

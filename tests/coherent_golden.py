@@ -67,6 +67,8 @@ class CoherentDevice(ConcurrentDevice):
     # Hosts ------------------------------------------------------------------------------------------------------------
 
     def demand(self, head, block):
+        if len(self.golden.coherent.held) + self.golden.misses.may_be_granted >= self.config.read_slots:
+            return
         if self.random.random() < 0.5:
             # Where hosts meet
             head, block = 0, self.random.randrange(2)

@@ -37,14 +37,14 @@ async def until_ready(ctx, dut):
 class Traffic:
     """Sectors that come and go as `SnoopFilter` would tell, and what the block has to make of it.
 
-    `used[index]`: how many sectors of a block are in use. `busy`: how often a slot has an event, `rising`: how often
-    one that comes. Operations are on their way as long as in the filter.
+    `used[index]`: how many sectors of a block are in use, `reads[index]`: reads of it that are held. `busy`: how
+    often a slot has an event, `rising`: how often one that comes. Operations are on their way as long as in the filter.
     """
 
     def __init__(self, seed, *, blocks, busy=0.5, rising=0.5):
         print("seed", seed)
         self.rng, self.blocks, self.busy, self.rising = random.Random(seed), blocks, busy, rising
-        self.used = Counter()
+        self.used, self.reads = Counter(), Counter()
         self.ops = deque([False] * FILTER_CLOCKS)
         self.now = 0
         self.asked = None
@@ -55,40 +55,51 @@ class Traffic:
         self.seen = Counter()
 
     def slot_event(self):
+        """What a slot does to the sectors, and to the held reads, of its block."""
         rng, index = self.rng, self.rng.choice(self.blocks)
         up = rng.random() < self.rising
         possible = self.used[index] < SECTORS_PER_BLOCK if up else self.used[index] > 0
-        if rng.random() >= self.busy or not possible:
-            # What stands beside `valid` means nothing.
-            return {"valid": 0, "index": index, "up": up}
-        self.count(index, 1 if up else -1)
-        return {"valid": 1, "index": index, "up": up}
+        covers = rng.random() < self.busy and possible
+        if covers:
+            self.count(self.used, index, 1 if up else -1)
+        # A read takes a sector when it is no longer held; one that is held changes no sector.
+        holds = rng.random() < self.busy and not (covers and not up)
+        more = rng.random() < self.rising and not covers
+        holds = holds and (self.reads.total() < CONFIG.read_slots if more else self.reads[index] > 0)
+        if holds:
+            self.count(self.reads, index, 1 if more else -1)
+        # What stands beside `valid` means nothing.
+        return {"valid": covers, "index": index, "up": up}, {"valid": holds, "index": index, "up": more}
 
     def op_event(self, commits, before):
         """The event of the operation that commits; it is not about a sector that has come in this very clock."""
         index = self.rng.choice(self.blocks)
         if not commits or not min(self.used[index], before[index]):
             return {"valid": 0, "index": index, "up": 0}
-        self.count(index, -1)
+        self.count(self.used, index, -1)
         return {"valid": 1, "index": index, "up": 0}
 
-    def count(self, index, change):
-        self.used[index] += change
-        self.lost[index // CONFIG.blocks_per_head] += not self.used[index]
+    def count(self, counts, index, change):
+        counts[index] += change
+        self.lost[index // CONFIG.blocks_per_head] += not self.covers(index)
+
+    def covers(self, index):
+        return self.used[index] + self.reads[index]
 
     async def clock(self, ctx, dut, *, traffic=True):
         rng, before = self.rng, self.used.copy()
         self.observe(ctx, dut)
         self.seen["no room"] += not ctx.get(dut.room)
         self.ops.append(traffic and bool(ctx.get(dut.room)) and rng.random() < 0.9)
-        slot = self.slot_event() if traffic else {"valid": 0}
-        set_payload(ctx, dut.slot_covers, slot)
+        covers, holds = self.slot_event() if traffic else ({"valid": 0}, {"valid": 0})
+        set_payload(ctx, dut.slot_covers, covers)
+        set_payload(ctx, dut.slot_holds, holds)
         set_payload(ctx, dut.op_covers, self.op_event(self.ops.popleft(), before))
         # Without `enable` the answer stays, whatever is on the lines.
         enable, index = rng.random() < 0.7, rng.choice(BLOCKS)
         set_payload(ctx, dut.look, {"enable": enable, "index": index})
         if enable:
-            self.asked = index, self.used[index], self.now
+            self.asked = index, self.covers(index), self.now
         await ctx.tick()
         self.now += 1
 
@@ -115,11 +126,11 @@ class Traffic:
         await self.clock(ctx, dut, traffic=False)
         for index, when in self.found.items():
             head = index // CONFIG.blocks_per_head
-            assert self.used[index] or self.told.get(head, -1) > when, f"block {index} was found covered"
+            assert self.covers(index) or self.told.get(head, -1) > when, f"block {index} was found covered"
         for index in BLOCKS:
             set_payload(ctx, dut.look, {"enable": 1, "index": index})
             await ctx.tick()
-            assert ctx.get(dut.covered) == bool(self.used[index]), f"block {index}"
+            assert ctx.get(dut.covered) == bool(self.covers(index)), f"block {index}"
         self.asked, self.found = None, {}
 
 
@@ -139,7 +150,7 @@ def test_every_event_counts(blocks, busy):
                 await traffic.settle(ctx, dut)
             assert traffic.seen["late"] and sum(traffic.losses_told.values())
             traffic.rising = 0
-            while traffic.used.total():
+            while traffic.used.total() + traffic.reads.total():
                 await traffic.clock(ctx, dut)
             await traffic.settle(ctx, dut)
 
@@ -194,7 +205,7 @@ def test_a_reset_in_the_middle_forgets_every_event():
             ctx.set(reset, 1)
             await ctx.tick()
             ctx.set(reset, 0)
-            for port in (dut.slot_covers, dut.op_covers, dut.look):
+            for port in (dut.slot_covers, dut.slot_holds, dut.op_covers, dut.look):
                 set_payload(ctx, port, dict.fromkeys(port.shape().members, 0))
             await until_ready(ctx, dut)
             empty = Traffic(seed, blocks=BLOCKS)

@@ -552,7 +552,7 @@ def test_policy_and_regions_follow_the_golden_registers(seed, slowness):
         for _ in range(300):
             if rng.random() < 0.1:
                 around_it["covered"] = rng.choice((0, 0, 1, CONFIG.filter_sectors))
-                ctx.set(dut.covered_sectors, around_it["covered"])
+                ctx.set(dut.cached_in_use, around_it["covered"] != 0)
             if rng.random() < 0.05:
                 mode, frames = rng.choice(list(Mode)), CONFIG.pool_frames_min_cached - rng.choice((0, 0, 1))
                 around.answers.append(None)
@@ -793,7 +793,7 @@ def test_a_cached_region_stays_while_hosts_hold_lines():
         for word in (cached, shared):
             assert await write(ctx, dut, address, word) == RESP_OKAY
         assert cached_of(ctx, dut) == [True] * CONFIG.heads
-        ctx.set(dut.covered_sectors, 1)
+        ctx.set(dut.cached_in_use, 1)
         for word in (cached, OFF, shared & ~CACHED, OFF | CACHED):
             around.refusals.clear()
             assert await write(ctx, dut, address, word) == RESP_SLVERR
@@ -808,7 +808,7 @@ def test_a_cached_region_stays_while_hosts_hold_lines():
         assert await write(ctx, dut, csr.address("REGION[1].HEADS"), CONFIG.heads) == RESP_OKAY
         assert await write(ctx, dut, csr.address("REGION[1].CTRL"), 0x20 | CACHED) == RESP_OKAY
         assert cached_of(ctx, dut) == [True] * CONFIG.heads
-        ctx.set(dut.covered_sectors, 0)
+        ctx.set(dut.cached_in_use, 0)
         assert await write(ctx, dut, address, OFF | CACHED) == RESP_OKAY
         assert cached_of(ctx, dut) == [False] * CONFIG.heads
 

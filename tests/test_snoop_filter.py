@@ -131,6 +131,11 @@ class Driver:
         assert (verdict.held, [snoop.kind for snoop in verdict.launched]) == (outcome, [] if kind is None else [kind])
         self.seen[access, outcome, kind] += 1
         number = set_of(self.config, sector)
+        seeks_way = access.caches and sector not in naive.in_use()
+        if seeks_way and outcome == Outcome.HELD_WAY:
+            # Behind those that wait for the snoop of a way of this set, as long as there is one.
+            begun = {snoop.sector for snoop in verdict.launched}
+            assert verdict.waits_for in (begun or set(naive.busy) & naive.in_set(sector) or {None})
         if outcome is None:
             grant, state = naive.grant(access, host, sector, line)
             assert verdict.grant == grant
@@ -140,9 +145,9 @@ class Driver:
                 self.really[host, sector, line] = state
             elif state == I:
                 self.really.pop((host, sector, line), None)
-            if retry == Retry.WAITED:
+            if retry == Retry.WAITED and seeks_way:
                 naive.promised.discard(number)
-        elif access.caches and sector not in naive.in_use() and len(naive.in_set(sector)) == self.config.filter_ways:
+        elif seeks_way and len(naive.in_set(sector)) == self.config.filter_ways:
             if number not in naive.promised or retry != Retry.NO:
                 naive.promised.add(number)
         self.launch(verdict, sector, access, host, line)
@@ -340,10 +345,13 @@ def test_a_promised_way_goes_to_the_one_who_waits():
     granted(snoop_filter, first)
     (ahead,) = granted(snoop_filter, second).launched
     assert ahead.sector == first
-    waits = granted(snoop_filter, third)
-    assert (waits.held, waits.waits_for) == (Outcome.HELD_WAY, first)
+    for waits in granted(snoop_filter, third), granted(snoop_filter, fourth):
+        assert (waits.held, waits.waits_for) == (Outcome.HELD_WAY, first)
     answered(snoop_filter, ahead)
-    # Another request may not take what has become free.
+    # Another request may not take what has become free, though one that was held and needs no way has come by.
+    passed_over = granted(snoop_filter, fourth)
+    assert (passed_over.held, passed_over.waits_for) == (Outcome.HELD_WAY, None)
+    assert granted(snoop_filter, second, retry=Retry.WAITED).held is None
     assert granted(snoop_filter, fourth).held == Outcome.HELD_WAY
     assert granted(snoop_filter, third, retry=Retry.WAITED).held is None
     assert snoop_filter.state(0, third, 0) == S
