@@ -76,7 +76,7 @@ class SidecarCache(wiring.Component):
     numbers of their own. A row that could not be read becomes as after POISON, and so does, in mode mxint8, the other
     row of its frame: with its turn in look-up, before any operation that is not in look-up yet, once its set is not in
     use. So does a row that memory refused for good (`lost` in `written_back`) once somebody asks for it, until a page
-    comes to its frame (`page_read`).
+    comes to its frame (`page_read`); a flush makes it so and writes it again.
     """
 
     def __init__(self, *, config):
@@ -131,8 +131,8 @@ class SidecarCache(wiring.Component):
         engine_kind, kind = Signal(kinds), Signal(kinds)
         engine_busy, flush_waits = Signal(), Signal()
         row, next_row = Signal(config.row_bits), Signal(config.row_bits)
-        #: the engine's first
-        engine_row = Signal(config.row_bits)
+        #: the engine's first; and whether a flush has made its row, which memory did not have
+        engine_row, made = Signal(config.row_bits), Signal()
         set_ = Signal(set_bits)
         m.submodules.lost = lost = SyncFIFO(width=config.row_bits, depth=self._fetches + 1)
         first = self.engine_ops.payload
@@ -160,7 +160,13 @@ class SidecarCache(wiring.Component):
         with m.Else():
             m.d.comb += next_row.eq(row_number(self.ops.payload))
         with m.If(take):
-            m.d.sync += [busy.eq(1), row.eq(next_row), engine.eq(take_engine | take_second), sibling.eq(take_sibling)]
+            m.d.sync += [
+                busy.eq(1),
+                made.eq(0),
+                row.eq(next_row),
+                engine.eq(take_engine | take_second),
+                sibling.eq(take_sibling),
+            ]
         with m.Elif(finish):
             m.d.sync += busy.eq(0)
         with m.If(take_op):
@@ -239,7 +245,7 @@ class SidecarCache(wiring.Component):
             m.d.sync += [
                 fill.eq(1),
                 filling.set.eq(set_),
-                filling.row.eq(Mux(kind == kinds.POISON, self._poison(row), CLEAR)),
+                filling.row.eq(Mux(kind == kinds.CLEAR, CLEAR, self._poison(row))),
                 fill_changed.eq(1),
             ]
         with m.Elif(fetch_ended):
@@ -258,7 +264,7 @@ class SidecarCache(wiring.Component):
         row_leaves, flushed_leaves = Signal(), Signal()
         m.d.comb += [
             self.write_back.payload.id.eq(leaving.number),
-            self.write_back.payload.row_number.eq(Cat(set_, tag_read.data)),
+            self.write_back.payload.row_number.eq(Mux(made, row, Cat(set_, tag_read.data))),
             self.write_back.payload.row.eq(leaving_data),
             leaving.row.eq(self.write_back.payload.row_number),
             leaving.start.eq(self.write_back.valid & self.write_back.ready),
@@ -287,11 +293,9 @@ class SidecarCache(wiring.Component):
             with m.State("LOOK"):
                 with m.If(busy):
                     with m.If(engine | sibling):
-                        with m.If(flush & ~hit):
+                        # A lost row is made anew, as poison, so that memory may take it now.
+                        with m.If(flush & ~hit & (~lost_rows.lost | row_leaves)):
                             m.d.comb += finish.eq(1)
-                            # A row that is leaving says itself how that ends.
-                            with m.If(lost_rows.lost & ~row_leaves):
-                                m.d.sync += self.engine_failed.eq(1)
                         with m.Else():
                             m.next = "REPLACE"
                     with m.Elif(hit | (op.kind != DataKind.READ) & (op.kind != DataKind.WRITE)):
@@ -303,7 +307,7 @@ class SidecarCache(wiring.Component):
                 with m.If(~set_in_use & ~row_leaves):
                     with m.If(set_valid & set_changed & (flush | ~hit)):
                         m.next = "READ"
-                    with m.Elif(flush):
+                    with m.Elif(flush & hit):
                         m.d.comb += [drop.eq(1), finish.eq(1)]
                         m.next = "LOOK"
                     with m.Else():
@@ -319,7 +323,7 @@ class SidecarCache(wiring.Component):
             with m.State("WRITE-BACK"):
                 m.d.comb += self.write_back.valid.eq(leaving.free)
                 with m.If(leaving.start):
-                    with m.If(flush):
+                    with m.If(flush & (hit | made)):
                         m.d.comb += [drop.eq(1), finish.eq(1)]
                         m.next = "LOOK"
                     with m.Else():
@@ -340,8 +344,12 @@ class SidecarCache(wiring.Component):
                         m.next = "PASS"
             with m.State("FILL"):
                 with m.If(fill_now):
-                    m.d.comb += finish.eq(1)
-                    m.next = "LOOK"
+                    with m.If(flush):
+                        m.d.sync += made.eq(1)
+                        m.next = "READ"
+                    with m.Else():
+                        m.d.comb += finish.eq(1)
+                        m.next = "LOOK"
             with m.State("PASS"):
                 m.d.comb += [self.looked_up.valid.eq(1), finish.eq(self.looked_up.ready)]
                 with m.If(finish):

@@ -11,6 +11,7 @@ from golden.coherency import SECTORS_PER_BLOCK, Access
 from golden.config import LINES_PER_BLOCK, SECTOR_LINES
 from golden.events import EngineKind, ErrorKind, Lane
 from golden.messages import NDROpcode
+from golden.metadata import State
 from golden.snoop_filter import set_of
 from tb.caching_host import MESSAGES
 from tb.cocotb_coherency import coherent_bench, coherent_traffic, start
@@ -320,4 +321,35 @@ async def flash_that_cannot_be_written(dut):
         assert rounds < 20, "flash never counted as unwritable, or no block was cold"
         await tb.cache_agent.play(coherent_traffic(tb, given, seed=f"{given['seed']}/{rounds}"))
     assert (await tb.csr.read_fields("ERROR"))["FLASH_UNWRITABLE"]
+    await tb.finish()
+
+
+@cocotb.test()
+async def ownership_without_flash(dut):
+    """A MemInv for ownership of a line that can get no frame is completed with Cmp, which grants nothing."""
+    faults = MediaFaults(seed=1, PAGE_WRITE=1.0)
+    faults.active = False
+    tb = await coherent_bench(dut, settings(), unwritable_allowed=True, **faults.arguments)
+    tb.coherent.poison_allowed = False
+    lines = [
+        encode(tb.config, tb.host.regions[0], head, block, 1)
+        for block in range(tb.config.blocks_per_head)
+        for head in range(tb.config.heads)
+    ]
+    blocks = dict(zip(lines, (divmod(n, tb.config.heads)[::-1] for n in range(len(lines))), strict=True))
+    for written, address in enumerate(lines):
+        # The rest need frames that nobody leaves any more, since no page can be written.
+        faults.active = written >= 2 * tb.config.pool_frames_min_cached
+        await _prompt(tb, 0, Access.WRITE_THROUGH, address, data=written)
+    await tb.drain()
+    assert (await tb.csr.read_fields("ERROR"))["FLASH_UNWRITABLE"]
+    cold = next(address for address in lines if tb.checker.entry(*blocks[address]).state == State.COLD)
+    refused = await tb.csr.read("UNWRITABLE")
+    before = tb.coherent.memory(cold)
+    assert (await _prompt(tb, 0, Access.OWN, cold, data=1)).ndr == NDROpcode.CMP
+    assert tb.caches[0].state(cold) == Mesi.I
+    assert await tb.csr.read("UNWRITABLE") == refused + 1
+    assert await tb.csr.read("COVERED_SECTORS") == 0
+    assert (await _prompt(tb, 0, Access.READ_CURRENT, cold)).contents == before
+    assert (await _prompt(tb, 0, Access.READ_SHARED, cold)).nxm
     await tb.finish()

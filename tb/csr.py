@@ -21,6 +21,11 @@ class Csr:
         ready = {"b": self._master.bus.BREADY, "r": self._master.bus.RREADY}[channel]
         ready.value = int(not closed)
 
+    def offer(self, channel, offered):
+        """Offer an address on `aw`, or a word on `w`, without the other, until it is taken back: for a reset."""
+        valid = {"aw": self._master.bus.AWVALID, "w": self._master.bus.WVALID}[channel]
+        valid.value = int(offered)
+
     async def write_late(self, name, value, *, address_clocks=0, data_clocks=0):
         """Write a register's word; its address or its data is offered so many clocks late."""
         await self._master.write(address(name), value, address_latency=address_clocks, data_latency=data_clocks)

@@ -1,0 +1,30 @@
+"""Lines and rows that DDR5 cannot give or does not take: poison for just those, counted, and nothing hangs."""
+
+import pytest
+
+from golden.config import preset
+from golden.mode import Mode
+from tb.build import run
+from tb.tops import interactive_top
+
+STALLED = 0.3
+
+
+def uncorrectable(folder, testcase, **settings):
+    print("seed 1")
+    built = interactive_top("verilator", preset("tiny"))
+    settings = {"preset": "tiny", "seed": 1} | settings
+    assert run(built, module="tb.cocotb_uncorrectable", testcase=testcase, folder=folder, settings=settings) == 1
+
+
+@pytest.mark.parametrize("share", [0.0, STALLED])
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("what", ["line", "row"])
+def test_what_cannot_be_read_is_poison_and_nothing_else(what, mode, share, tmp_path):
+    uncorrectable(tmp_path, f"a_{what}_that_cannot_be_read", mode=mode, share=share)
+
+
+@pytest.mark.parametrize("refuses", ["once", "always", "every"])
+@pytest.mark.parametrize("mode", Mode)
+def test_a_row_that_memory_refuses_keeps_nobody_waiting(mode, refuses, tmp_path):
+    uncorrectable(tmp_path, "a_row_that_is_never_taken", mode=mode, refuses=refuses)
