@@ -9,14 +9,13 @@ from golden.config import SECTOR_LINES
 from golden.events import EngineKind
 from golden.metadata import Outcome, SlotKind
 from hw import layouts
-from hw.coverage import Coverage, look_layout, uncovered_layout
+from hw.coverage import Coverage
 from hw.csr_counters import bi_events
 from hw.csr_ports import coherency as coherency_registers
-from hw.filter_row import covers_layout
 from hw.grants_in_flight import GrantsInFlight
 from hw.held_requests import HeldRequests
 from hw.layouts import FilterOp
-from hw.recall import Recall, recall_candidate
+from hw.recall import Recall
 from hw.snoop_filter import SnoopFilter
 from hw.snoop_sender import BI_TAG_BITS
 from hw.snoop_table import SnoopTable
@@ -96,10 +95,10 @@ class Coherency(wiring.Component):
                 "notes": Out(stream.Signature(layouts.engine_note(config))),
                 "commit_note": Out(layouts.commit_note(config)),
                 "note_room": In(1),
-                "look": In(look_layout(config)),
+                "look": In(layouts.coverage_look(config)),
                 "covered": Out(1),
-                "uncovered": Out(uncovered_layout(config)),
-                "candidate": In(recall_candidate(config)),
+                "uncovered": Out(layouts.uncovered_head(config)),
+                "candidate": In(layouts.recall_candidate(config)),
                 "pressure": In(1),
                 "sectors": Out(range(config.filter_sectors + 1)),
                 "in_flight": Out(range(config.snoops + 1)),
@@ -247,7 +246,7 @@ class Coherency(wiring.Component):
             m.d.sync += waiting.eq(waiting + enters - leaves)
         m.d.comb += self.in_use.eq((self.sectors != 0) | (waiting != 0))
 
-        holds, coverage = Signal(covers_layout(self._config)), self._parts["coverage"]
+        holds, coverage = Signal(layouts.coverage_event(self._config)), self._parts["coverage"]
         with m.If(slot.kind.matches(SlotKind.READ, SlotKind.REPLAY_READ)):
             m.d.comb += holds.valid.eq(self.commit.valid & (held ^ comes_again))
         m.d.comb += [holds.up.eq(held), holds.index.eq(Cat(slot.block, slot.head)), coverage.slot_holds.eq(holds)]

@@ -7,25 +7,14 @@ from amaranth.lib.wiring import In, Out
 
 from golden.coherency import SECTORS_PER_BLOCK
 from hw import layouts
-from hw.filter_row import covers_layout
 from hw.metadata import FILTER_CLOCKS
 
-__all__ = ["Coverage", "look_layout", "uncovered_layout"]
+__all__ = ["Coverage"]
 
 #: operations of the snoop filter whose events have not come in when one more is taken, that one included
 _ON_THE_WAY = FILTER_CLOCKS + 2
 #: events of operations that may wait
 _DEPTH = _ON_THE_WAY + 8
-
-
-def look_layout(config):
-    """The block that is asked about in a clock with `enable`."""
-    return layouts.layout((("enable", 1), ("index", config.index_bits)))
-
-
-def uncovered_layout(config):
-    """The head of a block of which the last sector has gone out of use."""
-    return layouts.layout((("valid", 1), ("head", config.head_bits)))
 
 
 class Coverage(wiring.Component):
@@ -61,12 +50,12 @@ class Coverage(wiring.Component):
         self._config = config
         super().__init__(
             {
-                "slot_covers": In(covers_layout(config)),
-                "op_covers": In(covers_layout(config)),
-                "slot_holds": In(covers_layout(config)),
-                "look": In(look_layout(config)),
+                "slot_covers": In(layouts.coverage_event(config)),
+                "op_covers": In(layouts.coverage_event(config)),
+                "slot_holds": In(layouts.coverage_event(config)),
+                "look": In(layouts.coverage_look(config)),
                 "covered": Out(1),
-                "uncovered": Out(uncovered_layout(config)),
+                "uncovered": Out(layouts.uncovered_head(config)),
                 "sectors": Out(range(config.filter_sectors + 1)),
                 "settled": Out(1),
                 "room": Out(1),
@@ -77,7 +66,7 @@ class Coverage(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        event = covers_layout(config)
+        event = layouts.coverage_event(config)
         # A sector that went by an operation and came back counts twice as long as the first event waits.
         count_shape = range(SECTORS_PER_BLOCK + config.read_slots + _DEPTH + 1)
 

@@ -12,7 +12,6 @@ from hw.filter_row import (
     block_of,
     chosen,
     covering,
-    covers_layout,
     first,
     first_holder,
     is_owned,
@@ -21,8 +20,6 @@ from hw.filter_row import (
     sector_in,
     select,
 )
-from hw.held_requests import waits_on_layout
-from hw.snoop_table import launched_layout, place_layout
 
 __all__ = ["FilterAccess", "decode", "demand_layout"]
 
@@ -109,12 +106,12 @@ class FilterAccess(wiring.Component):
                 "number": In(config.filter_set_bits),
                 "row": In(row),
                 "match": In(config.filter_ways),
-                "place": In(place_layout(config)),
+                "place": In(layouts.snoop_place(config)),
                 "take": In(1),
                 "verdict": Out(layouts.filter_verdict()),
-                "waits_on": Out(waits_on_layout(config)),
-                "launched": Out(launched_layout(config)),
-                "covers": Out(covers_layout(config)),
+                "waits_on": Out(layouts.waits_on(config)),
+                "launched": Out(layouts.launched_snoop(config)),
+                "covers": Out(layouts.coverage_event(config)),
                 "stale": Out(1),
                 "after": Out(row),
             }

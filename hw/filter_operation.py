@@ -12,7 +12,6 @@ from hw import layouts
 from hw.filter_row import (
     block_of,
     covering,
-    covers_layout,
     first,
     first_holder,
     lines_that,
@@ -20,7 +19,6 @@ from hw.filter_row import (
     sector_in,
     select,
 )
-from hw.snoop_table import launched_layout, place_layout
 
 __all__ = ["FilterOperation", "decode_op", "order_layout"]
 
@@ -87,11 +85,11 @@ class FilterOperation(wiring.Component):
                 "number": In(config.filter_set_bits),
                 "row": In(row),
                 "match": In(config.filter_ways),
-                "place": In(place_layout(config)),
-                "launched": Out(launched_layout(config)),
+                "place": In(layouts.snoop_place(config)),
+                "launched": Out(layouts.launched_snoop(config)),
                 "full": Out(1),
                 "busy": Out(1),
-                "covers": Out(covers_layout(config)),
+                "covers": Out(layouts.coverage_event(config)),
                 "after": Out(row),
             }
         )

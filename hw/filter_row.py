@@ -11,8 +11,8 @@ from golden.config import SECTOR_LINES
 from hw import layouts
 
 __all__ = [
-    "block_of", "chosen", "covering", "covers_layout", "first", "first_holder", "is_owned", "lines_that", "row_layout",
-    "sector_in", "select", "set_number", "tag_bits",
+    "block_of", "chosen", "covering", "first", "first_holder", "is_owned", "lines_that", "row_layout", "sector_in",
+    "select", "set_number", "tag_bits",
 ]  # fmt: skip
 
 
@@ -59,11 +59,6 @@ def row_layout(config):
     return data.StructLayout(
         {"ways": data.ArrayLayout(way, config.filter_ways), "next": range(config.filter_ways), "promised": 1}
     )
-
-
-def covers_layout(config):
-    """A sector of block `index` comes into use in this clock (`up`), or goes out of it."""
-    return layouts.layout((("valid", 1), ("index", config.index_bits), ("up", 1)))
 
 
 # Parts ----------------------------------------------------------------------------------------------------------------

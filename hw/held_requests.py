@@ -9,21 +9,11 @@ from golden.coherency import Retry
 from golden.metadata import Outcome, SlotKind
 from hw import layouts
 
-__all__ = ["HeldRequests", "freed_layout", "waits_on_layout"]
+__all__ = ["HeldRequests"]
 
 _HELD = tuple(outcome for outcome in Outcome if outcome.held)
 #: what is kept of a slot; its `id` is where
 _KEPT = ("tag", "head", "block", "line", "mode", "access", "host")
-
-
-def waits_on_layout(config):
-    """What a held request waits for: `none`: nothing, `any`: any place of the snoop table, else place `tag`."""
-    return layouts.layout((("none", 1), ("any", 1), ("tag", layouts.snoop_tag_bits(config))))
-
-
-def freed_layout(config):
-    """Place `tag` of the snoop table becomes free in a clock with `valid`."""
-    return layouts.layout((("valid", 1), ("tag", layouts.snoop_tag_bits(config))))
 
 
 class HeldRequests(wiring.Component):
@@ -54,8 +44,8 @@ class HeldRequests(wiring.Component):
         super().__init__(
             {
                 "commit": In(layouts.commit(config)),
-                "waits_on": In(waits_on_layout(config)),
-                "freed": In(freed_layout(config)),
+                "waits_on": In(layouts.waits_on(config)),
+                "freed": In(layouts.place_strobe(config)),
                 "retry_slots": Out(layouts.slot_stream(config)),
                 "retrying": Out(1),
                 "held": Out(range(config.read_slots + 1)),

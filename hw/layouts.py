@@ -6,43 +6,52 @@ from amaranth.lib.wiring import In, Out
 from golden import events, messages, metadata, policy
 
 __all__ = [
-    "CommandKind",
-    "Domain",
-    "Hold",
-    "LINE_BITS",
-    "SidecarKind",
-    "TableRead",
     "command",
     "command_answer",
+    "CommandKind",
     "commit",
     "commit_note",
+    "coverage_event",
+    "coverage_look",
     "data_op",
-    "FilterOp",
+    "dev_load_thresholds",
+    "Domain",
     "engine_note",
     "entry",
+    "filter_done",
     "filter_op",
     "filter_question",
     "filter_verdict",
+    "FilterOp",
+    "Hold",
     "id_bits",
+    "launched_snoop",
     "layout",
+    "LINE_BITS",
     "message",
-    "dev_load_thresholds",
     "page_command",
     "page_done",
     "page_tag_bits",
+    "place_strobe",
     "policy_layout",
     "prefetch_counts",
     "prefetch_request",
+    "recall_candidate",
     "record",
     "region_layout",
     "sidecar_op",
+    "SidecarKind",
     "slot",
     "slot_stream",
     "snoop_layout",
+    "snoop_place",
     "snoop_tag_bits",
     "stream_layout",
+    "TableRead",
+    "uncovered_head",
     "victim_answer",
     "victim_request",
+    "waits_on",
 ]
 
 LINE_BITS = 512
@@ -255,6 +264,55 @@ def filter_op(config):
 def snoop_tag_bits(config):
     """Width of a BITag, the number of a place in the snoop table."""
     return (config.snoops - 1).bit_length()
+
+
+def launched_snoop(config):
+    """A snoop that begins in a clock with `valid`."""
+    return layout((("valid", 1), ("snoop", snoop_layout(config))))
+
+
+def snoop_place(config):
+    """A place of the snoop table that a snoop may take, if one is `free`."""
+    return layout((("free", 1), ("tag", snoop_tag_bits(config))))
+
+
+def place_strobe(config):
+    """Place `tag` of the snoop table, in a clock with `valid`."""
+    return layout((("valid", 1), ("tag", snoop_tag_bits(config))))
+
+
+def waits_on(config):
+    """What a held request waits for: `none`: nothing, `any`: any place of the snoop table, else place `tag`."""
+    return layout((("none", 1), ("any", 1), ("tag", snoop_tag_bits(config))))
+
+
+def filter_done(config):
+    """An operation of the filter in the clock of its commit.
+
+    `launched`: a snoop begins with it; `full`: one would, but there is no place; `busy`: SCRUB has passed over lines
+    that it is for, since their sector has a snoop, but not of them.
+    """
+    return layout((("valid", 1), ("op", filter_op(config)), ("launched", 1), ("full", 1), ("busy", 1)))
+
+
+def coverage_event(config):
+    """In this clock one thing more keeps block `index` covered (`up`), or one less: a sector in use, a read held."""
+    return layout((("valid", 1), ("index", config.index_bits), ("up", 1)))
+
+
+def coverage_look(config):
+    """The block that is asked about in a clock with `enable`."""
+    return layout((("enable", 1), ("index", config.index_bits)))
+
+
+def uncovered_head(config):
+    """The head of a block that is covered no longer."""
+    return layout((("valid", 1), ("head", config.head_bits)))
+
+
+def recall_candidate(config):
+    """A block that would leave were it not covered; `needed`: a request found none that may leave."""
+    return layout((("valid", 1), ("needed", 1), ("head", config.head_bits), ("block", config.block_bits)))
 
 
 def dev_load_thresholds():

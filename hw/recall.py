@@ -8,18 +8,12 @@ from golden.coherency import SECTORS_PER_BLOCK
 from hw import layouts
 from hw.filter_row import set_number
 from hw.layouts import FilterOp
-from hw.snoop_table import done_layout
 
-__all__ = ["PAUSE_CLOCKS", "Recall", "recall_candidate"]
+__all__ = ["PAUSE_CLOCKS", "Recall"]
 
 #: clocks that passes pause when one has asked nobody: operations may take their clocks from slots, all of them of those
 #: that meet one bank of the filter, and what nobody answers is asked for ever
 PAUSE_CLOCKS = 8192
-
-
-def recall_candidate(config):
-    """A block that would leave were it not covered; `needed`: a request found none that may leave."""
-    return layouts.layout((("valid", 1), ("needed", 1), ("head", config.head_bits), ("block", config.block_bits)))
 
 
 class Recall(wiring.Component):
@@ -48,7 +42,7 @@ class Recall(wiring.Component):
         A block is covered no longer.
     stale, recall_all : In(1)
         A line has become STALE; every line is wanted back.
-    ops : Out(stream of filter_op), done : In(done_layout)
+    ops : Out(stream of filter_op), done : In(filter_done)
         Of `SnoopFilter`; `done` may tell of operations of others.
     """
 
@@ -58,13 +52,13 @@ class Recall(wiring.Component):
         self._config, self._pause_clocks = config, pause_clocks
         super().__init__(
             {
-                "candidate": In(recall_candidate(config)),
+                "candidate": In(layouts.recall_candidate(config)),
                 "pressure": In(1),
                 "uncovered": In(1),
                 "stale": In(1),
                 "recall_all": In(1),
                 "ops": Out(stream.Signature(layouts.filter_op(config))),
-                "done": In(done_layout(config)),
+                "done": In(layouts.filter_done(config)),
             }
         )
 
@@ -74,7 +68,7 @@ class Recall(wiring.Component):
         recalled, scrubbed = Signal(), Signal()
 
         # The block that is taken back, and the one that comes next
-        block, following = Signal(recall_candidate(config)), Signal(recall_candidate(config))
+        block, following = Signal(layouts.recall_candidate(config)), Signal(layouts.recall_candidate(config))
         local = Signal(range(SECTORS_PER_BLOCK))
         needs = candidate.valid & candidate.needed
         recall_pauses = Signal()

@@ -9,7 +9,7 @@ from golden.coherency import LineState, SnoopKind
 from golden.config import SECTOR_LINES
 from golden.messages import BIRspOpcode
 from hw import layouts
-from hw.snoop_sender import BLOCK_FORM, tagged_layout
+from hw.snoop_sender import BLOCK_FORM
 
 __all__ = ["SnoopAnswers"]
 
@@ -44,14 +44,14 @@ class SnoopAnswers(wiring.Component):
         self._config = config
         super().__init__(
             {
-                "left": In(tagged_layout(config)),
+                "left": In(layouts.place_strobe(config)),
                 "birsp": In(stream.Signature(layouts.message("birsp"))),
-                "look": Out(tagged_layout(config)),
+                "look": Out(layouts.place_strobe(config)),
                 "snoop": In(layouts.snoop_layout(config)),
-                "keep_back": In(tagged_layout(config)),
+                "keep_back": In(layouts.place_strobe(config)),
                 "answers": Out(stream.Signature(layouts.filter_op(config))),
                 "awaited": Out(config.snoops),
-                "answered": Out(tagged_layout(config)),
+                "answered": Out(layouts.place_strobe(config)),
                 "bad": Out(layouts.layout((("valid", 1), ("birsp", layouts.message("birsp"))))),
             }
         )

@@ -12,10 +12,8 @@ from hw.filter_access import FilterAccess, decode
 from hw.filter_bank import FilterBank
 from hw.filter_lane import FilterLane, lane_key, matches
 from hw.filter_operation import FilterOperation, decode_op
-from hw.filter_row import covers_layout, set_number
-from hw.held_requests import waits_on_layout
+from hw.filter_row import set_number
 from hw.metadata import FILTER_CLOCKS
-from hw.snoop_table import done_layout, launched_layout, place_layout
 
 __all__ = ["SnoopFilter"]
 
@@ -66,19 +64,19 @@ class SnoopFilter(wiring.Component):
             {
                 "question": In(layouts.filter_question(config)),
                 "verdict": Out(layouts.filter_verdict()),
-                "waits_on": Out(waits_on_layout(config)),
+                "waits_on": Out(layouts.waits_on(config)),
                 "take": In(1),
                 "op": In(stream.Signature(layouts.filter_op(config))),
                 "hold": In(1),
                 "note_room": In(1),
-                "done": Out(done_layout(config)),
-                "slot_place": In(place_layout(config)),
-                "op_place": In(place_layout(config)),
+                "done": Out(layouts.filter_done(config)),
+                "slot_place": In(layouts.snoop_place(config)),
+                "op_place": In(layouts.snoop_place(config)),
                 "last_place": In(1),
-                "slot_launched": Out(launched_layout(config)),
-                "op_launched": Out(launched_layout(config)),
-                "slot_covers": Out(covers_layout(config)),
-                "op_covers": Out(covers_layout(config)),
+                "slot_launched": Out(layouts.launched_snoop(config)),
+                "op_launched": Out(layouts.launched_snoop(config)),
+                "slot_covers": Out(layouts.coverage_event(config)),
+                "op_covers": Out(layouts.coverage_event(config)),
                 "stale": Out(1),
                 "idle": Out(1),
                 "ready": Out(1),

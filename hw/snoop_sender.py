@@ -11,18 +11,13 @@ from golden.messages import ADDRESS_BITS, FIELDS, BISnpOpcode
 from hw import layouts
 from hw.streams import Arbiter
 
-__all__ = ["BI_TAG_BITS", "BLOCK_FORM", "SnoopSender", "tagged_layout"]
+__all__ = ["BI_TAG_BITS", "BLOCK_FORM", "SnoopSender"]
 
 #: width of a BITag in a message
 BI_TAG_BITS = dict(FIELDS["bisnp"])["bi_tag"]
 #: added to the opcode of a single BISnp or BIRsp for its block form
 BLOCK_FORM = BISnpOpcode.CUR_BLK - BISnpOpcode.CUR
 _LINE_BITS = (SECTOR_LINES - 1).bit_length()
-
-
-def tagged_layout(config):
-    """A place of the snoop table, in a clock with `valid`."""
-    return layouts.layout((("valid", 1), ("tag", layouts.snoop_tag_bits(config))))
 
 
 def _sector_layout(config):
@@ -65,8 +60,8 @@ class SnoopSender(wiring.Component):
         self._config = config
         super().__init__(
             {
-                "launched": In(data.ArrayLayout(tagged_layout(config), 2)),
-                "look": Out(tagged_layout(config)),
+                "launched": In(data.ArrayLayout(layouts.place_strobe(config), 2)),
+                "look": Out(layouts.place_strobe(config)),
                 "snoop": In(layouts.snoop_layout(config)),
                 "pending_sector": Out(config.sector_bits),
                 "pending": In(1),
@@ -76,7 +71,7 @@ class SnoopSender(wiring.Component):
                 "notes": Out(stream.Signature(layouts.engine_note(config))),
                 "bisnp": Out(stream.Signature(layouts.message("bisnp"))),
                 "sent": Out(1),
-                "left": Out(tagged_layout(config)),
+                "left": Out(layouts.place_strobe(config)),
             }
         )
 
@@ -88,7 +83,7 @@ class SnoopSender(wiring.Component):
         # Chosen: a place is in one queue, or in none, so each has room for all.
         checks, check_tag = Signal(), Signal(tag_bits)
         stays, waits = Signal(), Signal()
-        waiting = Signal(tagged_layout(config))
+        waiting = Signal(layouts.place_strobe(config))
         m.submodules.turns = turns = Arbiter(tag_bits, count=3)
         queues = ("from_slots", "from_ops", "again")
         for name, source, pushed in zip(queues, turns.sources, (*self.launched, waiting), strict=True):

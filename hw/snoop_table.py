@@ -8,32 +8,12 @@ from amaranth.lib.wiring import In, Out
 from golden.config import SECTOR_LINES
 from golden.events import EngineKind, ErrorKind
 from hw import layouts
-from hw.held_requests import freed_layout
 from hw.snoop_answers import SnoopAnswers
 from hw.snoop_sender import SnoopSender
 from hw.snoop_timeouts import SnoopTimeouts
 from hw.streams import Arbiter
 
-__all__ = ["SnoopTable", "done_layout", "launched_layout", "place_layout"]
-
-
-def launched_layout(config):
-    """A snoop that begins in a clock with `valid`."""
-    return layouts.layout((("valid", 1), ("snoop", layouts.snoop_layout(config))))
-
-
-def place_layout(config):
-    """A place of the snoop table that a snoop may take, if one is `free`."""
-    return layouts.layout((("free", 1), ("tag", layouts.snoop_tag_bits(config))))
-
-
-def done_layout(config):
-    """An operation of the filter in the clock of its commit.
-
-    `launched`: a snoop begins with it; `full`: one would, but there is no place; `busy`: SCRUB has passed over lines
-    that it is for, since their sector has a snoop, but not of them.
-    """
-    return layouts.layout((("valid", 1), ("op", layouts.filter_op(config)), ("launched", 1), ("full", 1), ("busy", 1)))
+__all__ = ["SnoopTable"]
 
 
 class SnoopTable(wiring.Component):
@@ -74,10 +54,10 @@ class SnoopTable(wiring.Component):
         count = range(config.snoops + 1)
         super().__init__(
             {
-                "slot_launched": In(launched_layout(config)),
-                "op_launched": In(launched_layout(config)),
-                "slot_place": Out(place_layout(config)),
-                "op_place": Out(place_layout(config)),
+                "slot_launched": In(layouts.launched_snoop(config)),
+                "op_launched": In(layouts.launched_snoop(config)),
+                "slot_place": Out(layouts.snoop_place(config)),
+                "op_place": Out(layouts.snoop_place(config)),
                 "last_place": Out(1),
                 "pending_sector": Out(config.sector_bits),
                 "pending": In(1),
@@ -85,8 +65,8 @@ class SnoopTable(wiring.Component):
                 "bisnp": Out(stream.Signature(layouts.message("bisnp"))),
                 "birsp": In(stream.Signature(layouts.message("birsp"))),
                 "answers": Out(stream.Signature(layouts.filter_op(config))),
-                "done": In(done_layout(config)),
-                "freed": Out(freed_layout(config)),
+                "done": In(layouts.filter_done(config)),
+                "freed": Out(layouts.place_strobe(config)),
                 "regions": In(data.ArrayLayout(layouts.region_layout(config), config.regions)),
                 "in_flight_cap": In(13),
                 "timeout": In(24),

@@ -7,7 +7,6 @@ from amaranth.lib.wiring import In, Out
 
 from golden.events import EngineKind, ErrorKind
 from hw import layouts
-from hw.snoop_sender import tagged_layout
 
 __all__ = ["SnoopTimeouts"]
 
@@ -41,12 +40,12 @@ class SnoopTimeouts(wiring.Component):
         self._config = config
         super().__init__(
             {
-                "left": In(tagged_layout(config)),
+                "left": In(layouts.place_strobe(config)),
                 "awaited": In(config.snoops),
-                "answered": In(tagged_layout(config)),
+                "answered": In(layouts.place_strobe(config)),
                 "timeout": In(_TIMEOUT_BITS),
                 "notes": Out(stream.Signature(layouts.engine_note(config))),
-                "reporting": Out(tagged_layout(config)),
+                "reporting": Out(layouts.place_strobe(config)),
             }
         )
 

@@ -11,7 +11,6 @@ from hw import layouts
 from hw.layouts import Domain
 from hw.queues import QueueCommand, Queues, leaf, queue_record
 from hw.rank import RankedCommits, beyond, is_before, key_of, rank_layout
-from hw.recall import recall_candidate
 from hw.refresh import Refresh
 from hw.sweep import Sweep, SweepKind, covered_rank
 from hw.tournament import Tournament
@@ -163,8 +162,8 @@ class VictimEngine(wiring.Component):
                 "migrating": In(1),
                 "migration_ended": In(data.StructLayout({"valid": 1, "head": config.head_bits})),
                 "covered": In(1),
-                "uncovered": In(data.StructLayout({"valid": 1, "head": config.head_bits})),
-                "recall": Out(recall_candidate(config)),
+                "uncovered": In(layouts.uncovered_head(config)),
+                "recall": Out(layouts.recall_candidate(config)),
                 "request": In(stream.Signature(layouts.victim_request(config))),
                 "answer": Out(stream.Signature(layouts.victim_answer(config))),
                 "rebuild": In(1),
