@@ -340,7 +340,7 @@ async def ownership_without_flash(dut):
     for written, address in enumerate(lines):
         # The rest need frames that nobody leaves any more, since no page can be written.
         faults.active = written >= 2 * tb.config.pool_frames_min_cached
-        await _prompt(tb, 0, Access.WRITE_THROUGH, address, data=written)
+        await tb.cache_agent.request(0, Access.WRITE_THROUGH, address, data=written)
     await tb.drain()
     assert (await tb.csr.read_fields("ERROR"))["FLASH_UNWRITABLE"]
     cold = next(address for address in lines if tb.checker.entry(*blocks[address]).state == State.COLD)
