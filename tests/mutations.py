@@ -1461,6 +1461,24 @@ MUTATIONS = (
         why="a write-back by a host that does not own the line is dropped",
     ),
     Mutation(
+        name="answers-of-single-lines-never-taken",
+        file="hw/snoop_answers.py",
+        old="open_lines & (1 << said.low_addr)",
+        new="0",
+        tests=(
+            "tests/test_formal.py::test_the_solver_finds_the_scene_and_tells_it_message_by_message[partial_answer]",
+        ),
+        why="a block snoop may be answered line by line",
+    ),
+    Mutation(
+        name="no-bisnp-before-every-completion-is-taken",
+        file="hw/coherency.py",
+        old="grants.leave.eq(self.leave)",
+        new="grants.leave.id.eq(self.leave.id)",
+        tests=("tests/test_formal.py::test_the_solver_finds_the_scene_and_tells_it_message_by_message[late_conflict]",),
+        why="a snoop waits until the completions of its sector are queued, and then leaves",
+    ),
+    Mutation(
         name="bisnp-overtakes-completions",
         file="hw/coherency.py",
         old="table.pending.eq(grants.pending)",

@@ -3,14 +3,46 @@
 import pytest
 from amaranth.hdl import Assert, Cover, Elaboratable, Module, Signal
 
+from golden.messages import BISnpOpcode, NDROpcode, RwDOpcode
 from tests.formal.proofs import PROOFS
 from tests.formal.prove import Method, Proof, prove
+from tests.formal.scene_bench import SCENES
+from tests.formal.scene_events import events_in
 
 
-@pytest.mark.parametrize("proof", [proof for proof in PROOFS if proof.short], ids=lambda proof: proof.name)
+@pytest.mark.parametrize(
+    "proof", [proof for proof in PROOFS if proof.short and proof.name not in SCENES], ids=lambda proof: proof.name
+)
 def test_a_short_proof_holds(proof, tmp_path):
     result = prove(proof, tmp_path)
     assert result.holds, result.report
+
+
+#: (channel, opcode) of the messages that make the scene, in this order
+TOLD = {
+    "late_conflict": [
+        ("bisnp", BISnpOpcode.INV), ("rwd", RwDOpcode.BI_CONFLICT), ("ndr", None), ("ndr", NDROpcode.BI_CONFLICT_ACK),
+        ("birsp", 0),
+    ],
+    "victim_snoop": [("bisnp", BISnpOpcode.INV), ("ndr", None), ("birsp", 0)],
+    "partial_answer": [("bisnp", BISnpOpcode.INV_BLK), ("birsp", 0), ("birsp", 0)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("scene", TOLD)
+def test_the_solver_finds_the_scene_and_tells_it_message_by_message(scene, tmp_path):
+    proof = next(proof for proof in PROOFS if proof.name == scene)
+    result = prove(proof, tmp_path)
+    print(result.report)
+    assert result.holds, result.report
+    events = iter(events_in((tmp_path / f"{scene}.vcd").read_text()))
+    # Each comes behind the one before it. None: any completion.
+    for channel, opcode in TOLD[scene]:
+        assert any(
+            each == channel
+            and (fields["opcode"] != NDROpcode.BI_CONFLICT_ACK if opcode is None else fields["opcode"] == opcode)
+            for _, each, fields in events
+        ), result.report
 
 
 class Counter(Elaboratable):

@@ -46,7 +46,7 @@ def main(arguments=None):
                 f"{proof.name:<28} {proof.properties:<14} {method:<14} {seconds:>7.1f}  {verdict}: {proof.says}",
                 flush=True,
             )
-            if not holds:
+            if report:
                 print(report, flush=True)
             rows.append(
                 {

@@ -3,6 +3,7 @@
 from tests.formal.coverage_bench import CoverageBench
 from tests.formal.filter_bench import FilterBench
 from tests.formal.prove import Method, Proof
+from tests.formal.scene_bench import SCENES, Scenes
 from tests.formal.snoop_table_bench import SnoopTableBench
 
 __all__ = ["PROOFS"]
@@ -37,6 +38,11 @@ def _proofs():
         "coverage_traces", "the last sector of a block goes out of use", "covers",
         lambda: CoverageBench(covers=True), Method.COVER, 14,
     )  # fmt: skip
+    for name, scene in SCENES.items():
+        yield Proof(
+            name, scene.says, "covers", lambda name=name: Scenes(name), Method.COVER, scene.clocks,
+            short=name in ("late_conflict", "victim_snoop", "partial_answer"),
+        )  # fmt: skip
 
 
 PROOFS = tuple(_proofs())

@@ -1,7 +1,8 @@
 """Bitwuzla as a program that speaks SMT-LIB on its standard streams, which yosys-smtbmc wants and PyPI does not have.
 
-Its parser takes commands piece by piece, but loses count of levels between pieces. So commands behind a (push 1) are
-kept and given to it as a whole, with their (pop 1), at each question.
+Its parser takes commands piece by piece, but loses count of levels between pieces. So what is asserted behind a
+(push 1) is kept, and assumed at each (check-sat): then all values of what was found can be asked for without solving
+anew.
 """
 
 import os
@@ -52,7 +53,7 @@ class _Session:
         options = bitwuzla.Options()
         options.set(bitwuzla.Option.PRODUCE_MODELS, True)
         self._parser = bitwuzla.Parser(bitwuzla.TermManager(), options)
-        #: commands behind each open push
+        #: terms asserted behind each open push
         self._frames = []
         self._out = os.dup(1)
         self._capture = tempfile.TemporaryFile()
@@ -78,13 +79,11 @@ class _Session:
             self._frames.append([])
         elif name == "pop":
             self._frames.pop()
-        elif name in ("check-sat", "get-value", "get-model"):
-            inside = "".join("(push 1)\n" + "\n".join(frame) for frame in self._frames)
-            check = "" if name == "check-sat" else "(check-sat)\n"
-            answer = self._parse(f"{inside}\n{check}{command}\n" + "(pop 1)" * len(self._frames))
-            self._answer((answer if name == "check-sat" else answer.split("\n", 1)[1]).strip() + "\n")
-        elif self._frames:
-            self._frames[-1].append(command)
+        elif name == "check-sat" and any(self._frames):
+            terms = " ".join(term for frame in self._frames for term in frame)
+            self._answer(self._parse(f"(check-sat-assuming ({terms}))"))
+        elif name == "assert" and self._frames:
+            self._frames[-1].append(command.removeprefix("(assert").rstrip()[:-1])
         else:
             self._answer(self._parse(command))
         return True
