@@ -860,8 +860,8 @@ MUTATIONS = (
     Mutation(
         name="lost-scales-poison-half-the-frame",
         file="hw/sidecar.py",
-        old="lost.w_en.eq(fetch_failed & fetched_row[-1])",
-        new="lost.w_en.eq(0)",
+        old="lost.w_en.eq(fetch_failed & fetched_row[-1] | own_loss & row[-1])",
+        new="lost.w_en.eq(own_loss & row[-1])",
         tests=("tests/test_sidecar.py::test_an_unreadable_row_of_scales_poisons_the_whole_frame",),
         why="a scale row that cannot be read poisons both halves of its frame",
     ),
