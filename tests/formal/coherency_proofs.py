@@ -32,11 +32,11 @@ def _proofs():
     )  # fmt: skip
     yield Proof(
         "coverage", "a block is covered just while a sector of it is in use, and the end of that is told", "P12",
-        CoverageBench, Method.BOUNDED, 14,
+        CoverageBench, Method.BOUNDED, 14, short=True,
     )  # fmt: skip
     yield Proof(
         "coverage_traces", "the last sector of a block goes out of use", "covers",
-        lambda: CoverageBench(covers=True), Method.COVER, 14,
+        lambda: CoverageBench(covers=True), Method.COVER, 14, short=True,
     )  # fmt: skip
     for name, scene in SCENES.items():
         yield Proof(

@@ -34,8 +34,8 @@ def _delayed(m, value, name):
 class FilterBench(Elaboratable):
     """Follows `line` of `host`, any but the same for all time, by what is said at the ports alone.
 
-    What the environment promises: questions come once the rows are clear; a write is never taken without ownership
-    being said; an ANSWER is about a snoop that is outstanding and names its host and some of its open lines.
+    What the environment promises: questions come once the rows are clear; an ANSWER is about a snoop that is
+    outstanding and names its host and some of its open lines.
 
     Asserted, of that line, for all time: what a host was granted is in the filter until the host has given it up (P5);
     a line whose snoop is outstanding is not granted (P1) and not snooped again (P6); a snoop covers one line, a half or
@@ -75,8 +75,9 @@ class FilterBench(Elaboratable):
         is_request = question.valid & question.access.matches(*_REQUESTS)
         is_write = question.valid & (question.access >= Access.WRITE_THROUGH)
         held, owner = is_request & (verdict.held != 0), ~is_write | verdict.owner
-        m.d.comb += Assume(~dut.take | (question.valid & (is_request | (is_write & owner))))
-        takes = dut.take & ~held
+        m.d.comb += Assume(~dut.take | (question.valid & (is_request | is_write)))
+        # What is taken and refused changes nothing.
+        takes = dut.take & ~held & owner
         of_sector = question.valid & (question.sector == sector)
         of_line = of_sector & (question.line == line)
         own, other = of_line & (question.host == host), of_line & (question.host != host)

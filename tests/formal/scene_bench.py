@@ -152,7 +152,7 @@ class Scenes(Elaboratable):
             commit.valid.eq(valid[-1]),
             commit.slot.eq(last),
             commit.outcome.eq(Mux(asks, Mux(verdict.owner, Outcome.HIT, Outcome.NOT_OWNER), Outcome.CONFLICT)),
-            coherency.take.eq(valid[-1] & asks & verdict.owner),
+            coherency.take.eq(valid[-1] & asks),
         ]
         with m.If(asks & (verdict.held != 0)):
             m.d.comb += commit.outcome.eq(verdict.held)
