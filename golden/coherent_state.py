@@ -9,6 +9,7 @@ from golden.config import SECTOR_LINES
 from golden.events import EngineKind
 from golden.held_requests import HeldRequests
 from golden.host_copies import HostCopies
+from golden.kept_blocks import KeptBlocks
 from golden.metadata import Outcome, SlotKind
 from golden.mismatch import Mismatch
 from golden.mode import Mode
@@ -35,7 +36,7 @@ class CoherentState:
 
     Attributes
     ----------
-    filter, snoops, held : SnoopFilter, SnoopTable, HeldRequests
+    filter, snoops, held, kept : SnoopFilter, SnoopTable, HeldRequests, KeptBlocks
     """
 
     def __init__(self, config, modes):
@@ -44,13 +45,14 @@ class CoherentState:
         self.filter = SnoopFilter(config)
         self.snoops = SnoopTable(config)
         self.held = HeldRequests()
+        self.kept = KeptBlocks(config)
         self._copies = HostCopies(config)
 
     @property
     def covered(self):
-        """(head, block) of the blocks of which hosts may hold lines, or that held reads will find in their frames."""
-        held = self.held.blocks
-        return self.filter.covered.keys() | held.keys() if held else self.filter.covered
+        """(head, block) of the blocks of which hosts may hold lines, or that are kept for held reads."""
+        kept = self.kept.blocks
+        return self.filter.covered.keys() | kept.keys() if kept else self.filter.covered
 
     def sector(self, head, block, line):
         """Number of the sector of a line."""
@@ -83,6 +85,12 @@ class CoherentState:
         if result.outcome in HELD:
             waits_for = None if verdict.waits_for is None else self.snoops.tag_of(verdict.waits_for)
             self.held.hold(slot, result.outcome, waits_for)
+        if slot.kind in (SlotKind.READ, SlotKind.REPLAY_READ):
+            where = slot.head, slot.block
+            if result.outcome in HELD:
+                self.kept.held(where, again=bool(slot.retry))
+            elif slot.retry:
+                self.kept.returns(where)
         self._copies.check(self.filter, sector)
 
     # Notes ------------------------------------------------------------------------------------------------------------

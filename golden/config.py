@@ -180,6 +180,11 @@ class Config:
         return self.filter_sets * self.filter_ways
 
     @property
+    def kept_blocks(self):
+        """Blocks that stay in their frames for held reads (`golden.kept_blocks`)."""
+        return min(8, self.read_slots)
+
+    @property
     def filter_set_bits(self):
         return (self.filter_sets - 1).bit_length()
 
@@ -197,9 +202,9 @@ class Config:
     def pool_frames_min_cached(self):
         """Smallest pool whose lines hosts may cache: more than the frames kept by covered blocks, pins, migrations.
 
-        A sector in use covers one block, and so does a held read.
+        A sector in use covers one block.
         """
-        return self.filter_sectors + self.read_slots + self.pool_frames_min
+        return self.filter_sectors + self.kept_blocks + self.pool_frames_min
 
     @property
     def key_bits(self):

@@ -24,14 +24,10 @@ class Held:
 
 
 class HeldRequests:
-    """The requests that are held, oldest first.
-
-    `blocks`: (head, block) -> how many reads of it are held; blocks with none are left out.
-    """
+    """The requests that are held, oldest first."""
 
     def __init__(self):
         self._waiting = []
-        self.blocks = {}
 
     def __len__(self):
         return len(self._waiting)
@@ -42,7 +38,6 @@ class HeldRequests:
         retry = Retry.SNOOPED if outcome == Outcome.HELD_LINE else Retry.WAITED
         ready = waits_for is None and outcome != Outcome.HELD_TABLE
         self._waiting.append(Held(replace(slot, kind=kind, rwd=False, value=0, frame=0, retry=retry), waits_for, ready))
-        self._count(slot, 1)
 
     def freed(self, tag):
         """A snoop has ended."""
@@ -67,17 +62,8 @@ class HeldRequests:
         if held is None:
             raise Mismatch("retry", f"the end of the snoop that it waits for, {found[0].waits_for}", slot.retry.name)
         self._waiting.remove(held)
-        self._count(slot, -1)
 
     def owed(self):
         """(head, block, what) of everything that has to come yet."""
         for held in self._waiting:
             yield held.slot.head, held.slot.block, f"{held.slot.kind.name} of tag {held.slot.tag} again"
-
-    def _count(self, slot, more):
-        if slot.kind == SlotKind.RELEASE:
-            return
-        where = slot.head, slot.block
-        self.blocks[where] = self.blocks.get(where, 0) + more
-        if not self.blocks[where]:
-            del self.blocks[where]

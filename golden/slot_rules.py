@@ -185,7 +185,7 @@ class SlotRules:
             raise Mismatch("kind", EngineKind.VICTIM.name, slot.kind.name)
         if where in endpoint.coherent.covered:
             raise Mismatch(
-                "block", "one that no host may hold lines of, nor a held read waits for", slot.block
+                "block", "one that no host may hold lines of, nor is kept for a held read", slot.block
             )
         endpoint.leaving = None
         endpoint.migration.demotions[where] = Demotion(before.frame)

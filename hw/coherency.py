@@ -14,6 +14,7 @@ from hw.csr_counters import bi_events
 from hw.csr_ports import coherency as coherency_registers
 from hw.grants_in_flight import GrantsInFlight
 from hw.held_requests import HeldRequests
+from hw.kept_blocks import KeptBlocks
 from hw.layouts import FilterOp
 from hw.recall import Recall
 from hw.snoop_filter import SnoopFilter
@@ -31,7 +32,7 @@ _HELD = tuple(outcome for outcome in Outcome if outcome.held)
 
 
 class Coherency(wiring.Component):
-    """Joins filter, coverage, snoop table, grants in flight, held requests and recall (`hw/README.md`, Coherency).
+    """Joins the parts of coherency (`hw/README.md`, Coherency).
 
     What a slot asks is answered `hw.metadata.FILTER_CLOCKS` later, one a clock; operations go beside the slots.
 
@@ -74,6 +75,7 @@ class Coherency(wiring.Component):
             "table": SnoopTable(config=config),
             "grants": GrantsInFlight(config=config),
             "held": HeldRequests(config=config),
+            "kept": KeptBlocks(config=config),
             "recall": Recall(config=config),
         }
         super().__init__(
@@ -113,7 +115,7 @@ class Coherency(wiring.Component):
         config = self._config
         for name, part in self._parts.items():
             m.submodules[name] = part
-        filter_, coverage, table, grants, held, recall = self._parts.values()
+        filter_, coverage, table, grants, held, kept, recall = self._parts.values()
         outside = flipped(self)
         done = filter_.done
 
@@ -129,12 +131,14 @@ class Coherency(wiring.Component):
             table.op_launched.eq(filter_.op_launched),
             coverage.slot_covers.eq(filter_.slot_covers),
             coverage.op_covers.eq(filter_.op_covers),
+            coverage.slot_holds.eq(kept.covers),
         ]
 
         # Requests that wait, and those that were granted
         connect(m, held.retry_slots, outside.retry_slots)
         m.d.comb += [
             held.commit.eq(self.commit),
+            kept.commit.eq(self.commit),
             held.waits_on.eq(filter_.waits_on),
             held.freed.eq(table.freed),
             self.retrying.eq(held.retrying),
@@ -225,7 +229,7 @@ class Coherency(wiring.Component):
         return m
 
     def _elaborate_waiting(self, m):
-        """Reads that are held cover their blocks; what is held or missed keeps its region as it is."""
+        """What is held or missed keeps its region as it is."""
         slot, outcome = self.commit.slot, self.commit.outcome
         asks, comes_again = slot.access != Access.PLAIN, slot.retry != Retry.NO
         held, is_req, enters, leaves = Signal(), Signal(), Signal(), Signal()
@@ -245,8 +249,3 @@ class Coherency(wiring.Component):
         with m.If(self.commit.valid):
             m.d.sync += waiting.eq(waiting + enters - leaves)
         m.d.comb += self.in_use.eq((self.sectors != 0) | (waiting != 0))
-
-        holds, coverage = Signal(layouts.coverage_event(self._config)), self._parts["coverage"]
-        with m.If(slot.kind.matches(SlotKind.READ, SlotKind.REPLAY_READ)):
-            m.d.comb += holds.valid.eq(self.commit.valid & (held ^ comes_again))
-        m.d.comb += [holds.up.eq(held), holds.index.eq(Cat(slot.block, slot.head)), coverage.slot_holds.eq(holds)]

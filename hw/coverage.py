@@ -28,7 +28,7 @@ class Coverage(wiring.Component):
     slot_covers, op_covers : In
         Sectors, from `SnoopFilter`. Those of operations only ever go down.
     slot_holds : In
-        Reads, of the slot that commits: one is held (`up`), or comes again and is not. Beside `slot_covers` of the same
+        Reads for which a block is kept, of the slot that commits, from `KeptBlocks`. Beside `slot_covers` of the same
         clock it is about the same block, and only one of the two goes up.
     look : In
         A block, in a clock with `enable`.

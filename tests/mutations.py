@@ -1406,10 +1406,18 @@ MUTATIONS = (
     Mutation(
         name="held-read-covers-nothing",
         file="hw/coherency.py",
-        old="coverage.slot_holds.eq(holds)",
+        old="coverage.slot_holds.eq(kept.covers)",
         new="coverage.slot_holds.eq(0)",
         tests=("tests/test_coherency_waiting.py::test_what_waits_covers_its_block_and_keeps_its_region[1]",),
         why="a block stays until the held read has it",
+    ),
+    Mutation(
+        name="kept-for-one-read-only",
+        file="hw/kept_blocks.py",
+        old="more.eq(asks & held & ~again & found.any())",
+        new="more.eq(0)",
+        tests=("tests/test_kept_blocks.py::test_it_keeps_what_the_golden_model_keeps[1-8]",),
+        why="a block is kept until the last held read of it has come again",
     ),
     Mutation(
         name="region-changes-under-a-miss",

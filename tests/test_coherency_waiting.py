@@ -7,6 +7,7 @@ import pytest
 
 from golden.coherency import Access, Retry
 from golden.config import preset
+from golden.kept_blocks import KeptBlocks
 from golden.metadata import Outcome, SlotKind
 from hw.coherency import Coherency
 from tests.simulation import set_payload, simulate
@@ -28,11 +29,8 @@ class Requests:
         print("seed", seed)
         self.rng = random.Random(seed)
         self.open = []
+        self.kept = KeptBlocks(CONFIG)
         self.seen = Counter()
-
-    @property
-    def held_blocks(self):
-        return {block for access, block, state in self.open if state and access not in RELEASES}
 
     def slot(self):
         """(slot fields, outcome) of the next commit."""
@@ -63,6 +61,10 @@ class Requests:
 
     def comes(self, kind, access, block, retry, outcome):
         self.seen[kind, outcome] += 1
+        if access not in RELEASES and outcome in HELD:
+            self.kept.held(block, again=bool(retry))
+        elif access not in RELEASES and retry:
+            self.kept.returns(block)
         if outcome in HELD:
             self.open.append((access, block, self.rng.choice((Retry.WAITED, Retry.SNOOPED))))
         elif outcome == Outcome.MISS:
@@ -119,7 +121,7 @@ def test_what_waits_covers_its_block_and_keeps_its_region(seed):
             for block in range(CONFIG.blocks):
                 set_payload(ctx, dut.look, {"enable": 1, "index": block})
                 await ctx.tick()
-                assert ctx.get(dut.covered) == (block in requests.held_blocks), f"block {block}"
+                assert ctx.get(dut.covered) == (block in requests.kept.blocks), f"block {block}"
             ctx.set(dut.look.enable, 0)
 
     simulate(dut, bench)

@@ -539,12 +539,12 @@ def comes_again(script):
 def test_a_block_stays_until_the_held_read_has_it():
     script = held_read()
     script.endpoint.leaving = 0, 0
-    with pytest.raises(Mismatch, match="nor a held read waits for"):
+    with pytest.raises(Mismatch, match="nor is kept for a held read"):
         script.slot(SlotKind.DEMOTE)
     script = held_read()
     assert script.endpoint.coherent.covered == {(0, 0)}
     assert comes_again(script) == Outcome.HIT
-    assert not script.endpoint.coherent.held.blocks
+    assert not script.endpoint.coherent.kept.blocks
 
 
 def test_a_region_stays_cached_until_held_and_missed_reads_are_granted():
