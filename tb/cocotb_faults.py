@@ -14,7 +14,7 @@ from golden.messages import NDROpcode
 from golden.metadata import State
 from golden.snoop_filter import set_of
 from tb.caching_host import MESSAGES
-from tb.cocotb_coherency import coherent_bench, coherent_traffic, start
+from tb.cocotb_coherency import coherent_bench, coherent_lines, coherent_traffic, start
 from tb.coherent_image import Mesi
 from tb.faults import Gate, MediaFaults, bad_birsp, illegal_messages
 from tb.golden import golden_endpoint
@@ -312,6 +312,9 @@ async def flash_that_cannot_be_written(dut):
     faults.active = False
     tb = await coherent_bench(dut, given, unwritable_allowed=True, **faults.arguments)
     tb.coherent.poison_allowed = False
+    # A host may own lines of a block that has no frame, as long as the block was never written: those would be lost.
+    for address in coherent_lines(tb.config, tb.host.regions[0], seed=given["seed"], blocks=6, lines=1):
+        await tb.cache_agent.request(0, Access.WRITE_THROUGH, address, data=0)
     await tb.cache_agent.play(coherent_traffic(tb, given))
     assert not any(cache.counts["nxm"] for cache in tb.caches)
     faults.active = True
