@@ -184,9 +184,7 @@ class SlotRules:
         if endpoint.leaving is None:
             raise Mismatch("kind", EngineKind.VICTIM.name, slot.kind.name)
         if where in endpoint.coherent.covered:
-            raise Mismatch(
-                "block", "one that no host may hold lines of, nor is kept for a held read", slot.block
-            )
+            raise Mismatch("block", "one that no host may hold lines of, nor is kept for a held read", slot.block)
         endpoint.leaving = None
         endpoint.migration.demotions[where] = Demotion(before.frame)
 
