@@ -3,7 +3,10 @@
 import pytest
 from amaranth.hdl import Assert, Cover, Elaboratable, Module, Signal
 
+from golden.config import preset
 from golden.messages import BISnpOpcode, NDROpcode, RwDOpcode
+from hw.endpoint import Endpoint
+from tests.formal.ports import PROVEN, driven_ports
 from tests.formal.proofs import PROOFS
 from tests.formal.prove import Method, Proof, prove
 from tests.formal.scene_bench import SCENES
@@ -75,6 +78,11 @@ class Counter(Elaboratable):
 def test_what_is_false_is_not_proven(method, bench, holds, tmp_path):
     proof = Proof("counter", "", "", lambda: bench, method, 8 if method != Method.INDUCTION else 1)
     assert prove(proof, tmp_path).holds == holds
+
+
+def test_no_port_of_the_endpoint_is_left_out():
+    assert sorted(driven_ports(Endpoint(config=preset("tiny")))) == sorted(PROVEN)
+    assert {name for names in PROVEN.values() for name in names} <= {proof.name for proof in PROOFS}
 
 
 def test_names_of_proofs_are_unique():
