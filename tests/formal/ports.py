@@ -14,8 +14,8 @@ PROVEN = {
     "bisnp": ("snoop_table_8", "snoop_table_14"),
     "slot_record": ("event_port_streams", "event_port_ready"),
     "engine_record": ("event_port_streams", "event_port_ready"),
-    # Of demotions, and of the arbiter that brings them together with misses, whose commands no proof covers
-    "page_command": ("migration_pages", "arbiter_streams", "arbiter_ready"),
+    # Of the two that have commands, and of the arbiter that brings them together
+    "page_command": ("miss_pages", "migration_pages", "arbiter_streams", "arbiter_ready"),
     "mem_aw": ("memory_axi",),
     "mem_w": ("memory_axi",),
     "mem_ar": ("memory_axi",),

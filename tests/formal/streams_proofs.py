@@ -5,6 +5,7 @@ from hw.csr_bus import CsrBus
 from hw.event_port import EventPort
 from hw.memory_port import MemoryPort
 from hw.migration import Migration
+from hw.misses import MissEngine
 from hw.phase import PhaseDetector
 from hw.streams import Arbiter
 from tests.formal.axi_bench import AxiBench
@@ -14,6 +15,9 @@ from tests.formal.prove import Method, Proof
 __all__ = ["PROOFS"]
 
 _CONFIG = preset("tiny")
+_FEW = preset(
+    "tiny", heads=1, blocks_per_head=2, read_slots=2, write_slots=2, pin_cap=0, demotion_slots=1, filter_sets=2,
+)  # fmt: skip
 _BLOCKS = {
     "arbiter": lambda: Arbiter(4, count=3),
     "event_port": lambda: EventPort(config=_CONFIG, pipeline_depth=9),
@@ -34,6 +38,11 @@ def _proofs():
     yield Proof(
         "migration_pages", "valid is not withdrawn, the payload is stable", "page_command",
         lambda: FreeBlock(lambda: Migration(config=_CONFIG), only=("page_commands",)), Method.BOUNDED, 14, short=True,
+    )  # fmt: skip
+    # The first command comes 18 clocks after reset.
+    yield Proof(
+        "miss_pages", "valid is not withdrawn, the payload is stable", "page_command",
+        lambda: FreeBlock(lambda: MissEngine(config=_FEW), only=("page_commands",)), Method.BOUNDED, 22,
     )  # fmt: skip
     says = "valid is not withdrawn, nothing changes until it is taken"
     yield Proof(
