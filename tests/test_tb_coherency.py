@@ -14,7 +14,7 @@ from tb.tops import interactive_top
 
 STALLED = 0.3
 #: requests a host, what some seconds allow
-REQUESTS = {"verilator": 500, "icarus": 40}
+REQUESTS = {"verilator": 800, "icarus": 40}
 #: what a run on Verilator must come to at least
 LEAST = {
     1: {"early": 10, "late": 10, "victims": 100, "write_backs": 20, "partial_recalls": 3, "write_backs_in_recall": 1},
@@ -46,7 +46,7 @@ def test_random_traffic_of_caching_hosts(hosts, seed, tmp_path):
 
 @pytest.mark.parametrize("hosts", [1, 2])
 def test_random_traffic_of_caching_hosts_on_icarus(hosts, tmp_path):
-    random_test("icarus", tmp_path, hosts=hosts, seed=3, share=STALLED, late=True, blocks=6)
+    random_test("icarus", tmp_path, hosts=hosts, seed=3, share=STALLED, late=True, blocks=4)
 
 
 def test_random_traffic_in_lossy_memory(tmp_path):
