@@ -169,12 +169,10 @@ def test_whatever_hosts_do_is_right_and_told(hosts, requests, stall):
 
 
 def test_covered_blocks_leave_once_their_lines_are_taken_back():
-    # The fewer reads there may be, the smaller the pool that they need.
-    config = preset("tiny", read_slots=8)
-    frames = config.pool_frames_min_cached
+    frames = CONFIG.pool_frames_min_cached
     weights = {Access.WRITE_THROUGH: 14, Access.READ_SHARED: 2, Access.READ_OWN: 5, Access.WRITE_BACK: 4, STORE: 8}
     bench = CoherentLockstep(
-        config,
+        CONFIG,
         seed=3,
         requests=260,
         blocks=16,

@@ -25,8 +25,7 @@ LEAST = {
 def cocotb_test(simulator, folder, testcase, *, hosts=1, seed=1, module="tb.cocotb_faults", **settings):
     """Run one cocotb test; the counts that it wrote, if any."""
     print(f"seed {seed}")
-    # The fewer reads there may be, the smaller the pool that they need, and the more blocks leave.
-    overrides = {"hosts": hosts, "read_slots": 8}
+    overrides = {"hosts": hosts}
     settings = {"preset": "tiny", "overrides": overrides, "seed": seed, "requests": REQUESTS[simulator]} | settings
     built = interactive_top(simulator, preset("tiny", **overrides))
     assert run(built, module=module, testcase=testcase, folder=folder, settings=settings) == 1
