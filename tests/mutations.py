@@ -1147,7 +1147,7 @@ MUTATIONS = (
         file="hw/phase.py",
         old="(all_reads << 1) < all_weight",
         new="all_reads < all_weight",
-        tests=("tests/test_phase.py::test_the_rtl_follows_the_golden_detectors_clock_by_clock[1-0.0]",),
+        tests=("tests/test_phase.py::test_the_rtl_follows_the_golden_detectors_clock_by_clock[1-0.0-False]",),
         why="decode ends at half of the ratio at which it begins",
     ),
     Mutation(
@@ -1171,7 +1171,7 @@ MUTATIONS = (
         file="hw/phase.py",
         old="m.If(~owed | accepted[-1])",
         new="m.If(~owed | accepted[0])",
-        tests=("tests/test_phase.py::test_the_rtl_follows_the_golden_detectors_clock_by_clock[11-0.98]",),
+        tests=("tests/test_phase.py::test_the_rtl_follows_the_golden_detectors_clock_by_clock[11-0.98-False]",),
         why="a note is weighed against the windows of all commits before it",
     ),
     Mutation(

@@ -81,7 +81,7 @@ BAD_OPTIONS = [
     (["--prefill", "256", "--steps", "261"], "--steps 261: workload attention-a.npz has 260"),
     (["--cacheable", "1.5"], "--cacheable 1.5: must be 0 to 1"),
     (["--cacheable", "0.5"], "--cacheable: must be 0 with --simulator golden"),
-    (["--cacheable", "0.5", "--frames-share", "0.125"], "needs 137 to 2048 where the host may cache"),
+    (["--cacheable", "0.5", "--frames-share", "0.125"], "needs 145 to 2048 where the host may cache"),
     (["--snoop-clocks", "65536"], "--snoop-clocks 65536: must be 0 to 65,535 clocks"),
     (["--weights", "-1"], "--weights -1: must be at least 0 blocks a layer"),
     (["--weights", "many"], "--weights: must be a whole number, not 'many'"),

@@ -189,7 +189,7 @@ def test_a_host_that_throttles_gets_the_same_data_and_less_load(attention, tmp_p
     assert overloads["on"] < overloads["off"] / 2
 
 
-CACHED = ("--cacheable", "0.7", "--trace", "--frames-share", "0.6")
+CACHED = ("--cacheable", "0.7", "--trace", "--frames-share", "0.9")
 
 
 @pytest.fixture(scope="module")
