@@ -46,7 +46,7 @@ class FlashAgent:
         #: commands accepted: page reads, page programs
         self.reads = self.programs = 0
         command = fields_of(layouts.page_command(config))
-        StreamSink(
+        self._sink = StreamSink(
             dut,
             "page_command",
             clock,
@@ -66,6 +66,10 @@ class FlashAgent:
     @property
     def idle(self):
         return self._answers.idle
+
+    def deafen(self, deaf):
+        """In a reset: what the endpoint still offers in its first clock is no command."""
+        self._sink.deaf = deaf
 
     def forget(self):
         """In a reset: pages that are on their way are not moved."""

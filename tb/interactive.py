@@ -263,7 +263,8 @@ class TB:
         self._deafen(False)
 
     def _deafen(self, deaf):
-        self.host.deafen(deaf)
+        for agent in (self.host, self.memory, self.flash):
+            agent.deafen(deaf)
         for sink in self._sinks:
             sink.deaf = deaf
 

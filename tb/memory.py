@@ -122,11 +122,18 @@ class MemoryAgent:
             pauses = gated(gates, f"mem.{prefix}", stalls(f"{seed}/mem/{prefix}", share))
             return kind(dut, "mem", clock, prefix=prefix, fields=fields, pauses=pauses, **more)
 
-        channel(ChannelSink, "ar", _ADDRESS, callback=self._read)
-        channel(ChannelSink, "aw", _ADDRESS, callback=self._write_address)
-        channel(ChannelSink, "w", ("data", "strb", "last"), callback=self._write_data)
+        self._sinks = [
+            channel(ChannelSink, "ar", _ADDRESS, callback=self._read),
+            channel(ChannelSink, "aw", _ADDRESS, callback=self._write_address),
+            channel(ChannelSink, "w", ("data", "strb", "last"), callback=self._write_data),
+        ]
         self._r = Answers(clock, clocks, channel(ChannelSource, "r", ("id", "data", "resp", "last")), self._read_answer)
         self._b = Answers(clock, clocks, channel(ChannelSource, "b", ("id", "resp")), self._write_answer)
+
+    def deafen(self, deaf):
+        """In a reset: what the endpoint still offers in its first clock is no access."""
+        for sink in self._sinks:
+            sink.deaf = deaf
 
     def forget(self):
         """In a reset: accesses that are not answered are lost, writes included."""
