@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.config import SECTOR_LINES
 from hw import layouts
+from hw.strobe import bit_of
 from hw.transactions import numbered
 
 __all__ = ["GrantsInFlight", "sector_of"]
@@ -59,8 +60,8 @@ class GrantsInFlight(wiring.Component):
         used, enters, leaves, matches = (Signal(config.read_slots) for _ in range(4))
         sectors = [Signal(config.sector_bits, name=f"sector{number}") for number in range(config.read_slots)]
         m.d.comb += [
-            enters.eq(entering << entering_id),
-            leaves.eq(self.leave.valid << self.leave.id),
+            enters.eq(bit_of(entering, entering_id)),
+            leaves.eq(bit_of(self.leave.valid, self.leave.id)),
             matches.eq(Cat(sector == self.pending_sector for sector in sectors)),
             self.pending.eq(
                 (used & matches).any()

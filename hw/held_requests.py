@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from golden.coherency import Retry
 from golden.metadata import Outcome, SlotKind
 from hw import layouts
+from hw.strobe import bit_of
 
 __all__ = ["HeldRequests"]
 
@@ -94,7 +95,7 @@ class HeldRequests(wiring.Component):
         to_own, to_any, to_freed = Signal(), Signal(), Signal()
         frees = Signal(config.snoops)
         m.d.comb += [
-            frees.eq(freed.valid << freed.tag),
+            frees.eq(bit_of(freed.valid, freed.tag)),
             to_own.eq(appends & ~waits_on.none & ~waits_on.any),
             # What waits for nothing may as well go with the list that is freed in this clock.
             to_any.eq(appends & (waits_on.any | (waits_on.none & freed.valid))),
@@ -119,7 +120,7 @@ class HeldRequests(wiring.Component):
 
         own_after, any_after = appended(own, to_freed), appended(any_place, to_any)
         own_filled = filled.bit_select(waits_on.tag, 1)
-        m.d.sync += [any_place.eq(any_after), filled.eq((filled | (to_own << waits_on.tag)) & ~frees)]
+        m.d.sync += [any_place.eq(any_after), filled.eq((filled | bit_of(to_own, waits_on.tag)) & ~frees)]
         with m.If(freed.valid):
             m.d.sync += any_place.filled.eq(0)
         m.d.comb += [

@@ -9,6 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import layouts
+from hw.strobe import bit_of
 from hw.transactions import numbered
 
 __all__ = ["LinesInFlight", "entering", "place", "row_number"]
@@ -64,15 +65,15 @@ class LinesInFlight(wiring.Component):
         places = [Signal(self._place, name=f"place_{number}") for number in range(self._count)]
         sets = [Signal(self._set_bits, name=f"set_{number}") for number in range(self._count)]
         m.d.comb += [
-            now_issued.eq(issued | (self.issue.valid << self.issue.id)),
-            leaving.eq(self.leave.valid << self.leave.id),
+            now_issued.eq(issued | bit_of(self.issue.valid, self.issue.id)),
+            leaving.eq(bit_of(self.leave.valid, self.leave.id)),
             same_line.eq(Cat(place.as_value() == self.candidate.as_value() for place in places)),
             same_set.eq(Cat(set_ == self.set for set_ in sets)),
             self.conflict.eq(matching.any()),
             self.in_use.eq((same_set & entered & (~issued if self._until_issued else ~0)).any()),
         ]
         m.d.sync += [
-            entered.eq((entered | (self.enter.valid << self.enter.id)) & ~leaving),
+            entered.eq((entered | bit_of(self.enter.valid, self.enter.id)) & ~leaving),
             issued.eq(now_issued & ~leaving),
             matching.eq(matching & ~leaving),
         ]

@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.queues import refresh_order
+from hw.strobe import bit_of
 
 __all__ = ["Refresh"]
 
@@ -79,10 +80,12 @@ class Refresh(wiring.Component):
         taken = Signal(heads)
         with m.If(~self.order.valid | self.order.ready):
             m.d.sync += [self.order.valid.eq(lowest.any), self.order.payload.eq(lowest.order)]
-            m.d.comb += taken.eq(lowest.any << lowest.order.head)
+            m.d.comb += taken.eq(bit_of(lowest.any, lowest.order.head))
 
         ended = Signal(heads)
-        m.d.comb += ended.eq(self.ended_valid << self.ended_head | self.uncovered_valid << self.uncovered_head)
+        m.d.comb += ended.eq(
+            bit_of(self.ended_valid, self.ended_head) | bit_of(self.uncovered_valid, self.uncovered_head)
+        )
         m.d.sync += [
             clear.eq(clear & ~taken),
             forget.eq(forget & ~taken | self.forget.replicate(heads)),

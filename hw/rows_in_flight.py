@@ -5,6 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import layouts
+from hw.strobe import bit_of
 from hw.transactions import numbered
 
 __all__ = ["RowsInFlight"]
@@ -51,7 +52,7 @@ class RowsInFlight(wiring.Component):
             self.ended_row.eq(rows[self.end.id]),
         ]
         started, ended = Signal(self._count), Signal(self._count)
-        m.d.comb += [started.eq(self.start << number), ended.eq(self.end.valid << self.end.id)]
+        m.d.comb += [started.eq(bit_of(self.start, number)), ended.eq(bit_of(self.end.valid, self.end.id))]
         m.d.sync += self.under_way.eq((self.under_way | started) & ~ended)
         with m.If(self.start):
             m.d.sync += [number.eq(number + 1), rows[number].eq(self.row)]

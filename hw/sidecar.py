@@ -19,6 +19,7 @@ from hw.lines_in_flight import row_number
 from hw.lost_rows import LostRows, page_placed
 from hw.rows_in_flight import RowsInFlight
 from hw.sidecar_rows import SidecarRows, cached_row, sidecar_update
+from hw.strobe import bit_of
 from hw.transactions import numbered
 
 __all__ = ["SidecarCache", "tracked_op", "sidecar_update", "sidecar_fetch", "sidecar_fetched", "sidecar_write_back",
@@ -213,7 +214,7 @@ class SidecarCache(wiring.Component):
         ]
 
         filled = Signal(sets)
-        m.d.comb += filled.eq(fill_now << filling.set)
+        m.d.comb += filled.eq(bit_of(fill_now, filling.set))
         m.d.sync += [
             valid.eq((valid | Mux(install, here, 0)) & ~Mux(drop, here, 0)),
             present.eq((present | filled) & ~Mux(install, here, 0)),

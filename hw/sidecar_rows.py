@@ -9,6 +9,7 @@ from golden.config import LINE_BYTES, LINES_PER_BLOCK
 from hw import layouts
 from hw.layouts import LINE_BITS
 from hw.lines_in_flight import place, row_number
+from hw.strobe import bit_of
 
 __all__ = ["SidecarRows", "cached_row", "sidecar_update"]
 
@@ -73,7 +74,7 @@ class SidecarRows(wiring.Component):
             modify.en.eq(self.update.valid | self.copy_enable),
             modify.addr.eq(Mux(self.update.valid, new_set, self.copy_set)),
             self.copy.eq(modify.data),
-            self.updated.eq(update.valid << set_),
+            self.updated.eq(bit_of(update.valid, set_)),
             self.fill.ready.eq(~update.valid),
             write.en.eq(update.valid | self.fill.valid),
         ]

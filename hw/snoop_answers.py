@@ -10,6 +10,7 @@ from golden.config import SECTOR_LINES
 from golden.messages import BIRspOpcode
 from hw import layouts
 from hw.snoop_sender import BLOCK_FORM
+from hw.strobe import bit_of
 
 __all__ = ["SnoopAnswers"]
 
@@ -153,8 +154,8 @@ class SnoopAnswers(wiring.Component):
             queue.r_en.eq(take_first),
             queue.w_data.eq(here),
             queue.w_en.eq(legal & ~take_here & ~joins),
-            enters.eq(queue.w_en << tag),
-            leaves.eq(take_first << first.tag),
+            enters.eq(bit_of(queue.w_en, tag)),
+            leaves.eq(bit_of(take_first, first.tag)),
             *(of_here[line].answered.eq(lines[line]) for line in range(SECTOR_LINES)),
             *(of_here[line].state.eq(means) for line in range(SECTOR_LINES)),
             # What lay there is of an operation that was taken, unless this joins it.
@@ -182,9 +183,9 @@ class SnoopAnswers(wiring.Component):
         # What a place awaits
         now_awaited, now_heard, now_answered = (Signal(config.snoops) for _ in range(3))
         m.d.comb += [
-            now_awaited.eq(self.left.valid << self.left.tag),
-            now_heard.eq(legal << tag),
-            now_answered.eq(self.answered.valid << tag),
+            now_awaited.eq(bit_of(self.left.valid, self.left.tag)),
+            now_heard.eq(bit_of(legal, tag)),
+            now_answered.eq(bit_of(self.answered.valid, tag)),
         ]
         m.d.sync += [
             self.awaited.eq((self.awaited | now_awaited) & ~now_answered),

@@ -12,6 +12,7 @@ from hw.snoop_answers import SnoopAnswers
 from hw.snoop_sender import SnoopSender
 from hw.snoop_timeouts import SnoopTimeouts
 from hw.streams import Arbiter
+from hw.strobe import bit_of
 
 __all__ = ["SnoopTable"]
 
@@ -102,11 +103,11 @@ class SnoopTable(wiring.Component):
                 place.free.eq(self.used != config.snoops),
                 begin.valid.eq(launched.valid),
                 begin.tag.eq(place.tag),
-                places.eq(begin.valid << begin.tag),
+                places.eq(bit_of(begin.valid, begin.tag)),
             ]
         m.d.comb += [
             self.last_place.eq(self.used == config.snoops - 1),
-            freed.eq(self.freed.valid << self.freed.tag),
+            freed.eq(bit_of(self.freed.valid, self.freed.tag)),
         ]
         m.d.sync += [
             taken.eq((taken | begun[0] | begun[1]) & ~freed),
@@ -148,7 +149,7 @@ class SnoopTable(wiring.Component):
             write.data.eq(applied),
             self.freed.valid.eq(applies & (applied == lines)),
             self.freed.tag.eq(done.tag),
-            now_partly.eq(applies << done.tag),
+            now_partly.eq(bit_of(applies, done.tag)),
         ]
         m.d.sync += partly.eq((partly | now_partly) & ~freed)
 
