@@ -20,6 +20,7 @@ from hw.recall import Recall
 from hw.snoop_filter import SnoopFilter
 from hw.snoop_sender import BI_TAG_BITS
 from hw.snoop_table import SnoopTable
+from hw.starvation import StarvationGuard
 from hw.streams import Arbiter
 from hw.transactions import numbered
 
@@ -42,8 +43,10 @@ class Coherency(wiring.Component):
         Of the metadata pipeline.
     room : Out(1)
         Slots that ask the filter may issue.
-    retry_slots : Out(stream of slots), retrying : Out(1)
+    retry_slots : Out(stream of slots)
         `HeldRequests`.
+    hold_reqs : Out(1)
+        No new Req may issue: one that was held is to be tried again, or is overdue (`StarvationGuard`).
     hold : In(1), idle : Out(1)
         No operation begins; nothing is on its way, and what happened is counted.
     leave : In(numbered valid)
@@ -76,6 +79,7 @@ class Coherency(wiring.Component):
             "grants": GrantsInFlight(config=config),
             "held": HeldRequests(config=config),
             "kept": KeptBlocks(config=config),
+            "guard": StarvationGuard(config=config),
             "recall": Recall(config=config),
         }
         super().__init__(
@@ -86,7 +90,7 @@ class Coherency(wiring.Component):
                 "take": In(1),
                 "room": Out(1),
                 "retry_slots": Out(layouts.slot_stream(config)),
-                "retrying": Out(1),
+                "hold_reqs": Out(1),
                 "hold": In(1),
                 "idle": Out(1),
                 "leave": In(numbered(config, "valid")),
@@ -115,7 +119,7 @@ class Coherency(wiring.Component):
         config = self._config
         for name, part in self._parts.items():
             m.submodules[name] = part
-        filter_, coverage, table, grants, held, kept, recall = self._parts.values()
+        filter_, coverage, table, grants, held, kept, guard, recall = self._parts.values()
         outside = flipped(self)
         done = filter_.done
 
@@ -141,7 +145,8 @@ class Coherency(wiring.Component):
             kept.commit.eq(self.commit),
             held.waits_on.eq(filter_.waits_on),
             held.freed.eq(table.freed),
-            self.retrying.eq(held.retrying),
+            guard.commit.eq(self.commit),
+            self.hold_reqs.eq(held.retrying | guard.closed),
             grants.commit.eq(self.commit),
             grants.grants.eq(
                 self.take & (self.commit.slot.access != Access.PLAIN) & ~self.commit.outcome.matches(*_HELD)

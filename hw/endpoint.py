@@ -159,7 +159,7 @@ class Endpoint(wiring.Component):
             metadata.filter_verdict.eq(coherency.verdict),
             coherency.take.eq(metadata.filter_take),
             metadata.coverage_room.eq(coherency.room),
-            metadata.retrying.eq(coherency.retrying),
+            metadata.hold_reqs.eq(coherency.hold_reqs),
             coherency.leave.eq(datapath.read_release),
             coherency.regions.eq(csr.regions),
             coherency.registers.eq(csr.coherency),

@@ -45,8 +45,8 @@ class MetadataPipeline(wiring.Component):
     -------
     rwd_slots, retry_slots, req_slots, engine_slots : In(stream of slots)
         Of the host's the first goes first; engine slots and the host's take turns. `retry_slots` are held requests.
-    retrying : In(1)
-        No new Req may issue: a held one is to be tried again.
+    hold_reqs : In(1)
+        No new Req may issue: held ones go first.
     hold_external, hold_engine : In(1)
         From `Quiesce`: keep slots of the host, of the engines, from issuing.
     idle : Out(1)
@@ -88,7 +88,7 @@ class MetadataPipeline(wiring.Component):
                 "retry_slots": In(layouts.slot_stream(config)),
                 "req_slots": In(layouts.slot_stream(config)),
                 "engine_slots": In(layouts.slot_stream(config)),
-                "retrying": In(1),
+                "hold_reqs": In(1),
                 "hold_external": In(1),
                 "hold_engine": In(1),
                 "idle": Out(1),
@@ -163,7 +163,7 @@ class MetadataPipeline(wiring.Component):
             self._choose(m, self.rwd_slots, host_slot, host_offered, do_host)
         with m.Elif(self.retry_slots.valid):
             self._choose(m, self.retry_slots, host_slot, host_offered, do_host)
-        with m.Elif(~self.retrying):
+        with m.Elif(~self.hold_reqs):
             self._choose(m, self.req_slots, host_slot, host_offered, do_host)
         with m.If(do_host):
             m.d.sync += host_turn.eq(0)

@@ -93,13 +93,13 @@ def test_rwd_goes_before_held_requests_and_these_before_new_ones():
 def test_no_new_req_issues_while_a_held_one_is_to_be_tried_again():
     async def body(ctx, dut):
         ctx.set(dut.data_ops.ready, 1)
-        ctx.set(dut.retrying, 1)
+        ctx.set(dut.hold_reqs, 1)
         assert await offer_reads(ctx, dut, 4) == 0
         for port in (dut.rwd_slots, dut.retry_slots, dut.engine_slots):
             ctx.set(port.valid, 1)
             assert ctx.get(port.ready)
             ctx.set(port.valid, 0)
-        ctx.set(dut.retrying, 0)
+        ctx.set(dut.hold_reqs, 0)
         assert await offer_reads(ctx, dut, 4) == 4
 
     run(body)

@@ -115,7 +115,7 @@ class Scenes(Elaboratable):
         valid = [Signal(name=f"valid{clock}") for clock in range(FILTER_CLOCKS + 1)]
         slot, last = slots[0], slots[-1]
         m.d.comb += valid[0].eq(
-            coherency.room & (self.rwd.valid | retry.valid | (self.req.valid & ~coherency.retrying))
+            coherency.room & (self.rwd.valid | retry.valid | (self.req.valid & ~coherency.hold_reqs))
         )
         with m.If(self.rwd.valid):
             conflicts = rwd.opcode == RwDOpcode.BI_CONFLICT
@@ -129,7 +129,7 @@ class Scenes(Elaboratable):
             ]
         with m.Elif(retry.valid):
             m.d.comb += [retry.ready.eq(coherency.room), slot.eq(retry.payload)]
-        with m.Elif(~coherency.retrying):
+        with m.Elif(~coherency.hold_reqs):
             owns = req.meta_value == MetaValue.ANY
             m.d.comb += [
                 self.req.ready.eq(coherency.room),
