@@ -110,16 +110,15 @@ class FilterOperation(wiring.Component):
         ]
         victims, asked_back = Signal(config.filter_ways), Signal(config.filter_ways)
         hosts, masks = zip(*(first_holder(each) for each in wanted), strict=True)
+        # Of a way that is being asked: lines that its snoop is not of, or of two hosts may not be of.
+        passed_over = [
+            way.asked & Cat(mask & ~way.busy if config.hosts == 1 else mask for mask in masks).any()
+            for way, masks in zip(row.ways, wanted, strict=True)
+        ]
         m.d.comb += victims.eq(Cat(first(candidates)))
         m.d.sync += [
             asked_back.eq(victims),
-            self.busy.eq(
-                order.scrubs
-                & Cat(
-                    way.asked & Cat(mask & ~way.busy for mask in masks).any()
-                    for way, masks in zip(row.ways, wanted, strict=True)
-                ).any()
-            ),
+            self.busy.eq(order.scrubs & Cat(passed_over).any()),
             snoop.kind.eq(SnoopKind.INV),
             snoop.host.eq(select(victims, hosts)),
             snoop.sector.eq(sector_in(config, self.number, select(victims, [way.tag for way in row.ways]))),

@@ -290,7 +290,7 @@ def filter_done(config):
     """An operation of the filter in the clock of its commit.
 
     `launched`: a snoop begins with it; `full`: one would, but there is no place; `busy`: SCRUB has passed over lines
-    that it is for, since their sector has a snoop, but not of them.
+    that it is for, since their sector has a snoop, which is not of them, or with two hosts may not be.
     """
     return layout((("valid", 1), ("op", filter_op(config)), ("launched", 1), ("full", 1), ("busy", 1)))
 

@@ -22,7 +22,8 @@ class Recall(wiring.Component):
     One operation is on its way at a time, which takes 5 clocks if the filter takes it at once; where both kinds are
     wanted they take turns. After a pass that has asked nobody its kind pauses `pause_clocks`, or until an answer that
     may matter: any if there was no place for a snoop, one of the block that is recalled, one of the last set in which
-    a line had to wait for the snoop of its sector. A line that becomes STALE, and `recall_all`, end a pause too.
+    a line had to wait for the snoop of its sector. A line that becomes STALE, and `recall_all`, end a pause too. What
+    would have ended a pause and came during the pass lets the next one follow at once.
 
     **Recall.** A pass over the block's sectors asks for the lines that one host holds of each; an operation that finds
     no place for its snoop is repeated after a pause or an answer, a sector whose snoop is outstanding passed over. For
@@ -108,7 +109,11 @@ class Recall(wiring.Component):
             of_block.eq(done.op.snoop.sector[len(local) :] == Cat(block.block, block.head)),
             no_place.eq(done.valid & (done.op.kind == FilterOp.RECALL) & done.full),
         ]
-        recall_wakes = answered & (of_block | (local != 0)) | ~block.valid
+        recall_full = Signal()
+        with m.If(no_place | recalled):
+            m.d.sync += recall_full.eq(no_place)
+        recall_matters = answered & of_block
+        recall_wakes = recall_matters | answered & recall_full | ~block.valid
         recall_all_before = Signal()
         m.d.sync += recall_all_before.eq(self.recall_all)
         scrub_wakes = (
@@ -116,18 +121,19 @@ class Recall(wiring.Component):
             | self.recall_all & ~recall_all_before
             | answered & (scrub_full | scrub_busy & (set_number(config, done.op.snoop.sector) == busy_set))
         )
-        for name, pauses, done_one, last, blocked, wakes in (
-            ("recall", recall_pauses, recalled, local == SECTORS_PER_BLOCK - 1, no_place, recall_wakes),
-            ("scrub", scrubs_pause, scrubbed, number == config.filter_sets - 1, 0, scrub_wakes),
+        for name, pauses, done_one, last, blocked, wakes, matters in (
+            ("recall", recall_pauses, recalled, local == SECTORS_PER_BLOCK - 1, no_place, recall_wakes, recall_matters),
+            ("scrub", scrubs_pause, scrubbed, number == config.filter_sets - 1, 0, scrub_wakes, scrub_wakes),
         ):
             left = Signal(range(self._pause_clocks + 1), name=f"{name}_pause")
-            launched = Signal(name=f"{name}_launched")
+            # The pass has asked somebody, or an answer that may matter came during it.
+            worthwhile = Signal(name=f"{name}_worthwhile")
+            goes_on = worthwhile | done_one & done.launched | matters
             m.d.comb += pauses.eq(left != 0)
-            with m.If(done_one):
-                m.d.sync += launched.eq((launched | done.launched) & ~last)
+            m.d.sync += worthwhile.eq(goes_on & ~(done_one & last))
             with m.If(wakes):
                 m.d.sync += left.eq(0)
-            with m.Elif(blocked | done_one & last & ~launched & ~done.launched):
+            with m.Elif(blocked | done_one & last & ~goes_on):
                 m.d.sync += left.eq(self._pause_clocks)
             with m.Elif(pauses):
                 m.d.sync += left.eq(left - 1)

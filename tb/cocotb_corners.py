@@ -13,8 +13,8 @@ from tb.coherent_image import Mesi
 from tb.faults import MediaFaults
 from tb.interactive import settings
 
-#: clocks in which a snoop of every set of the filter is on its way, a pause between two passes included
-RECALL_CLOCKS = 10_000
+#: clocks in which a snoop of every set of the filter is on its way
+RECALL_CLOCKS = 300
 #: an advance of the step counter that no hint may make
 FAR_STEPS = 1 << 15
 

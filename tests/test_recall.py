@@ -114,7 +114,9 @@ class Bench:
             operate = lambda free: self.filter.scrub(number, everything=bool(everything), may_launch=free)  # noqa: E731
         asked = [way for way in self.filter.row(number).ways if way is not None and way.busy]
         hosts = range(self.config.hosts)
-        busy = kind == FilterOp.SCRUB and any(way.lines(host, states) & ~way.busy for way in asked for host in hosts)
+        busy = kind == FilterOp.SCRUB and any(
+            way.lines(host, states) & ~(way.busy if len(hosts) == 1 else 0) for way in asked for host in hosts
+        )
         verdict = operate(len(self.snoops) < self.places)
         full = not verdict.launched and bool(operate(True).launched)
         self.filter.apply(number, verdict)
@@ -260,6 +262,54 @@ def test_an_answer_ends_a_pause(places):
         for _ in range(20):
             await bench.clock()
         assert bench.ops
+
+    bench.run(scenario)
+
+
+@pytest.mark.parametrize("why", ["answer", "recall_all"])
+def test_a_reason_that_comes_during_a_pass_lets_the_next_one_follow_at_once(why):
+    """The pass has been at set 0 before, and asks nobody."""
+    bench = Bench(seed=11, answering=0)
+    sector = next(s for s in range(SECTORS_PER_BLOCK) if set_of(CONFIG, s) == 0)
+
+    async def scenario():
+        for line in range(2):
+            bench.access(Access.READ_OWN, sector, line)
+        if why == "answer":
+            await bench.clock(stale=bench.access(Access.WRITE_KEEP, sector, 0))
+            await bench.until(lambda: bench.snoops)
+            await bench.until(lambda: len(bench.ops) == 2 * CONFIG.filter_sets)
+            stale = bench.access(Access.WRITE_KEEP, sector, 1)
+        else:
+            stale = True
+        await bench.clock(stale=stale)
+        passes = len(bench.ops) // CONFIG.filter_sets
+        await bench.until(lambda: len(bench.ops) == (passes + 1) * CONFIG.filter_sets + 4)
+        begun = bench.clocks
+        bench.answering = 1
+        wanted = LineState.STALE if why == "answer" else LineState.A
+        await bench.until(lambda: wanted not in bench.states(), recall_all=why == "recall_all")
+        assert bench.clocks - begun < PAUSE_CLOCKS // 2
+
+    bench.run(scenario)
+
+
+def test_any_answer_lets_a_recall_go_on_that_found_no_place_for_its_first_snoop():
+    bench = Bench(seed=12, places=2, answering=0)
+
+    async def scenario():
+        for block in range(2):
+            bench.cover(0, block, range(2))
+        await bench.clock(candidate=(0, 0, 1))
+        await bench.until(lambda: len(bench.snoops) == 2)
+        await bench.clock(candidate=(0, 1, 1))
+        await bench.until(lambda: bench.full)
+        bench.answering = 1
+        await bench.clock()
+        bench.answering = 0
+        for _ in range(20):
+            await bench.clock()
+        assert bench.snoops[-1][0].sector == bench.sector(0, 1, 0)
 
     bench.run(scenario)
 
