@@ -5,12 +5,13 @@ import random
 from pathlib import Path
 
 import cocotb
-from cocotb.triggers import Combine
+from cocotb.triggers import ClockCycles, Combine
 
 from golden.address import encode
 from tb.csr import Refused
-from tb.interactive import TB, configured, settings
+from tb.interactive import PERIOD_STEPS, TB, configured, settings
 from tb.random_traffic import random_operations
+from tb.watchdog import Stuck, Watchdog
 
 #: the stand-in's registers: the one that breaks a rule, and the one that says the mode of pages
 FAULT_REGISTER = "LEAP_CAP"
@@ -58,6 +59,16 @@ async def registers(dut):
         assert "ID" in str(refusal)
     else:
         raise AssertionError("SLVERR was not raised")
+
+
+@cocotb.test(expect_error=Stuck)
+async def one_message_waits(dut):
+    """A message that is never answered, while others are."""
+    tb, _ = _bench(dut)
+    watchdog = Watchdog(PERIOD_STEPS, limit=50, oldest=lambda: "the one")
+    for _ in range(1000):
+        await ClockCycles(tb.dut.clk, 20)
+        watchdog.moved()
 
 
 @cocotb.test()

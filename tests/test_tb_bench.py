@@ -61,6 +61,10 @@ def test_coroutines_under_stalls_see_their_data(simulator, tmp_path):
     assert interactive(simulator, tmp_path, "coroutines", share=0.5, messages=12) == 1
 
 
+def test_a_message_that_waits_for_ever_is_found_while_others_move(tmp_path):
+    assert interactive("icarus", tmp_path, "one_message_waits") == 1
+
+
 @pytest.mark.parametrize("simulator", SIMULATORS)
 def test_registers_by_name_and_errors_raised(simulator, tmp_path):
     assert interactive(simulator, tmp_path, "registers") == 1
