@@ -49,6 +49,8 @@ GOES_ON = {
 }
 #: clocks of traffic before a channel closes, and in which something ends that waits for nothing
 BEFORE_CLOCKS, PROMPT_CLOCKS = 150, 1500
+#: and in which everything ends once the channel is open again
+END_CLOCKS = 40_000
 #: responses in the time for which a channel is closed
 PROGRESS = 20
 #: frames of the region that no host caches, and of its traffic what may be in flight: so much that the rest gets slots
@@ -64,7 +66,8 @@ class _Bench:
     def __init__(self, dut):
         self.given, self.dut = settings(), dut
         config = configured()
-        self.ports = channels(Endpoint(config=config).signature)
+        self.signature = Endpoint(config=config).signature
+        self.ports = channels(self.signature)
         assert self.ports.keys() == GOES_ON.keys(), "every port of the endpoint has a row in GOES_ON"
         self.gates = {name: Gate() for name in self.ports}
         self.tb = TB(
@@ -133,14 +136,27 @@ class _Bench:
             return cocotb.start_soon(csr.write("HEAD_SELECT", 0))
         return cocotb.start_soon(csr.read("STEP")) if channel == "csr.r" else None
 
-    async def transfers(self, channel, counts):
-        """Count the transfers of a channel for ever."""
+    def payload(self, channel):
+        """The signals that go with a channel's `valid`."""
         valid, ready, _ = self.ports[channel]
-        valid, ready = getattr(self.dut, valid), getattr(self.dut, ready)
-        falling = FallingEdge(self.dut.clk)
+        stem = valid.removesuffix("valid")
+        names = ("__".join(map(str, path)) for path, _, _ in self.signature.flatten(self.signature.create()))
+        return [getattr(self.dut, name) for name in names if name.startswith(stem) and name not in (valid, ready)]
+
+    async def transfers(self, channel, counts):
+        """Count the transfers of a channel for ever, and see that what the endpoint offers stays until it is taken."""
+        valid, ready, is_sink = self.ports[channel]
+        valid, ready, payload = getattr(self.dut, valid), getattr(self.dut, ready), self.payload(channel)
+        falling, kept = FallingEdge(self.dut.clk), None
         while True:
             await falling
-            counts[channel] = counts.get(channel, 0) + (valid.value == 1 and ready.value == 1)
+            taken = valid.value == 1 and ready.value == 1
+            counts[channel] = counts.get(channel, 0) + taken
+            if is_sink:
+                continue
+            offered = [signal.value for signal in payload] if valid.value == 1 else None
+            assert kept is None or offered == kept, f"{channel} is closed, and what it offers changes"
+            kept = None if taken else offered
 
     async def probe(self, what):
         """Something that goes on."""
@@ -187,7 +203,7 @@ async def closed_for_long(dut):
         bench.close(channel, False)
         for task in (*tasks.values(), access):
             if task is not None:
-                await task
+                await with_timeout(task, END_CLOCKS * PERIOD_STEPS, "step")
     bench.hinting.cancel()
     await tb.finish()
     assert tb.flash.programs and tb.flash.reads and tb.coherent.checked and tb.host.image.checked

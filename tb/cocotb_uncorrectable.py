@@ -170,6 +170,28 @@ async def a_line_that_cannot_be_read(dut):
 
 
 @cocotb.test()
+async def a_line_that_is_not_taken(dut):
+    """Poison for the line that was to be written, in its frame and in flash, until a write of all of it is taken."""
+    bench = _Bench(dut)
+    await bench.start()
+    memory, never_written = bench.memory, 9
+    for bad in (LINES[-1], never_written):
+        memory.bad["write"] = {bench.config.data_line(bench.mode, bench.frame(), bad)}
+        before = memory.failures["write"]
+        await bench.write(bad)
+        assert memory.failures["write"] == before + 1
+        memory.bad["write"] = set()
+        assert await bench.poisoned() == {bad} & {*LINES}
+        await bench.evict()
+        assert await bench.poisoned((*LINES, bad)) == {bad}
+        await bench.write(bad)
+        assert await bench.poisoned((*LINES, bad)) == set()
+    await bench.evict()
+    assert await bench.poisoned((*LINES, never_written)) == set()
+    await bench.finish()
+
+
+@cocotb.test()
 async def a_row_that_cannot_be_read(dut):
     """Every line of its frame is poisoned. A clean block comes back good from flash; one that was written stays so
     there and back, until it is written whole.

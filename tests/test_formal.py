@@ -2,6 +2,8 @@
 
 import pytest
 from amaranth.hdl import Assert, Cover, Elaboratable, Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
 
 from golden.config import preset
 from golden.messages import BISnpOpcode, NDROpcode, RwDOpcode
@@ -83,6 +85,15 @@ def test_what_is_false_is_not_proven(method, bench, holds, tmp_path):
 def test_no_port_of_the_endpoint_is_left_out():
     assert sorted(driven_ports(Endpoint(config=preset("tiny")))) == sorted(PROVEN)
     assert {name for names in PROVEN.values() for name in names} <= {proof.name for proof in PROOFS}
+
+
+def test_a_port_that_the_endpoint_drives_and_nothing_proves_is_noticed():
+    ports = Endpoint(config=preset("tiny")).signature.members
+    more = {"more": Out(stream.Signature(8)), "taken": In(stream.Signature(8))}
+    wider = wiring.Component({**ports, **more})
+    assert sorted(driven_ports(wider)) == sorted((*PROVEN, "more"))
+    lacking = {name: member for name, member in ports.items() if name not in ("bisnp", "mem")}
+    assert {*PROVEN} - {*driven_ports(wiring.Component(lacking))} == {"bisnp", "mem_aw", "mem_w", "mem_ar"}
 
 
 def test_names_of_proofs_are_unique():
