@@ -4,6 +4,7 @@ from tests.formal.coverage_bench import CoverageBench
 from tests.formal.filter_bench import FilterBench
 from tests.formal.prove import Method, Proof
 from tests.formal.scene_bench import SCENES, Scenes
+from tests.formal.snoop_answers_bench import SnoopAnswersBench
 from tests.formal.snoop_table_bench import SnoopTableBench
 
 __all__ = ["PROOFS"]
@@ -12,6 +13,9 @@ _FILTER = "a copy that a host may hold is in the filter; no grant of a line whos
 _TABLE = "each BIRsp is taken; a tag is outstanding once; answers are applied once, and a place is kept until the last"
 #: the short one ends before an answer commits
 _SENDING = "each BIRsp is taken; a tag is outstanding once; a BISnp says what was launched"
+_ANSWERS = (
+    "in flight is what was sent and not answered; a BIRsp is legal as golden says; an ANSWER says what hosts said"
+)
 
 
 def _proofs():
@@ -29,6 +33,12 @@ def _proofs():
     yield Proof(
         "snoop_table_fair", "a snoop leaves within 5 clocks of its launch, and 3 for each before it", "P10",
         lambda: SnoopTableBench(fair=True), Method.BOUNDED, 12,
+    )  # fmt: skip
+    yield Proof("snoop_answers_9", _ANSWERS, "P7 P12", SnoopAnswersBench, Method.BOUNDED, 9, short=True)
+    yield Proof("snoop_answers_12", _ANSWERS, "P7 P12", SnoopAnswersBench, Method.BOUNDED, 12)
+    yield Proof(
+        "snoop_answers_fair", "an ANSWER is offered 2 clocks after its BIRsp, while the filter takes operations", "P10",
+        lambda: SnoopAnswersBench(fair=True), Method.BOUNDED, 10, short=True,
     )  # fmt: skip
     yield Proof(
         "coverage", "a block is covered just while a sector of it is in use, and the end of that is told", "P12",
