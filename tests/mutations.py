@@ -1314,6 +1314,39 @@ MUTATIONS = (
         tests=("tests/test_pools.py",),
         why="a slot has the mode of its head",
     ),
+    # Ports that close, and media that fail, seen at the ports
+    Mutation(
+        name="register-answer-withdrawn",
+        file="hw/csr_bus.py",
+        old="with m.If(bus.bready):",
+        new="with m.If(bus.bvalid):",
+        tests=("tests/test_tb_closures.py::test_a_port_that_closes_for_long_loses_nothing_and_stops_no_others[0-0.0]",),
+        why="the answer to a write of a register stays until it is taken",
+    ),
+    Mutation(
+        name="unreadable-line-without-poison",
+        file="hw/responder.py",
+        old="issued.poisoned | answer.failed, answer.poisoned",
+        new="issued.poisoned, answer.poisoned",
+        tests=("tests/test_tb_uncorrectable.py::test_what_cannot_be_read_is_poison_and_nothing_else[line-0-0.0]",),
+        why="a line that memory cannot give is poison",
+    ),
+    Mutation(
+        name="partial-write-heals-an-unreadable-line",
+        file="hw/mxint8_lines.py",
+        old="partial & (write.scale == POISONED) | merges & old_failed)",
+        new="partial & (write.scale == POISONED))",
+        tests=("tests/test_tb_uncorrectable.py::test_what_cannot_be_read_is_poison_and_nothing_else[line-1-0.0]",),
+        why="what a partial write keeps of a line that could not be read is unknown",
+    ),
+    Mutation(
+        name="refused-line-keeps-no-poison",
+        file="hw/responder.py",
+        old="self.update.poisoned.eq(issued.poisoned | answer.failed)",
+        new="self.update.poisoned.eq(issued.poisoned)",
+        tests=("tests/test_tb_uncorrectable.py::test_a_line_that_memory_refuses_is_poison_until_it_is_written[0-0.0]",),
+        why="a line that memory has refused stays poisoned, in flash too",
+    ),
     # Messages of caching hosts, seen at the ports
     Mutation(
         name="ack-encoded-three",
