@@ -1347,6 +1347,14 @@ MUTATIONS = (
         tests=("tests/test_tb_uncorrectable.py::test_a_line_that_memory_refuses_is_poison_until_it_is_written[0-0.0]",),
         why="a line that memory has refused stays poisoned, in flash too",
     ),
+    Mutation(
+        name="row-given-up-counts-as-written",
+        file="hw/write_back.py",
+        old="self.done.lost.eq(self.confirmed.failed)",
+        new="self.done.lost.eq(0)",
+        tests=("tests/test_tb_uncorrectable.py::test_a_row_that_memory_refuses_keeps_nobody_waiting[0-once]",),
+        why="a row that memory refused for good is lost, and its page is not written",
+    ),
     # Messages of caching hosts, seen at the ports
     Mutation(
         name="ack-encoded-three",
