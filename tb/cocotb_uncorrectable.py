@@ -175,7 +175,7 @@ async def a_line_that_is_not_taken(dut):
     bench = _Bench(dut)
     await bench.start()
     memory, never_written = bench.memory, 9
-    for bad in (LINES[-1], never_written):
+    for bad in (LINES[-1], 3, never_written):
         memory.bad["write"] = {bench.config.data_line(bench.mode, bench.frame(), bad)}
         before = memory.failures["write"]
         await bench.write(bad)

@@ -90,8 +90,8 @@ class MemoryAgent:
     it.
 
     `gates` close channels, `mem.ar` and so on (`tb.bus.gated`). `read_error(line)` and `write_error(line)` say whether
-    an access fails: it is answered SLVERR, with or leaving garbage. Raises AssertionError for a burst, an unaligned
-    address or one outside memory.
+    an access fails: it is answered SLVERR, and reads as garbage or leaves that in the bytes with strobe. Raises
+    AssertionError for a burst, an unaligned address or one outside memory.
     """
 
     def __init__(
@@ -200,7 +200,7 @@ class MemoryAgent:
     def _write_answer(self, item):
         identity, line, data, strobe = item
         if self._errors["write"](line):
-            self._store.write(line, POISON_LINE)
+            self._store.write(line, POISON_LINE, strobe)
             return {"id": identity, "resp": RESP_SLVERR}
         self._store.write(line, data, strobe)
         return {"id": identity, "resp": RESP_OKAY}

@@ -4,8 +4,8 @@
 // What is accepted in clock n is answered in clock n + latency (read_clocks, program_clocks) at the earliest. A read
 // sees memory in the clock of its acceptance, a write changes it when its answer is offered; a page read fills its frame
 // when its completion is offered, a program captures the frame in the clock of its acceptance.
-// With `error_seed` some accesses fail, at random: a line or a page that should have been read or written then holds
-// garbage. tb/memory.py and tb/flash.py do the same, by the choice of their test.
+// With `error_seed` some accesses fail, at random: what should have been read or written, the bytes with strobe of a
+// line or all of a page, is garbage then. tb/memory.py and tb/flash.py do the same, by the choice of their test.
 // State that only this block sees is assigned at once (`=`), outputs are registers (`<=`).
 `include "layout.vh"
 
@@ -94,7 +94,7 @@ module media (
 
     integer place, i, page, frame, chosen;
     reg [TAG_BITS-1:0] tag;
-    reg [511:0] word;
+    reg [511:0] word, left;
     reg paired, failed;
     `include "random.vh"
 
@@ -212,11 +212,11 @@ module media (
             if (!bvalid || bready) begin
                 bvalid <= 0;
                 if (addresses != 0 && beats != 0 && w_due[w_first] <= clock + 1 && !pause[4]) begin
-                    word = ddr[w_line[w_first]];
-                    for (i = 0; i < 64; i = i + 1)
-                        if (w_strobe[w_first][i]) word[8*i +: 8] = w_data[w_first][8*i +: 8];
                     may_fail(write_errors);
-                    ddr[w_line[w_first]] = failed ? `POISON_LINE : word;
+                    word = ddr[w_line[w_first]];
+                    left = failed ? `POISON_LINE : w_data[w_first];
+                    for (i = 0; i < 64; i = i + 1) if (w_strobe[w_first][i]) word[8*i +: 8] = left[8*i +: 8];
+                    ddr[w_line[w_first]] = word;
                     bresp <= failed ? `RESP_SLVERR : `RESP_OKAY;
                     bid <= w_id[w_first];
                     bvalid <= 1;
