@@ -1372,6 +1372,26 @@ MUTATIONS = (
         tests=("tests/test_tb_coherency.py::test_random_traffic_of_caching_hosts[1-1]",),
         why="a BIRsp is always taken",
     ),
+    Mutation(
+        name="rwd-gated-by-bisnp",
+        file="hw/endpoint.py",
+        old="        connect(m, frontend.rwd_slots, metadata.rwd_slots)\n",
+        new="        from hw.gate import Gate\n"
+        "        m.submodules.rwd_gate = rwd_gate = Gate(layouts.slot(config))\n"
+        "        connect(m, frontend.rwd_slots, rwd_gate.source)\n"
+        "        connect(m, rwd_gate.output, metadata.rwd_slots)\n"
+        "        m.d.comb += rwd_gate.open.eq(coherency.in_flight == 0)\n",
+        tests=("tests/test_tb_coherency.py::test_random_traffic_of_caching_hosts[1-1]",),
+        why="RwD waits for no snoop: a host may send BIConflict, or a write-back, before it answers",
+    ),
+    Mutation(
+        name="filter-updated-when-the-snoop-is-sent",
+        file="hw/filter_operation.py",
+        old="m.d.comb += [new.asked.eq(1), new.busy.eq(snoop.lines)]",
+        new="m.d.comb += [new.asked.eq(1), new.busy.eq(snoop.lines), *(s.eq(0) for h in new.states for s in h)]",
+        tests=("tests/test_snoop_filter_rtl.py",),
+        why="a host holds its lines until it answers",
+    ),
     # Snoops, and the requests that wait for them
     Mutation(
         name="low-addr-ignored",
