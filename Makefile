@@ -14,7 +14,7 @@ ARGS ?=
 BLOCKS ?= compressor decompressor
 
 # Tests whose records count in `make coverage`, for what the runs of hosts do not do
-COVERAGE_TESTS ?= tests/test_tb_coherency.py tests/test_tb_refusals.py tests/test_tb_endpoint.py tests/test_lockstep.py
+COVERAGE_TESTS ?= tests/tb/scenarios/test_coherency.py tests/tb/scenarios/test_refusals.py tests/tb/scenarios/test_endpoint.py tests/lockstep/test_traffic.py
 
 PYTHON := .venv/bin/python
 SIM_OUT = $(or $(OUT),out)
@@ -32,7 +32,7 @@ help:
 	@echo "make test     the regression"
 	@echo "make verilog  synthesizable Verilog and manifest.json of PRESET in OUT"
 	@echo "make waves    a short run as waves to look at, with layouts for GTKWave and Surfer; in OUT"
-	@echo "make registers  write the register document, C header and golden map anew from hw/csr.rdl"
+	@echo "make registers  write the register document, C header and golden map anew from hw/registers/csr.rdl"
 	@echo "make lint     ruff check, ruff format --check, and whether the register documents are up to date"
 	@echo "make bench    the measured numbers of the README (long)"
 	@echo "make regress  a million random requests of hosts that cache (long)"
@@ -70,7 +70,7 @@ waves: setup
 lint: setup
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
-	@$(PYTHON) -m hw.csr_documents --check
+	@$(PYTHON) -m hw.registers.documents --check
 
 bench: setup
 	@$(PYTHON) -m sim bench $(ARGS)
@@ -95,7 +95,7 @@ mutants: setup
 	@$(PYTHON) -m tests.mutants $(ARGS)
 
 registers: setup
-	@$(PYTHON) -m hw.csr_documents
+	@$(PYTHON) -m hw.registers.documents
 
 clean:
 	rm -rf build out .pytest_cache .ruff_cache

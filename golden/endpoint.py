@@ -2,16 +2,16 @@
 
 from dataclasses import replace
 
-from golden import csr
-from golden.allocator import Action
-from golden.coherency import SECTORS_PER_BLOCK, Access, LineState, Retry
-from golden.config import SECTOR_LINES
-from golden.endpoint import Endpoint
-from golden.events import SEQUENCE_BITS, EngineKind, ErrorKind, Lane
-from golden.hints import ENTRIES_MAX, HeaderCheck, check_header, pack_hint
-from golden.metadata import Outcome, Slot, SlotKind, State
-from golden.mode import Mode
-from golden.snoop_table import answer_aux, snoop_aux
+from golden.coherency.snoops import answer_aux, snoop_aux
+from golden.common.config import SECTOR_LINES
+from golden.common.line_access import SECTORS_PER_BLOCK, Access, LineState, Retry
+from golden.common.mode import Mode
+from golden.events.port import SEQUENCE_BITS, EngineKind, ErrorKind, Lane
+from golden.follow.follower import Endpoint
+from golden.frames.allocator import Action
+from golden.front.hints import ENTRIES_MAX, HeaderCheck, check_header, pack_hint
+from golden.pipeline.metadata import Outcome, Slot, SlotKind, State
+from golden.registers import rules as csr
 
 __all__ = ["Standalone"]
 
@@ -34,7 +34,7 @@ class Standalone:
     meanwhile it writes before it returns. Without it hosts hold nothing any more when they are asked. A request that is
     still held when its method returns is served during the `answer` that it waits for.
 
-    `on_record(lane, record)`, if given, receives every record as a dict that `golden.events.pack` takes; the same
+    `on_record(lane, record)`, if given, receives every record as a dict that `golden.events.port.pack` takes; the same
     records pass `Endpoint.check`.
     """
 

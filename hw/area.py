@@ -16,18 +16,18 @@ from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.config import ConfigError, preset
-from hw.allocator import Allocator
-from hw.coverage import Coverage
-from hw.csr import Csr
-from hw.datapath import Datapath
-from hw.metadata import MetadataPipeline
-from hw.mxint8 import Compressor, Decompressor
-from hw.phase import PhaseDetector
-from hw.residency import Residency
-from hw.snoop_filter import SnoopFilter
-from hw.tracker import Tracker
-from hw.victim import VictimEngine
+from golden.common.config import ConfigError, preset
+from hw.coherency.covered_blocks import Coverage
+from hw.coherency.filter.filter import SnoopFilter
+from hw.data.datapath import Datapath
+from hw.data.mxint8.codec import Compressor, Decompressor
+from hw.frames.allocator import Allocator
+from hw.frames.residency import Residency
+from hw.pipeline.metadata import MetadataPipeline
+from hw.pipeline.phase import PhaseDetector
+from hw.pipeline.tracker import Tracker
+from hw.registers.block import Csr
+from hw.victims.engine import VictimEngine
 
 __all__ = ["BLOCKS", "Between", "main", "measure"]
 

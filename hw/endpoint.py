@@ -4,28 +4,28 @@ from amaranth.hdl import Module, Mux
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from golden.events import EngineKind, ErrorKind, Lane
-from hw import layouts
-from hw.axi import AXI4Lite
-from hw.coherency import Coherency
-from hw.csr import Csr
-from hw.csr_map import ADDRESS_BITS as CSR_ADDRESS_BITS
-from hw.datapath import Datapath
-from hw.devload import LoadMeter
-from hw.drain_gate import DrainGate
-from hw.error_notes import ErrorNotes
-from hw.event_port import EventPort
-from hw.frontend import FrontEnd
-from hw.memory_port import memory_axi
-from hw.metadata import MetadataPipeline
-from hw.phase import PhaseDetector
-from hw.prefetch import PrefetchUnit
-from hw.quiesce import Quiesce
-from hw.residency import Residency
-from hw.streams import Arbiter
-from hw.tracker import Tracker
-from hw.transactions import ReadSlots, WriteSlots
-from hw.victim import VictimEngine
+from golden.events.port import EngineKind, ErrorKind, Lane
+from hw.coherency.unit import Coherency
+from hw.common import layouts
+from hw.data.datapath import Datapath
+from hw.data.error_notes import ErrorNotes
+from hw.data.memory_port import memory_axi
+from hw.events.port import EventPort
+from hw.frames.residency import Residency
+from hw.front.devload import LoadMeter
+from hw.front.frontend import FrontEnd
+from hw.front.request_slots import ReadSlots, WriteSlots
+from hw.lib.arbiter import Arbiter
+from hw.lib.axi import AXI4Lite
+from hw.lib.drain_gate import DrainGate
+from hw.lib.hold_grants import Quiesce
+from hw.pipeline.metadata import MetadataPipeline
+from hw.pipeline.phase import PhaseDetector
+from hw.pipeline.tracker import Tracker
+from hw.prefetch.unit import PrefetchUnit
+from hw.registers.block import Csr
+from hw.registers.map import ADDRESS_BITS as CSR_ADDRESS_BITS
+from hw.victims.engine import VictimEngine
 
 __all__ = ["Endpoint"]
 
@@ -42,7 +42,7 @@ class Endpoint(wiring.Component):
     Members
     -------
     req, rwd : In(stream of messages), ndr, drs : Out(stream of messages)
-        CXL.mem (`golden/messages.py`).
+        CXL.mem (`golden/common/messages.py`).
     bisnp : Out(stream of messages), birsp : In(stream of messages)
         Its back-invalidation; `birsp` is always ready.
     mem : Out(AXI4)
@@ -52,7 +52,7 @@ class Endpoint(wiring.Component):
     csr : In(AXI4Lite)
         `csr.rdl`.
     slot_record, engine_record : Out(stream)
-        The event port (`golden/events.py`). The block stalls when it is not drained.
+        The event port (`golden/events/port.py`). The block stalls when it is not drained.
     """
 
     def __init__(self, *, config):

@@ -17,7 +17,7 @@ from amaranth.back import verilog
 from amaranth.hdl import Value
 from amaranth.lib.wiring import Out
 
-from golden.config import ConfigError, preset
+from golden.common.config import ConfigError, preset
 from hw.endpoint import Endpoint
 
 __all__ = ["WAIVERS", "emit", "manifest", "waiver_file", "write"]

@@ -1,5 +1,5 @@
-"""The command line: `python -m sim run` and `waves`; `bench` is in `sim/bench.py`, `trace` in `sim/trace.py`,
-`coverage` in `sim/coverage.py`.
+"""The command line: `python -m sim run` and `waves`; `bench` is in `sim/bench/bench.py`, `trace` in
+`sim/trace/trace.py`, `coverage` in `sim/coverage/coverage.py`.
 
 Exit code 0: as it should be; 1: a mismatch or an error; 2: bad input.
 """
@@ -9,14 +9,14 @@ import signal
 import sys
 from pathlib import Path
 
-from golden.config import PRESETS, ConfigError, preset
-from sim.report import summary
-from sim.results import NAME, failed
-from sim.run import ENGINES, prepare
+from golden.common.config import PRESETS, ConfigError, preset
+from sim.results.report import summary
+from sim.results.results import NAME, failed
+from sim.run.run import ENGINES, prepare
 from sim.settings import ANNOUNCE, MODES, POOLS, PREFETCH, PRIORITIES, SCORES, STREAM_ORDERS, Settings, SettingsError
-from sim.steps import WorkloadError
-from sim.workload import load
-from tb.build import SimulationFailed
+from sim.workload.load import load
+from sim.workload.steps import WorkloadError
+from tb.runs.build import SimulationFailed
 
 __all__ = ["main"]
 
@@ -137,15 +137,15 @@ def main(arguments=None):
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["bench"]:
         # Here, since it needs Amaranth and cocotb, which take a second to import.
-        from sim.bench import main as bench
+        from sim.bench.bench import main as bench
 
         return bench(arguments[1:])
     if arguments[:1] == ["trace"]:
-        from sim.trace import main as trace
+        from sim.trace.trace import main as trace
 
         return trace(arguments[1:])
     if arguments[:1] == ["coverage"]:
-        from sim.coverage import main as coverage
+        from sim.coverage.coverage import main as coverage
 
         return coverage(arguments[1:])
     options = _parser().parse_args(arguments)
@@ -158,7 +158,7 @@ def main(arguments=None):
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if options.command == "waves":
-            from sim.waves import write_waves
+            from sim.trace.waves import write_waves
 
             complaints = write_waves(lambda out: _prepare(options, out), preset(options.preset), Path(options.out))
             failure = bool(complaints)

@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from golden.config import LINES_PER_BLOCK
-from golden.mode import Mode
-from golden.policy import Policy, Priority, ScoreSource, alpha_code, lambda_of
+from golden.common.config import LINES_PER_BLOCK
+from golden.common.mode import Mode
+from golden.common.policy import Policy, Priority, ScoreSource, alpha_code, lambda_of
 
 __all__ = [
     "ANNOUNCE", "MODES", "POOLS", "PREFETCH", "PRIORITIES", "SCORES", "STREAM_ORDERS", "SettingsError",

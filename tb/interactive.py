@@ -8,25 +8,25 @@ from cocotb.clock import Clock
 from cocotb.queue import Queue
 from cocotb.triggers import ClockCycles, FallingEdge, First, ValueChange
 
-from golden.config import preset
-from golden.csr import reset_regions
-from golden.events import Lane, unpack
-from golden.messages import FIELDS
-from tb.bus import Clocks, StreamSink, StreamSource, gated, stalls
-from tb.cache_agent import CacheAgent
-from tb.caching_host import CachingHost
-from tb.coherency_counts import CoherencyCounts
-from tb.coherent_image import CoherentImage
-from tb.csr import Csr
-from tb.flash import FlashAgent
-from tb.golden import protocol_monitor
-from tb.host import Host
-from tb.memory import MemoryAgent, Store
-from tb.payload import unpack as unpack_payload
-from tb.regions import regions_writes
-from tb.responses import ProtocolError
-from tb.scoreboard import EventScoreboard
-from tb.watchdog import Watchdog
+from golden.common.config import preset
+from golden.common.messages import FIELDS
+from golden.events.port import Lane, unpack
+from golden.registers.rules import reset_regions
+from tb.agents.cache_agent import CacheAgent
+from tb.agents.caching_host import CachingHost
+from tb.agents.flash import FlashAgent
+from tb.agents.host import Host
+from tb.agents.memory import MemoryAgent, Store
+from tb.agents.registers import Csr
+from tb.checks.coherency_counts import CoherencyCounts
+from tb.checks.coherent_image import CoherentImage
+from tb.checks.golden_endpoint import protocol_monitor
+from tb.checks.responses import ProtocolError
+from tb.checks.scoreboard import EventScoreboard
+from tb.lib.bus import Clocks, StreamSink, StreamSource, gated, stalls
+from tb.lib.payload import unpack as unpack_payload
+from tb.lib.watchdog import Watchdog
+from tb.stimuli.regions import regions_writes
 
 __all__ = ["PERIOD_STEPS", "TB", "settings"]
 
@@ -39,19 +39,20 @@ QUIET_CLOCKS = 200
 
 
 def settings():
-    """The settings that `tb.build.run` was given for this run."""
+    """The settings that `tb.runs.build.run` was given for this run."""
     return json.loads(Path("settings.json").read_text())
 
 
 class TB:
     """Clock, reset, host, DDR5, flash, registers, scoreboard and watchdog around a dut with the ports of `endpoint`.
 
-    `share` > 0 stalls every port at random, each by a seed of its own made from `seed`; 0 gives fixed latencies and no
-    stall. `checker` is a golden endpoint: `check(lane, fields)` for each record, `finish()` at the end. `gates` are
-    `tb.faults.Gate`s by the name of a channel (`tb.faults.channels`), but those of the registers, which close it.
+    `share` > 0 stalls every port at random, each by a seed of its own made from `seed`; 0 gives fixed latencies and
+    no stall. `checker` is a golden endpoint: `check(lane, fields)` for each record, `finish()` at the end. `gates`
+    are `tb.stimuli.faults.Gate`s by the name of a channel (`tb.stimuli.faults.channels`), but those of the registers,
+    which close it.
 
-    The protocol monitor (`tb/protocol.py`) sees every message. Hosts that cache lines come with `add_caches`; BISnp to
-    hosts that have none are kept in the queue `bisnps`, and a test may answer them with `birsp.append`.
+    The protocol monitor (`tb/checks/protocol.py`) sees every message. Hosts that cache lines come with `add_caches`;
+    BISnp to hosts that have none are kept in the queue `bisnps`, and a test may answer them with `birsp.append`.
     """
 
     def __init__(

@@ -2,14 +2,14 @@
 
 Inclusive and set-associative; a sector is 256 B. Every change is one of five operations on the row of one set, and each
 is a function of the row alone: `access` (a slot of the pipeline), `recall` and `scrub` (the device wants lines back),
-`answer` (a BIRsp). `hw/snoop_filter.py` does one `access` a clock, and one of the others beside it.
+`answer` (a BIRsp). `hw/coherency/filter/filter.py` does one `access` a clock, and one of the others beside it.
 """
 
 from dataclasses import dataclass, field
 
-from golden.coherency import Access, Grant, LineState, Retry, Snoop, SnoopKind, covering
-from golden.config import SECTOR_LINES
-from golden.metadata import Outcome
+from golden.common.config import SECTOR_LINES
+from golden.common.line_access import Access, Grant, LineState, Retry, Snoop, SnoopKind, covering
+from golden.pipeline.metadata import Outcome
 
 __all__ = ["SnoopFilter", "Verdict", "Way", "Row", "set_of"]
 

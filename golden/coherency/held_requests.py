@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-from golden.coherency import Retry
-from golden.metadata import Outcome, Slot, SlotKind
-from golden.mismatch import Mismatch
+from golden.common.line_access import Retry
+from golden.common.mismatch import Mismatch
+from golden.pipeline.metadata import Outcome, Slot, SlotKind
 
 __all__ = ["Held", "HeldRequests"]
 

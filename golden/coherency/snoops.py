@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from golden.coherency import LineState, Snoop, answer_states, snoop_opcode
-from golden.config import SECTOR_LINES
-from golden.mismatch import Mismatch
+from golden.common.config import SECTOR_LINES
+from golden.common.line_access import LineState, Snoop, answer_states, snoop_opcode
+from golden.common.mismatch import Mismatch
 
 __all__ = ["Outstanding", "SnoopTable", "snoop_aux", "answer_aux"]
 
-#: fields of `aux` behind the BITag (`golden.events.EngineKind`)
+#: fields of `aux` behind the BITag (`golden.events.port.EngineKind`)
 _LINES_SHIFT = 12
 _OPCODE_SHIFT = 16
 _HOST_SHIFT = 20

@@ -1,20 +1,20 @@
 """Which lines hosts may hold, which snoops are outstanding, which requests are held: coherency as the records tell it.
 
-What the filter does is written in `golden/snoop_filter.py`; here its verdicts take effect, in the order of the
+What the filter does is written in `golden/coherency/filter.py`; here its verdicts take effect, in the order of the
 records, and what must hold whatever it says is checked beside it.
 """
 
-from golden.coherency import SECTORS_PER_BLOCK
-from golden.config import SECTOR_LINES
-from golden.events import EngineKind
-from golden.held_requests import HeldRequests
-from golden.host_copies import HostCopies
-from golden.kept_blocks import KeptBlocks
-from golden.metadata import Outcome, SlotKind
-from golden.mismatch import Mismatch
-from golden.mode import Mode
-from golden.snoop_filter import SnoopFilter, set_of
-from golden.snoop_table import SnoopTable
+from golden.coherency.filter import SnoopFilter, set_of
+from golden.coherency.held_requests import HeldRequests
+from golden.coherency.host_copies import HostCopies
+from golden.coherency.kept_blocks import KeptBlocks
+from golden.coherency.snoops import SnoopTable
+from golden.common.config import SECTOR_LINES
+from golden.common.line_access import SECTORS_PER_BLOCK
+from golden.common.mismatch import Mismatch
+from golden.common.mode import Mode
+from golden.events.port import EngineKind
+from golden.pipeline.metadata import Outcome, SlotKind
 
 __all__ = ["FILTERED_KINDS", "HELD", "CoherentState"]
 
@@ -32,7 +32,7 @@ class CoherentState:
     ----------
     config : Config
     modes : sequence of Mode, one a head
-        Now: `golden.registers.Registers` changes it.
+        Now: `golden.registers.state.Registers` changes it.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class CoherentState:
         )
 
     def commit(self, slot, result, verdict):
-        """Such a slot commits: `result` is its `golden.metadata.Commit`."""
+        """Such a slot commits: `result` is its `golden.pipeline.metadata.Commit`."""
         if slot.retry:
             self.held.returns(slot)
         sector, line = self.sector(slot.head, slot.block, slot.line), slot.line % SECTOR_LINES

@@ -181,7 +181,7 @@ class Config:
 
     @property
     def kept_blocks(self):
-        """Blocks that stay in their frames for held reads (`golden.kept_blocks`)."""
+        """Blocks that stay in their frames for held reads (`golden.coherency.kept_blocks`)."""
         return min(8, self.read_slots)
 
     @property

@@ -3,7 +3,7 @@
 Both functions cut their argument into 64 segments and interpolate linearly between table values, rounding down the
 interpolated term; the integer part is a shift. Neighbouring segments share their end point, so both are monotone.
 Error at most 2^-14 for every argument: linear interpolation of f over segments of h is off by h^2 / 8 x max |f''|, here
-2^-16 and 2^-14.5, and table and rounding add less than two units of the last place. `hw/fixed.py` computes the same
+2^-16 and 2^-14.5, and table and rounding add less than two units of the last place. `hw/lib/fixed.py` computes the same
 numbers from the same tables. Functions named `..._array` are the same for NumPy arrays.
 """
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
-from golden.config import LINES_PER_BLOCK
+from golden.common.config import LINES_PER_BLOCK
 
 __all__ = ["Frame", "FRAMES", "Mode"]
 
@@ -13,7 +13,7 @@ class Mode(IntEnum):
 
     #: what is written is what is read
     EXACT = 0
-    #: lossy: FP16 values as INT8 elements with one scale a line (`golden/mxint8.py`)
+    #: lossy: FP16 values as INT8 elements with one scale a line (`golden/data/mxint8.py`)
     MXINT8 = 1
 
 

@@ -1,11 +1,11 @@
 """What the frames hold: the data and the poison that a read of a line returns, after everything done before it.
 
-`hw/datapath.py` computes the same through memory and sidecar cache, one operation a clock.
+`hw/data/datapath.py` computes the same through memory and sidecar cache, one operation a clock.
 """
 
-from golden import mxint8, sidecar
-from golden.config import LINE_BYTES
-from golden.mode import FRAMES, Mode
+from golden.common.config import LINE_BYTES
+from golden.common.mode import FRAMES, Mode
+from golden.data import mxint8, sidecar
 
 __all__ = ["ALL_BYTES", "ALL_ONES", "Frames", "Mxint8Frames", "byte_mask"]
 
@@ -40,7 +40,7 @@ class Frames:
         self._rows[frame] = sidecar.POISON[Mode.EXACT]
 
     def row(self, frame):
-        """The sidecar line (`golden.sidecar`)."""
+        """The sidecar line (`golden.data.sidecar`)."""
         return self._rows.get(frame, sidecar.CLEAR)
 
     def write(self, frame, line, data, be=ALL_BYTES, poison=False, failed=False):
@@ -83,7 +83,7 @@ class Frames:
 
 
 class Mxint8Frames:
-    """Frames of mode mxint8: what is read is what `golden.mxint8` makes of what was written."""
+    """Frames of mode mxint8: what is read is what `golden.data.mxint8` makes of what was written."""
 
     def __init__(self):
         self._rows = {}
@@ -98,7 +98,7 @@ class Mxint8Frames:
         self.set_rows(frame, [sidecar.POISON[Mode.MXINT8]] * FRAMES[Mode.MXINT8].sidecar_lines)
 
     def rows(self, frame):
-        """The sidecar lines (`golden.sidecar`)."""
+        """The sidecar lines (`golden.data.sidecar`)."""
         return tuple(self._rows[frame])
 
     def set_rows(self, frame, rows):

@@ -4,8 +4,8 @@ Values as in OCP Microscaling Formats (MX) v1.0: e = floor(log2 max |v|), elemen
 to even, saturated to +-127 (the format's -128 is not used, so that both signs are alike), scale byte e + 127 (E8M0); a
 value reads as element x 2^(e - 6). No subnormal is flushed: e goes down to -24. -0 reads as +0.
 
-What a line reads as is exact in FP16 and compresses to the same bytes again. Value i of a line is bits 16 i to
-16 i + 15, element i bits 8 i to 8 i + 7, two's complement. `hw/mxint8.py` computes the same bits. Functions named
+What a line reads as is exact in FP16 and compresses to the same bytes again. Value i of a line is bits 16 i to 16 i +
+15, element i bits 8 i to 8 i + 7, two's complement. `hw/data/mxint8/codec.py` computes the same bits. Functions named
 `..._array` are the same for NumPy arrays, whose last axis is a line.
 """
 

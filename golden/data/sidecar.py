@@ -2,12 +2,12 @@
 
 Mode exact, one row: bit n is `written` of line n (it was ever written), bit 128 + n is `poisoned` of line n, the rest
 is 0. Mode mxint8, two rows, the first for lines 0 to 63: byte n is the scale of line n of that half
-(`golden.mxint8`), of which three values need no data: never written or zero, poisoned, not finite.
+(`golden.data.mxint8`), of which three values need no data: never written or zero, poisoned, not finite.
 """
 
-from golden.config import LINE_BYTES, LINES_PER_BLOCK
-from golden.mode import Mode
-from golden.mxint8 import POISONED
+from golden.common.config import LINE_BYTES, LINES_PER_BLOCK
+from golden.common.mode import Mode
+from golden.data.mxint8 import POISONED
 
 __all__ = ["ALL_LINES", "CLEAR", "POISON", "pack", "unpack", "scale", "with_scale"]
 

@@ -1,7 +1,7 @@
 """What the notes about snoops must be: which leave, which are answered, what is taken back, what went wrong."""
 
-from golden.events import EngineKind, ErrorKind
-from golden.mismatch import Mismatch
+from golden.common.mismatch import Mismatch
+from golden.events.port import EngineKind, ErrorKind
 
 __all__ = ["CoherencyNotes"]
 

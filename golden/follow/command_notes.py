@@ -2,10 +2,10 @@
 
 from itertools import product
 
-from golden import csr
-from golden.events import EngineKind, ErrorKind, RefusalKind
-from golden.mismatch import Mismatch
-from golden.mode import Mode
+from golden.common.mismatch import Mismatch
+from golden.common.mode import Mode
+from golden.events.port import EngineKind, ErrorKind, RefusalKind
+from golden.registers import rules as csr
 
 __all__ = ["CommandNotes"]
 

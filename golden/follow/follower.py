@@ -3,30 +3,31 @@
 What comes from outside (requests, completions, register writes) is taken from the records; what the endpoint decides
 (outcome, EMA, flags, victim, frame, bypass) is worked out here and compared, and what one record promises another
 (`MISS` a replay, `VICTIM` a DEMOTE, `PROMOTE` a page read) is kept as owed. Which record may come when is written in
-`golden/slot_rules.py` and `golden/note_rules.py`. `golden/standalone.py` makes the same records without hardware.
+`golden/follow/slot_rules.py` and `golden/follow/note_rules.py`. `golden/endpoint.py` makes the same records without
+hardware.
 """
 
 from collections import Counter
 from functools import cache
 
-from golden.allocator import Allocator, BypassSlots
-from golden.coherent_state import FILTERED_KINDS, HELD, CoherentState
-from golden.events import SEQUENCE_BITS, EngineKind, Lane
-from golden.hint_line import HintLine
-from golden.metadata import PLAIN_VERDICT, Entry, Outcome, SlotKind, commit
-from golden.migration import Migration
-from golden.mismatch import Mismatch
-from golden.misses import Misses, Request
-from golden.note_rules import NoteRules
-from golden.page_tags import PageTags
-from golden.phase import Phases
-from golden.prefetch import Prefetcher
-from golden.registers import Registers
-from golden.score import key
-from golden.slot_record import slot_of, slot_record
-from golden.slot_rules import SlotRules
-from golden.tracker import HeadCounters, track
-from golden.victim import Domain, VictimSearch
+from golden.coherency.state import FILTERED_KINDS, HELD, CoherentState
+from golden.common.mismatch import Mismatch
+from golden.events.port import SEQUENCE_BITS, EngineKind, Lane
+from golden.follow.hint_line import HintLine
+from golden.follow.note_rules import NoteRules
+from golden.follow.slot_record import slot_of, slot_record
+from golden.follow.slot_rules import SlotRules
+from golden.frames.allocator import Allocator, BypassSlots
+from golden.frames.migration import Migration
+from golden.frames.misses import Misses, Request
+from golden.frames.page_tags import PageTags
+from golden.pipeline.metadata import PLAIN_VERDICT, Entry, Outcome, SlotKind, commit
+from golden.pipeline.phase import Phases
+from golden.pipeline.score import key
+from golden.pipeline.tracker import HeadCounters, track
+from golden.prefetch.unit import Prefetcher
+from golden.registers.state import Registers
+from golden.victims.search import Domain, VictimSearch
 
 __all__ = ["Endpoint"]
 
@@ -145,7 +146,7 @@ class Endpoint:
             ) from None
 
     def slot(self, slot):
-        """Commit a slot of our own making; the entry before it, and what `golden.metadata.commit` says of it."""
+        """Commit a slot of our own making; the entry before it, and what `golden.pipeline.metadata.commit` says of it."""
         before, result, verdict = self._evaluate(slot)
         self._follow_slot(slot, before, result, verdict)
         return before, result
@@ -235,7 +236,8 @@ class Endpoint:
     # Decisions --------------------------------------------------------------------------------------------------------
 
     def decide(self, where, write, caches=False):
-        """What the missed block (head, block) gets next, for a write or for a read (`golden.allocator.Decision`).
+        """What the missed block (head, block) gets next, for a write or for a read
+        (`golden.frames.allocator.Decision`).
 
         `caches`: for a read after which the host may hold the line, which is never read past the pool.
         """

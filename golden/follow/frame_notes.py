@@ -1,9 +1,9 @@
 """What the notes about frames must be: misses, who leaves, what is read past the pool, pages to and from flash."""
 
-from golden.allocator import Action
-from golden.events import EngineKind, ErrorKind
-from golden.metadata import SlotKind
-from golden.mismatch import Mismatch
+from golden.common.mismatch import Mismatch
+from golden.events.port import EngineKind, ErrorKind
+from golden.frames.allocator import Action
+from golden.pipeline.metadata import SlotKind
 
 __all__ = ["FrameNotes"]
 

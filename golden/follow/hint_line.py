@@ -1,8 +1,8 @@
 """The hint line in progress: STEP if it moves the counter, its blocks one by one, and the ANSWER that ends it."""
 
-from golden.hints import ENTRIES_MAX, HeaderCheck, check_header, pack_hint
-from golden.metadata import Outcome
-from golden.mismatch import Mismatch
+from golden.common.mismatch import Mismatch
+from golden.front.hints import ENTRIES_MAX, HeaderCheck, check_header, pack_hint
+from golden.pipeline.metadata import Outcome
 
 __all__ = ["HintLine"]
 

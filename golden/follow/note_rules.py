@@ -1,11 +1,11 @@
 """What each engine note must be: the fields of its kind, and the rule that it follows."""
 
-from golden.coherency_notes import CoherencyNotes
-from golden.command_notes import CommandNotes
-from golden.events import EngineKind, ErrorKind, Lane, record_fields
-from golden.frame_notes import FrameNotes
-from golden.mismatch import Mismatch
-from golden.prefetch_notes import PrefetchNotes
+from golden.common.mismatch import Mismatch
+from golden.events.port import EngineKind, ErrorKind, Lane, record_fields
+from golden.follow.coherency_notes import CoherencyNotes
+from golden.follow.command_notes import CommandNotes
+from golden.follow.frame_notes import FrameNotes
+from golden.follow.prefetch_notes import PrefetchNotes
 
 __all__ = ["NoteRules"]
 

@@ -1,8 +1,8 @@
 """What the notes about prefetches must be: which wait, which come to nothing, and why."""
 
-from golden.allocator import Action
-from golden.events import EngineKind, PrefetchDrop, PrefetchSource
-from golden.mismatch import Mismatch
+from golden.common.mismatch import Mismatch
+from golden.events.port import EngineKind, PrefetchDrop, PrefetchSource
+from golden.frames.allocator import Action
 
 __all__ = ["PrefetchNotes"]
 

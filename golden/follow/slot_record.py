@@ -1,8 +1,8 @@
 """Slot records: the slot that a record tells of, and the record that a committed slot must have."""
 
-from golden.coherency import Access, Retry
-from golden.metadata import Outcome, Slot, SlotKind
-from golden.mismatch import Mismatch
+from golden.common.line_access import Access, Retry
+from golden.common.mismatch import Mismatch
+from golden.pipeline.metadata import Outcome, Slot, SlotKind
 
 __all__ = ["slot_of", "slot_record"]
 
@@ -61,7 +61,7 @@ def _asked(kind, record):
 def slot_record(slot, before, result, now):
     """The record of a slot committed at step `now`, less its sequence number.
 
-    `before` is the entry before the slot, `result` what `golden.metadata.commit` says of it.
+    `before` is the entry before the slot, `result` what `golden.pipeline.metadata.commit` says of it.
     """
     kind, after = slot.kind, result.entry
     rwd = kind in _RWD_KINDS

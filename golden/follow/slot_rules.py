@@ -1,12 +1,12 @@
 """What each slot needs: the notes and slots that must have come before it."""
 
-from golden.allocator import Action
-from golden.coherency import Access
-from golden.coherent_state import HELD
-from golden.events import EngineKind
-from golden.metadata import Outcome, SlotKind
-from golden.migration import Demotion
-from golden.mismatch import Mismatch
+from golden.coherency.state import HELD
+from golden.common.line_access import Access
+from golden.common.mismatch import Mismatch
+from golden.events.port import EngineKind
+from golden.frames.allocator import Action
+from golden.frames.migration import Demotion
+from golden.pipeline.metadata import Outcome, SlotKind
 
 __all__ = ["SlotRules"]
 

@@ -8,12 +8,12 @@ from collections import deque
 from dataclasses import dataclass
 from enum import IntEnum
 
-from golden.events import PrefetchDrop, RefusalKind
-from golden.metadata import SlotKind
-from golden.mismatch import Mismatch
-from golden.mode import Mode
-from golden.tracker import holds_frame
-from golden.victim import Domain, Victim
+from golden.common.mismatch import Mismatch
+from golden.common.mode import Mode
+from golden.events.port import PrefetchDrop, RefusalKind
+from golden.pipeline.metadata import SlotKind
+from golden.pipeline.tracker import holds_frame
+from golden.victims.search import Domain, Victim
 
 __all__ = ["Action", "Decision", "Pool", "Allocator", "BypassSlot", "BypassSlots"]
 
@@ -96,7 +96,7 @@ class Allocator:
     pool_frames : int, optional
         Size of each pool to begin with.
     modes : sequence of Mode, one a head, optional
-        Which pool a head belongs to, now: `golden.registers.Registers` changes it.
+        Which pool a head belongs to, now: `golden.registers.state.Registers` changes it.
     cached : sequence of bool, one a head, optional
         Whether hosts may cache its lines, likewise.
     """

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from golden.metadata import SlotKind, State
-from golden.mismatch import Mismatch
+from golden.common.mismatch import Mismatch
+from golden.pipeline.metadata import SlotKind, State
 
 __all__ = ["Demotion", "Migration"]
 

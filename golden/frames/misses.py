@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from golden.coherency import Access
-from golden.events import PrefetchSource
-from golden.metadata import SlotKind
-from golden.mismatch import Mismatch
+from golden.common.line_access import Access
+from golden.common.mismatch import Mismatch
+from golden.events.port import PrefetchSource
+from golden.pipeline.metadata import SlotKind
 
 __all__ = ["Request", "Miss", "Misses"]
 

@@ -1,6 +1,6 @@
 """Tags of page commands to flash: which are in use, and which are of reads and of writes."""
 
-from golden.mismatch import Mismatch
+from golden.common.mismatch import Mismatch
 
 __all__ = ["PageTags"]
 

@@ -2,10 +2,10 @@
 
 from enum import IntEnum
 
-from golden.address import Target, decode
-from golden.coherency import Access, access_of_req, access_of_rwd
-from golden.messages import ReqOpcode, RwDOpcode
-from golden.metadata import Outcome, Slot, SlotKind
+from golden.common.line_access import Access, access_of_req, access_of_rwd
+from golden.common.messages import ReqOpcode, RwDOpcode
+from golden.front.address import Target, decode
+from golden.pipeline.metadata import Outcome, Slot, SlotKind
 
 __all__ = ["Served", "answer", "host_of", "serve_req", "serve_rwd", "slot_of_req", "slot_of_rwd"]
 
@@ -90,7 +90,7 @@ def slot_of_req(config, regions, message):
 
 
 def slot_of_rwd(config, regions, message):
-    """The slot of an RwD, or None for a hint line, which becomes several (`golden/hints.py`)."""
+    """The slot of an RwD, or None for a hint line, which becomes several (`golden/front/hints.py`)."""
     served, host = serve_rwd(*_what(message)), host_of(config, message)
     where = decode(config, regions, message["address"], host) if host is not None else decode(config, (), 0)
     tag = message["tag"]

@@ -1,17 +1,17 @@
 """The metadata table: one entry a block, and what each slot of the pipeline does to it.
 
 `commit` is the whole meaning of the metadata pipeline: one slot, one entry, the step counter and the policy registers
-in; the new entry, what came of the slot and what the datapath has to do out. `hw/metadata.py` computes the same in one
-slot a clock.
+in; the new entry, what came of the slot and what the datapath has to do out. `hw/pipeline/metadata.py` computes the
+same in one slot a clock.
 """
 
 from dataclasses import dataclass
 from enum import IntEnum
 
-from golden.coherency import Access, Grant, Retry
-from golden.config import EMA_BITS
-from golden.policy import ScoreSource
-from golden.score import decay, increment
+from golden.common.config import EMA_BITS
+from golden.common.line_access import Access, Grant, Retry
+from golden.common.policy import ScoreSource
+from golden.pipeline.score import decay, increment
 
 __all__ = ["State", "Entry", "entry_fields", "FLAGS", "SlotKind", "Outcome", "DataKind", "Slot", "Commit", "commit"]
 
@@ -282,7 +282,7 @@ def _filtered(entry, verdict, concerns_filter):
 def commit(entry, slot, now, policy, verdict=PLAIN_VERDICT):
     """Apply `slot` to `entry` at step `now`.
 
-    `verdict` is what the snoop filter says (`golden.snoop_filter.Verdict`: `held`, `owner`, `grant`). A block that
+    `verdict` is what the snoop filter says (`golden.coherency.filter.Verdict`: `held`, `owner`, `grant`). A block that
     has no frame misses whatever the filter says; a held request changes nothing but the filter's row. `policy` has
     `alpha` (UQ0.16), `lam` (UQ4.20), `score` (`ScoreSource`). An ANSWER slot of a read has `value` bit 0 set; every
     other field of an entry that a rule below does not name stays as it is. Engine slots do not bring the entry to

@@ -1,14 +1,14 @@
 """Scores of blocks: decay and increment of the EMA, and the key by which blocks leave.
 
 EMA and score are UQ0.20, alpha and hint values UQ0.16, lambda UQ4.20. Each result is rounded once, to nearest, ties to
-even. `hw/score.py` computes the same bits.
+even. `hw/pipeline/score.py` computes the same bits.
 """
 
 import math
 
-from golden.config import EMA_BITS
-from golden.fixed import FACTOR_BITS, FRACTION_BITS, exp2, log2, round_even
-from golden.policy import ALPHA_BITS, Priority
+from golden.common.config import EMA_BITS
+from golden.common.fixed import FACTOR_BITS, FRACTION_BITS, exp2, log2, round_even
+from golden.common.policy import ALPHA_BITS, Priority
 
 __all__ = [
     "SHIFTED_OUT", "AGE_BITS", "RATE", "RATE_BITS", "PRODUCT_TAU_STEPS", "decay", "increment", "product_score", "key",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from golden.metadata import Outcome, SlotKind, State
+from golden.pipeline.metadata import Outcome, SlotKind, State
 
 __all__ = ["COUNTER_BITS", "MEAN_SHIFT", "HeadCounters", "holds_frame", "track"]
 

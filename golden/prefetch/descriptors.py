@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from golden.metadata import State
-from golden.streams import Stream
+from golden.pipeline.metadata import State
+from golden.prefetch.stream_descriptor import Stream
 
 __all__ = ["StreamCourses"]
 

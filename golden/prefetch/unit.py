@@ -7,11 +7,11 @@ since the RTL looks for cold blocks only, in a table read some clocks earlier, a
 
 from collections import Counter, deque
 
-from golden.events import EngineKind, PrefetchDrop, PrefetchSource
-from golden.metadata import Outcome, SlotKind, State
-from golden.mismatch import Mismatch
-from golden.prefetch_streams import StreamCourses
-from golden.prefetch_window import HeadWindow, neighbours
+from golden.common.mismatch import Mismatch
+from golden.events.port import EngineKind, PrefetchDrop, PrefetchSource
+from golden.pipeline.metadata import Outcome, SlotKind, State
+from golden.prefetch.descriptors import StreamCourses
+from golden.prefetch.window import HeadWindow, neighbours
 
 __all__ = ["TOUCH_DEPTH", "Prefetcher"]
 
@@ -22,7 +22,7 @@ TOUCH_DEPTH = 8
 class Prefetcher:
     """The prefetch unit: follows commits and notes, and says what may be noted.
 
-    `where` is (head, block), `source` a `golden.events.PrefetchSource`. A `Mismatch` raised here has no place yet.
+    `where` is (head, block), `source` a `golden.events.port.PrefetchSource`. A `Mismatch` raised here has no place yet.
 
     Parameters
     ----------
@@ -51,7 +51,8 @@ class Prefetcher:
     def observe(self, slot, before, result, *, now, policy, decode):
         """A slot has committed.
 
-        `before` is the entry before it, `result` its `golden.metadata.Commit`; `decode`: its region is in that phase.
+        `before` is the entry before it, `result` its `golden.pipeline.metadata.Commit`; `decode`: its region is in
+        that phase.
         """
         kind = slot.kind
         if kind == SlotKind.ANSWER:

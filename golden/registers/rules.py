@@ -1,19 +1,19 @@
 """The registers as the golden model, the host code and the benches see them: names, fields, what a policy write does.
 
-Addresses and fields come from `golden/csr_map.py`, which is generated from `hw/csr.rdl`.
+Addresses and fields come from `golden/registers/map.py`, which is generated from `hw/registers/csr.rdl`.
 """
 
 from dataclasses import replace
 from enum import Enum
 
-from golden.address import Region
-from golden.coherency import Access, Grant
-from golden.config import LINE_BYTES, SECTOR_LINES
-from golden.csr_map import REGISTERS
-from golden.events import RefusalKind
-from golden.metadata import Outcome, SlotKind
-from golden.mode import Mode
-from golden.policy import Policy, Priority, ScoreSource
+from golden.common.config import LINE_BYTES, SECTOR_LINES
+from golden.common.line_access import Access, Grant
+from golden.common.mode import Mode
+from golden.common.policy import Policy, Priority, ScoreSource
+from golden.events.port import RefusalKind
+from golden.front.address import Region
+from golden.pipeline.metadata import Outcome, SlotKind
+from golden.registers.map import REGISTERS
 
 __all__ = [
     "NAMES", "COUNTERS", "WRITE_BACKS", "Only", "address", "pack", "unpack", "reset_value", "control", "reset_regions",

@@ -1,9 +1,9 @@
 """The policy, region and stream registers of an endpoint, and which writes of them it accepts."""
 
-from golden import csr
-from golden.mode import Mode
-from golden.policy import Policy
-from golden.streams import Stream
+from golden.common.mode import Mode
+from golden.common.policy import Policy
+from golden.prefetch.stream_descriptor import Stream
+from golden.registers import rules as csr
 
 __all__ = ["Registers"]
 
@@ -42,11 +42,11 @@ class Registers:
         return address in self._addresses
 
     def legal(self, address, value):
-        """Whether a write respects the rules of the registers (`golden.csr.legal`)."""
+        """Whether a write respects the rules of the registers (`golden.registers.rules.legal`)."""
         return csr.legal(self._config, self.regions, self.streams, address, value)
 
     def refusal(self, address, value, occupied=(), *, covered=0, pool_frames=None):
-        """Why a legal write is refused, or None (`golden.csr.refusal`).
+        """Why a legal write is refused, or None (`golden.registers.rules.refusal`).
 
         `occupied`: heads that have had blocks or have a minimum quota, and so keep their mode. `covered`: sectors that
         hosts may hold lines of, and requests that are neither granted nor refused. `pool_frames`: size of the pool of

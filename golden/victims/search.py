@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
-from golden.metadata import State
-from golden.policy import Priority
-from golden.score import key
+from golden.common.policy import Priority
+from golden.pipeline.metadata import State
+from golden.pipeline.score import key
 
 __all__ = ["Domain", "Victim", "VictimSearch"]
 
 
 class Domain(IntEnum):
-    """Among which heads a victim is sought (`golden.allocator.Allocator.heads_of`)."""
+    """Among which heads a victim is sought (`golden.frames.allocator.Allocator.heads_of`)."""
 
     #: the requester's head alone (it is at its maximum quota)
     OWN = 0

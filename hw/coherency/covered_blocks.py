@@ -5,9 +5,9 @@ from amaranth.lib import fifo, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.coherency import SECTORS_PER_BLOCK
-from hw import layouts
-from hw.metadata import FILTER_CLOCKS
+from golden.common.line_access import SECTORS_PER_BLOCK
+from hw.common import layouts
+from hw.pipeline.metadata import FILTER_CLOCKS
 
 __all__ = ["Coverage"]
 

@@ -4,10 +4,10 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.config import SECTOR_LINES
-from hw import layouts
-from hw.strobe import bit_of
-from hw.transactions import numbered
+from golden.common.config import SECTOR_LINES
+from hw.common import layouts
+from hw.front.request_slots import numbered
+from hw.lib.one_hot import bit_of
 
 __all__ = ["GrantsInFlight", "sector_of"]
 

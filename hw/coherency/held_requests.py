@@ -5,10 +5,10 @@ from amaranth.lib import data, fifo, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.coherency import Retry
-from golden.metadata import Outcome, SlotKind
-from hw import layouts
-from hw.strobe import bit_of
+from golden.common.line_access import Retry
+from golden.pipeline.metadata import Outcome, SlotKind
+from hw.common import layouts
+from hw.lib.one_hot import bit_of
 
 __all__ = ["HeldRequests"]
 

@@ -1,12 +1,12 @@
-"""Which blocks stay in their frames for held reads (`golden/kept_blocks.py`)."""
+"""Which blocks stay in their frames for held reads (`golden/coherency/kept_blocks.py`)."""
 
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.coherency import Retry
-from golden.metadata import Outcome, SlotKind
-from hw import layouts
+from golden.common.line_access import Retry
+from golden.pipeline.metadata import Outcome, SlotKind
+from hw.common import layouts
 
 __all__ = ["KeptBlocks"]
 

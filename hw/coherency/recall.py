@@ -4,10 +4,10 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.coherency import SECTORS_PER_BLOCK
-from hw import layouts
-from hw.filter_row import set_number
-from hw.layouts import FilterOp
+from golden.common.line_access import SECTORS_PER_BLOCK
+from hw.coherency.filter.row import set_number
+from hw.common import layouts
+from hw.common.layouts import FilterOp
 
 __all__ = ["PAUSE_CLOCKS", "Recall"]
 

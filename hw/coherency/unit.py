@@ -4,25 +4,25 @@ from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from golden.coherency import SECTORS_PER_BLOCK, Access, Retry
-from golden.config import SECTOR_LINES
-from golden.events import EngineKind
-from golden.metadata import Outcome, SlotKind
-from hw import layouts
-from hw.coverage import Coverage
-from hw.csr_counters import bi_events
-from hw.csr_ports import coherency as coherency_registers
-from hw.grants_in_flight import GrantsInFlight
-from hw.held_requests import HeldRequests
-from hw.kept_blocks import KeptBlocks
-from hw.layouts import FilterOp
-from hw.recall import Recall
-from hw.snoop_filter import SnoopFilter
-from hw.snoop_sender import BI_TAG_BITS
-from hw.snoop_table import SnoopTable
-from hw.starvation import StarvationGuard
-from hw.streams import Arbiter
-from hw.transactions import numbered
+from golden.common.config import SECTOR_LINES
+from golden.common.line_access import SECTORS_PER_BLOCK, Access, Retry
+from golden.events.port import EngineKind
+from golden.pipeline.metadata import Outcome, SlotKind
+from hw.coherency.covered_blocks import Coverage
+from hw.coherency.filter.filter import SnoopFilter
+from hw.coherency.grants_in_flight import GrantsInFlight
+from hw.coherency.held_requests import HeldRequests
+from hw.coherency.kept_blocks import KeptBlocks
+from hw.coherency.recall import Recall
+from hw.coherency.snoops.sender import BI_TAG_BITS
+from hw.coherency.snoops.table import SnoopTable
+from hw.coherency.starvation import StarvationGuard
+from hw.common import layouts
+from hw.common.layouts import FilterOp
+from hw.front.request_slots import numbered
+from hw.lib.arbiter import Arbiter
+from hw.registers.counters import bi_events
+from hw.registers.ports import coherency as coherency_registers
 
 __all__ = ["Coherency"]
 
@@ -35,7 +35,8 @@ _HELD = tuple(outcome for outcome in Outcome if outcome.held)
 class Coherency(wiring.Component):
     """Joins the parts of coherency (`hw/README.md`, Coherency).
 
-    What a slot asks is answered `hw.metadata.FILTER_CLOCKS` later, one a clock; operations go beside the slots.
+    What a slot asks is answered `hw.pipeline.metadata.FILTER_CLOCKS` later, one a clock; operations go beside the
+    slots.
 
     Members
     -------

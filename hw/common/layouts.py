@@ -3,7 +3,9 @@
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden import events, messages, metadata, policy
+from golden.common import messages, policy
+from golden.events import port as events
+from golden.pipeline import metadata
 
 __all__ = [
     "command",
@@ -78,10 +80,11 @@ def id_bits(config):
 
 
 def slot(config):
-    """A slot of the metadata pipeline (`golden.metadata.Slot`).
+    """A slot of the metadata pipeline (`golden.pipeline.metadata.Slot`).
 
-    `id` is a read slot or, with `rwd`, a write slot; `mode` (`golden.mode.Mode`) is that of the block's region;
-    `access` (`golden.coherency.Access`) is what `host` asks of the snoop filter, `retry` a `golden.coherency.Retry`.
+    `id` is a read slot or, with `rwd`, a write slot; `mode` (`golden.common.mode.Mode`) is that of the block's
+    region; `access` (`golden.common.line_access.Access`) is what `host` asks of the snoop filter, `retry` a
+    `golden.common.line_access.Retry`.
     """
     return layout(
         (
@@ -95,7 +98,7 @@ def slot(config):
 def commit(config):
     """What the pipeline shows of each slot in the clock in which it commits; nobody can hold it back.
 
-    `grant` (`golden.coherency.Grant`): how it is completed, if it is.
+    `grant` (`golden.common.line_access.Grant`): how it is completed, if it is.
     """
     return layout(
         (
@@ -106,7 +109,9 @@ def commit(config):
 
 
 def data_op(config):
-    """Work for the datapath (`golden.metadata.DataKind`); `grant` (`golden.coherency.Grant`) is the Cmp of its NDR."""
+    """Work for the datapath (`golden.pipeline.metadata.DataKind`); `grant` (`golden.common.line_access.Grant`) is the
+    Cmp of its NDR.
+    """
     return layout(
         (
             ("kind", 3), ("rwd", 1), ("id", id_bits(config)), ("mode", 1), ("frame", config.frame_bits),
@@ -168,7 +173,7 @@ def page_tag_bits(config):
 def page_command(config):
     """To the flash controller: move page `page` (a block index) to frame `frame` of DDR5, or with `write` back.
 
-    `mode` (`golden.mode.Mode`) says which lines the page is made of (`Config.frame_lines`).
+    `mode` (`golden.common.mode.Mode`) says which lines the page is made of (`Config.frame_lines`).
     """
     return layout(
         (
@@ -195,12 +200,13 @@ class Domain(enum.Enum, shape=2):
 
 
 def prefetch_request(config):
-    """A block to fetch ahead; `source` is a `golden.events.PrefetchSource`."""
+    """A block to fetch ahead; `source` is a `golden.events.port.PrefetchSource`."""
     return layout((("head", config.head_bits), ("block", config.block_bits), ("mode", 1), ("source", 2)))
 
 
 def stream_layout(config):
-    """A stream descriptor (`golden.streams.Stream`): blocks `base`, `base` + `stride`, ..., `length` of them.
+    """A stream descriptor (`golden.prefetch.stream_descriptor.Stream`): blocks `base`, `base` + `stride`, ...,
+    `length` of them.
 
     `base` is a metadata index {head, block}, `stride` a power of two, `ahead` how many may be fetched before they are
     read, `mode` that of their region.
@@ -231,17 +237,17 @@ def filter_question(config):
 
 
 def filter_verdict():
-    """What the filter says (`golden.snoop_filter.Verdict`): `held` is 0 or the outcome HELD_*, `grant` a `Grant`."""
+    """What the filter says (`golden.coherency.filter.Verdict`): `held` is 0 or the outcome HELD_*, `grant` a `Grant`."""
     return layout((("held", 5), ("owner", 1), ("grant", 2)))
 
 
 def snoop_layout(config):
-    """A snoop (`golden.coherency.Snoop`)."""
+    """A snoop (`golden.common.line_access.Snoop`)."""
     return layout((("kind", 2), ("host", 1), ("sector", config.sector_bits), ("lines", 4)))
 
 
 class FilterOp(enum.Enum, shape=2):
-    """An operation of the filter beside the slots (`golden.snoop_filter`)."""
+    """An operation of the filter beside the slots (`golden.coherency.filter`)."""
 
     ANSWER = 0
     RECALL = 1
@@ -316,7 +322,7 @@ def recall_candidate(config):
 
 
 def dev_load_thresholds():
-    """Requests accepted and not yet answered from which on responses say a higher load (`golden.devload`)."""
+    """Requests accepted and not yet answered from which on responses say a higher load (`golden.front.devload`)."""
     return layout((("optimal", 10), ("moderate", 10), ("severe", 10)))
 
 
@@ -356,7 +362,7 @@ def command(config):
 
 
 def command_answer():
-    """`reason` is a `golden.events.RefusalKind`, where `refused`."""
+    """`reason` is a `golden.events.port.RefusalKind`, where `refused`."""
     return layout((("refused", 1), ("reason", 4)))
 
 

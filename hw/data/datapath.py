@@ -1,6 +1,6 @@
 """The datapath: reads and writes of lines in frames, and every response.
 
-What a line reads as after what was written to it: `golden.datapath`. Data operations come in commit order and are
+What a line reads as after what was written to it: `golden.data.datapath`. Data operations come in commit order and are
 issued in that order; their responses come as memory answers.
 """
 
@@ -9,21 +9,21 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
-from golden.config import LINE_BYTES, LINES_PER_BLOCK
-from golden.metadata import DataKind
-from golden.mxint8 import NOT_FINITE, POISONED
-from hw import layouts
-from hw.drain import Drain
-from hw.halves import SCALE_BITS
-from hw.line_memory import LineMemory
-from hw.lines_in_flight import LinesInFlight, row_number
-from hw.lost_rows import page_placed
-from hw.memory_port import memory_axi
-from hw.mxint8_lines import is_number
-from hw.responder import Responder, datapath_errors, direct_op
-from hw.sidecar import SidecarCache, tracked_op
-from hw.transactions import identity, numbered, write_data
-from hw.write_back import WriteBacks
+from golden.common.config import LINE_BYTES, LINES_PER_BLOCK
+from golden.data.mxint8 import NOT_FINITE, POISONED
+from golden.pipeline.metadata import DataKind
+from hw.common import layouts
+from hw.data.line_memory import LineMemory
+from hw.data.lines_in_flight import LinesInFlight, row_number
+from hw.data.memory_port import memory_axi
+from hw.data.mxint8.line_layouts import SCALE_BITS
+from hw.data.mxint8.lines import is_number
+from hw.data.responder import Responder, datapath_errors, direct_op
+from hw.data.sidecar.cache import SidecarCache, tracked_op
+from hw.data.sidecar.lost_rows import page_placed
+from hw.data.sidecar.write_back import WriteBacks
+from hw.front.request_slots import identity, numbered, write_data
+from hw.lib.drain import Drain
 
 __all__ = ["Datapath", "datapath_errors"]
 
@@ -32,7 +32,7 @@ DIRECT_FIFO_DEPTH = 4
 
 
 class Datapath(wiring.Component):
-    """Does the data operations (`golden.metadata.DataKind`): one a clock while sidecar lines are at hand.
+    """Does the data operations (`golden.pipeline.metadata.DataKind`): one a clock while sidecar lines are at hand.
 
     READ of a line never written answers zeros without asking memory, and so does, in mode mxint8, one of a line whose
     scale says all. WRITE answers when memory has confirmed the data and the line's sidecar row says so. An operation

@@ -5,12 +5,12 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
-from golden.config import LINE_BYTES
-from hw import layouts
-from hw.axi import AXI4, RESP_OKAY
-from hw.halves import confirmed_write, ddr5_line, line_answer, line_to_read, line_to_write
-from hw.lines_in_flight import place
-from hw.sidecar import sidecar_fetch, sidecar_write_back
+from golden.common.config import LINE_BYTES
+from hw.common import layouts
+from hw.data.lines_in_flight import place
+from hw.data.mxint8.line_layouts import confirmed_write, ddr5_line, line_answer, line_to_read, line_to_write
+from hw.data.sidecar.cache import sidecar_fetch, sidecar_write_back
+from hw.lib.axi import AXI4, RESP_OKAY
 
 __all__ = ["MemoryPort", "memory_axi", "line_read", "line_write", "line_returned", "line_confirmed"]
 
@@ -24,7 +24,7 @@ AXI_BURST_INCR = 1
 def memory_axi(config):
     """The port; an ID is {mxint8, sidecar, number of the read or write slot, or of the sidecar fetch or write-back}.
 
-    In mode mxint8 the second bit belongs to the reader's number (`hw.halves`).
+    In mode mxint8 the second bit belongs to the reader's number (`hw.data.mxint8.line_layouts`).
     """
     return AXI4(
         address_bits=config.memory_address_bits, data_bits=layouts.LINE_BITS, id_bits=layouts.id_bits(config) + 2

@@ -6,16 +6,16 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.messages import DRSOpcode, MetaField, NDROpcode
-from golden.metadata import DataKind
-from golden.mxint8 import POISONED
-from hw import layouts
-from hw.halves import SCALE_BITS
-from hw.line_memory import read_end, write_end
-from hw.lines_in_flight import place
-from hw.mxint8_lines import NAN_LINE
-from hw.sidecar import sidecar_update
-from hw.transactions import identity, numbered
+from golden.common.messages import DRSOpcode, MetaField, NDROpcode
+from golden.data.mxint8 import POISONED
+from golden.pipeline.metadata import DataKind
+from hw.common import layouts
+from hw.data.line_memory import read_end, write_end
+from hw.data.lines_in_flight import place
+from hw.data.mxint8.line_layouts import SCALE_BITS
+from hw.data.mxint8.lines import NAN_LINE
+from hw.data.sidecar.cache import sidecar_update
+from hw.front.request_slots import identity, numbered
 
 __all__ = ["Responder", "datapath_errors", "direct_op", "issued_op", "finished_op"]
 

@@ -4,15 +4,15 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.events import SEQUENCE_BITS, Lane
-from hw import layouts
-from hw.metadata import FILTER_CLOCKS
+from golden.events.port import SEQUENCE_BITS, Lane
+from hw.common import layouts
+from hw.pipeline.metadata import FILTER_CLOCKS
 
 __all__ = ["EventPort"]
 
 
 class EventPort(wiring.Component):
-    """Two lanes of records with one sequence number (`golden/events.py`).
+    """Two lanes of records with one sequence number (`golden/events/port.py`).
 
     A record appears at its output two clocks after it was taken; one a clock and lane. In a clock in which both lanes
     take one, the slot's number is the lower. Notes wait for commit notes.

@@ -1,16 +1,16 @@
-"""Frames: who holds how many, which one is free, quotas, pins, pool sizes. See `golden/allocator.py`."""
+"""Frames: who holds how many, which one is free, quotas, pins, pool sizes. See `golden/frames/allocator.py`."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.allocator import UNPINNED_FRAMES_MIN
-from golden.events import EngineKind, ErrorKind, RefusalKind
-from golden.metadata import Outcome, SlotKind, State
-from golden.mode import Mode
-from hw import layouts
-from hw.frame_pool import FramePool, count_bits, pool_state
+from golden.common.mode import Mode
+from golden.events.port import EngineKind, ErrorKind, RefusalKind
+from golden.frames.allocator import UNPINNED_FRAMES_MIN
+from golden.pipeline.metadata import Outcome, SlotKind, State
+from hw.common import layouts
+from hw.frames.frame_pool import FramePool, count_bits, pool_state
 
 __all__ = ["Allocator", "availability"]
 
@@ -29,8 +29,8 @@ def availability(config):
 class Allocator(wiring.Component):
     """Counts frames and pins from the commits, keeps the free frames, carries out the commands of the CSR block.
 
-    Each mode has a pool (`hw.frame_pool`); a head's frames come from the pool of its mode, which changes only while the
-    head holds none and has no minimum. Pins are counted over both.
+    Each mode has a pool (`hw.frames.frame_pool`); a head's frames come from the pool of its mode, which changes only
+    while the head holds none and has no minimum. Pins are counted over both.
 
     Totals and free frames follow a commit after 1 clock; the numbers of its head, in RAM, are brought up to date by one
     access at a time, before any query is answered. So an answer that was asked for in a held pipeline is exact. After

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.layouts import Hold
+from hw.common.layouts import Hold
 
 __all__ = ["BypassSlots"]
 

@@ -1,4 +1,4 @@
-"""The frames of one mode: how many are held, how many are free, and which is next. `golden.allocator.Pool`."""
+"""The frames of one mode: how many are held, how many are free, and which is next. `golden.frames.allocator.Pool`."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, fifo, wiring

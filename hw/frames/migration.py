@@ -1,14 +1,14 @@
-"""Demotions in progress: a page is written, if it must be, and a frame is freed. See `golden/migration.py`."""
+"""Demotions in progress: a page is written, if it must be, and a frame is freed. See `golden/frames/migration.py`."""
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.events import EngineKind, ErrorKind
-from golden.metadata import Outcome, SlotKind
-from hw import layouts
-from hw.layouts import Hold, SidecarKind
-from hw.turns import next_in_turn
+from golden.events.port import EngineKind, ErrorKind
+from golden.pipeline.metadata import Outcome, SlotKind
+from hw.common import layouts
+from hw.common.layouts import Hold, SidecarKind
+from hw.lib.round_robin import next_in_turn
 
 __all__ = ["Migration", "split_index"]
 

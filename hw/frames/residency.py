@@ -4,15 +4,15 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from golden.mode import Mode
-from hw import layouts
-from hw.allocator import Allocator
-from hw.gate import Gate
-from hw.layouts import Hold
-from hw.migration import Migration
-from hw.misses import MissEngine
-from hw.share import Share
-from hw.streams import Arbiter
+from golden.common.mode import Mode
+from hw.common import layouts
+from hw.common.layouts import Hold
+from hw.frames.allocator import Allocator
+from hw.frames.migration import Migration
+from hw.frames.misses.engine import MissEngine
+from hw.lib.arbiter import Arbiter
+from hw.lib.gate import Gate
+from hw.lib.hold_sharer import Share
 
 __all__ = ["Residency"]
 

@@ -1,11 +1,11 @@
-"""DevLoad: the load that every response reports (`golden/devload.py`)."""
+"""DevLoad: the load that every response reports (`golden/front/devload.py`)."""
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.messages import DevLoad
-from hw import layouts
+from golden.common.messages import DevLoad
+from hw.common import layouts
 
 __all__ = ["LoadMeter"]
 
@@ -19,7 +19,7 @@ class LoadMeter(wiring.Component):
         Slots in use.
     thresholds : In(layouts.dev_load_thresholds)
     load : Out(2)
-        `golden.messages.DevLoad`.
+        `golden.common.messages.DevLoad`.
     """
 
     def __init__(self, *, config):

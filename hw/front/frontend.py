@@ -1,24 +1,24 @@
-"""The front end: messages of the host become slots of the metadata pipeline (`golden/frontend.py`)."""
+"""The front end: messages of the host become slots of the metadata pipeline (`golden/front/frontend.py`)."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.address import Target
-from golden.coherency import Access
-from golden.frontend import READ_VALUE, Served
-from golden.messages import MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
-from golden.metadata import Outcome, SlotKind
-from hw import layouts
-from hw.address import AddressDecoder
-from hw.hints import HintUnit
-from hw.transactions import store_read, store_write
+from golden.common.line_access import Access
+from golden.common.messages import MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
+from golden.front.address import Target
+from golden.front.frontend import READ_VALUE, Served
+from golden.pipeline.metadata import Outcome, SlotKind
+from hw.common import layouts
+from hw.front.address import AddressDecoder
+from hw.front.hints import HintUnit
+from hw.front.request_slots import store_read, store_write
 
 __all__ = ["FrontEnd"]
 
 
 def _serve_req(m, message, served, access):
-    """`golden.frontend.serve_req` and, for what is served, `golden.coherency.access_of_req` as logic."""
+    """`golden.front.frontend.serve_req` and, for what is served, `golden.common.line_access.access_of_req` as logic."""
     meta0 = message.meta_field == MetaField.META0_STATE
     no_op = message.meta_field == MetaField.NO_OP
     snoops, invalidates = message.snp_type == SnpType.SNP_CUR, message.snp_type == SnpType.SNP_INV
@@ -55,7 +55,7 @@ def _serve_req(m, message, served, access):
 
 
 def _serve_rwd(m, message, served, access):
-    """`golden.frontend.serve_rwd` and, for what is served, `golden.coherency.access_of_rwd` as logic."""
+    """`golden.front.frontend.serve_rwd` and, for what is served, `golden.common.line_access.access_of_rwd` as logic."""
     meta0 = message.meta_field == MetaField.META0_STATE
     full, partial = message.opcode == RwDOpcode.MEM_WR, message.opcode == RwDOpcode.MEM_WR_PTL
     invalid, any_value = message.meta_value == MetaValue.INVALID, message.meta_value == MetaValue.ANY
@@ -89,7 +89,7 @@ class FrontEnd(wiring.Component):
         What the slot keeps.
     req_slots, rwd_slots : Out(stream of slots)
     hold, notes, leap_cap, now
-        The hint unit's (`hw/hints.py`).
+        The hint unit's (`hw/front/hints.py`).
     """
 
     def __init__(self, *, config):

@@ -1,13 +1,13 @@
-"""Hint lines in hardware: a step counter, and one HINT slot for each block that a line names (`golden/hints.py`)."""
+"""Hint lines in hardware: a step counter, and one HINT slot for each block that a line names (`golden/front/hints.py`)."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.events import EngineKind, ErrorKind
-from golden.hints import ENTRIES_MAX, HeaderCheck
-from golden.metadata import Outcome, SlotKind
-from hw import layouts
+from golden.events.port import EngineKind, ErrorKind
+from golden.front.hints import ENTRIES_MAX, HeaderCheck
+from golden.pipeline.metadata import Outcome, SlotKind
+from hw.common import layouts
 
 __all__ = ["HintUnit", "hint_line"]
 

@@ -10,8 +10,8 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.messages import FIELDS
-from hw import layouts
+from golden.common.messages import FIELDS
+from hw.common import layouts
 
 __all__ = ["ReadSlots", "WriteSlots", "identity", "write_data", "store_read", "store_write", "numbered"]
 

@@ -4,7 +4,7 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw import layouts
+from hw.common import layouts
 
 __all__ = ["Drain"]
 

@@ -17,7 +17,7 @@ class Elastic(wiring.Component):
     Parameters
     ----------
     pipeline : Component
-        Takes inputs at every clock and shows their result `pipeline.latency` clocks later (`hw.mxint8`).
+        Takes inputs at every clock and shows their result `pipeline.latency` clocks later (`hw.data.mxint8.codec`).
     inputs, outputs : names of its ports; `items.payload` and `results.payload` have them as fields, and `tag`.
     tag : Shape
     depth : items inside at once.

@@ -1,11 +1,11 @@
-"""Fixed-point arithmetic of the scores: rounding, 2^-x and log2. `golden/fixed.py` defines the numbers."""
+"""Fixed-point arithmetic of the scores: rounding, 2^-x and log2. `golden/common/fixed.py` defines the numbers."""
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.config import EMA_BITS
-from golden.fixed import EXP2_TABLE, FACTOR_BITS, FRACTION_BITS, LOG2_TABLE, MANTISSA_BITS, SEGMENT_BITS
+from golden.common.config import EMA_BITS
+from golden.common.fixed import EXP2_TABLE, FACTOR_BITS, FRACTION_BITS, LOG2_TABLE, MANTISSA_BITS, SEGMENT_BITS
 
 __all__ = ["round_even", "Exp2", "Log2"]
 
@@ -37,7 +37,8 @@ def _tables(table):
 
 
 class Exp2(wiring.Component):
-    """2^-(fraction / 2^20) with `FACTOR_BITS` fraction bits, by table and linear interpolation (`golden.fixed.exp2`).
+    """2^-(fraction / 2^20) with `FACTOR_BITS` fraction bits, by table and linear interpolation
+    (`golden.common.fixed.exp2`).
 
     Latency 2 clocks (table, interpolation), one a clock, no stall. The input is not registered before the table.
     """
@@ -65,7 +66,8 @@ class Exp2(wiring.Component):
 
 
 class Log2(wiring.Component):
-    """log2(value / 2^20) with 20 fraction bits, from -20.0 to just below 0 (`golden.fixed.log2`); undefined for 0.
+    """log2(value / 2^20) with 20 fraction bits, from -20.0 to just below 0 (`golden.common.fixed.log2`); undefined
+    for 0.
 
     Latency 3 clocks (coarse normalisation, fine normalisation and table, interpolation), one a clock, no stall. The
     input is not registered before the normalisation.

@@ -1,6 +1,6 @@
 """The metadata pipeline: reads, updates and writes back one entry of the metadata table a clock.
 
-See `golden/metadata.py` for what each slot does; this file adds when.
+See `golden/pipeline/metadata.py` for what each slot does; this file adds when.
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal
@@ -8,13 +8,13 @@ from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.coherency import Access
-from golden.config import EMA_BITS, SECTOR_LINES
-from golden.events import Lane
-from golden.metadata import FLAGS, DataKind, Outcome, SlotKind, State
-from golden.policy import ScoreSource
-from hw import layouts
-from hw.score import Decay, Increment
+from golden.common.config import EMA_BITS, SECTOR_LINES
+from golden.common.line_access import Access
+from golden.common.policy import ScoreSource
+from golden.events.port import Lane
+from golden.pipeline.metadata import FLAGS, DataKind, Outcome, SlotKind, State
+from hw.common import layouts
+from hw.pipeline.score import Decay, Increment
 
 __all__ = ["FILTER_CLOCKS", "MetadataPipeline"]
 
@@ -56,7 +56,8 @@ class MetadataPipeline(wiring.Component):
     policy : In(policy)
         Changes only while idle.
     modes : In(heads)
-        The mode (`golden.mode.Mode`) of each head's blocks; changes only while idle. Slots of the host get theirs here.
+        The mode (`golden.common.mode.Mode`) of each head's blocks; changes only while idle. Slots of the host get
+        theirs here.
     commit : Out(commit)
         Each slot in the clock in which it commits.
     record_valid, record, record_room

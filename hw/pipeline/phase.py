@@ -1,4 +1,4 @@
-"""Prefill or decode, from the commits of reads and writes (`golden/phase.py`)."""
+"""Prefill or decode, from the commits of reads and writes (`golden/pipeline/phase.py`)."""
 
 from functools import reduce
 from operator import or_
@@ -7,13 +7,13 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from golden.events import EngineKind, Phase
-from golden.metadata import Outcome, SlotKind
-from golden.phase import BURST_BLOCKS, COUNT_MAX
-from golden.policy import policy_fields
-from hw import layouts
-from hw.delay import delayed, registered
-from hw.streams import Arbiter
+from golden.common.policy import policy_fields
+from golden.events.port import EngineKind, Phase
+from golden.pipeline.metadata import Outcome, SlotKind
+from golden.pipeline.phase import BURST_BLOCKS, COUNT_MAX
+from hw.common import layouts
+from hw.lib.arbiter import Arbiter
+from hw.lib.delay_line import delayed, registered
 
 __all__ = ["PhaseDetector"]
 

@@ -1,4 +1,5 @@
-"""Scores of blocks: pipelines for EMA decay, EMA increment and eviction keys. `golden/score.py` defines the numbers.
+"""Scores of blocks: pipelines for EMA decay, EMA increment and eviction keys. `golden/pipeline/score.py` defines the
+numbers.
 
 All are free-running: inputs are taken at every clock, the result appears `latency` clocks later, nothing stalls. The
 owner carries whatever else belongs to an operation alongside.
@@ -8,12 +9,12 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.config import EMA_BITS
-from golden.fixed import FACTOR_BITS, FRACTION_BITS
-from golden.policy import ALPHA_BITS, LAMBDA_BITS, Priority
-from golden.score import AGE_BITS, RATE, RATE_BITS
-from hw.delay import delayed
-from hw.fixed import Exp2, Log2, round_even
+from golden.common.config import EMA_BITS
+from golden.common.fixed import FACTOR_BITS, FRACTION_BITS
+from golden.common.policy import ALPHA_BITS, LAMBDA_BITS, Priority
+from golden.pipeline.score import AGE_BITS, RATE, RATE_BITS
+from hw.lib.delay_line import delayed
+from hw.lib.fixed import Exp2, Log2, round_even
 
 __all__ = ["Decay", "Increment", "Key"]
 
@@ -22,7 +23,7 @@ LOW_BITS = 18
 
 
 class Decay(wiring.Component):
-    """An EMA after `delta` steps: `ema x 2^-(delta x lam)`, rounded once (`golden.score.decay`).
+    """An EMA after `delta` steps: `ema x 2^-(delta x lam)`, rounded once (`golden.pipeline.score.decay`).
 
     Latency 5 clocks, one a clock. All three inputs are taken in the same clock.
 
@@ -88,7 +89,7 @@ class Decay(wiring.Component):
 
 
 class Increment(wiring.Component):
-    """What a score adds to an EMA: `alpha x value`, rounded (`golden.score.increment`).
+    """What a score adds to an EMA: `alpha x value`, rounded (`golden.pipeline.score.increment`).
 
     Latency 2 clocks (product, rounding), one a clock. Both inputs are taken in the same clock.
     """
@@ -110,7 +111,8 @@ class Increment(wiring.Component):
 
 
 class Key(wiring.Component):
-    """The key by which a block leaves, smaller first, of an entry {ema, step} at step `now` (`golden.score.key`).
+    """The key by which a block leaves, smaller first, of an entry {ema, step} at step `now`
+    (`golden.pipeline.score.key`).
 
     Latency 7 clocks, one a clock. `ema`, `step`, `now` and `lam` are taken in the same clock; `priority` is used in
     every clock and must be the same from the first to the last of a key. `step` must not be after `now`. Where

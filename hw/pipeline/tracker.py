@@ -5,10 +5,10 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.config import EMA_BITS
-from golden.metadata import Outcome, SlotKind, State
-from golden.tracker import COUNTER_BITS, MEAN_SHIFT
-from hw import layouts
+from golden.common.config import EMA_BITS
+from golden.pipeline.metadata import Outcome, SlotKind, State
+from golden.pipeline.tracker import COUNTER_BITS, MEAN_SHIFT
+from hw.common import layouts
 
 __all__ = ["Tracker", "head_counters"]
 
@@ -32,16 +32,16 @@ def _stored(config):
 
 
 def head_counters(config):
-    """The counters of one head (`golden.tracker.HeadCounters`)."""
+    """The counters of one head (`golden.pipeline.tracker.HeadCounters`)."""
     return data.StructLayout({"touches": COUNTER_BITS, **_stored(config).members})
 
 
 class Tracker(wiring.Component):
     """Counts touches, frames and scores of each head, from the commit broadcast.
 
-    Takes one commit a clock, back-to-back commits of one head included; `golden.tracker.track` says what each does. A
-    commit shows in `counters` 4 clocks later. After reset a sweep clears the RAM in `heads` clocks, during which the
-    counters read as 0 and there must be no commit (the metadata table's own sweep takes longer).
+    Takes one commit a clock, back-to-back commits of one head included; `golden.pipeline.tracker.track` says what
+    each does. A commit shows in `counters` 4 clocks later. After reset a sweep clears the RAM in `heads` clocks,
+    during which the counters read as 0 and there must be no commit (the metadata table's own sweep takes longer).
 
     Members
     -------

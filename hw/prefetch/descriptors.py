@@ -7,9 +7,9 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw import layouts
-from hw.delay import registered
-from hw.turns import next_in_turn
+from hw.common import layouts
+from hw.lib.delay_line import registered
+from hw.lib.round_robin import next_in_turn
 
 __all__ = ["PrefetchStreams"]
 
@@ -17,7 +17,7 @@ POSITION_BITS = 32
 
 
 class PrefetchStreams(wiring.Component):
-    """Offers the next blocks of the enabled streams, in turns; `golden.prefetch_streams.StreamCourses` says which.
+    """Offers the next blocks of the enabled streams, in turns; `golden.prefetch.descriptors.StreamCourses` says which.
 
     A stream starts when it becomes enabled, and may go `ahead` blocks beyond the touches of its blocks. One block at a
     time: the next is offered 2 clocks after the last has `ended`. A block that is offered stays so when its stream is

@@ -5,16 +5,16 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.prefetch import TOUCH_DEPTH
-from golden.prefetch_window import WINDOW_MAX
-from hw import layouts
-from hw.prefetch_window import near_request
+from golden.prefetch.unit import TOUCH_DEPTH
+from golden.prefetch.window import WINDOW_MAX
+from hw.common import layouts
+from hw.prefetch.window import near_request
 
 __all__ = ["PrefetchTouches"]
 
 
 class PrefetchTouches(wiring.Component):
-    """Keeps the last `TOUCH_DEPTH` touches and turns each into candidates, as `golden.prefetch_window.neighbours` does.
+    """Keeps the last `TOUCH_DEPTH` touches and turns each into candidates, as `golden.prefetch.window.neighbours` does.
 
     Of a touch of block p with window W: p + 1, p - 1, p + 2, ... p - W, those that the head has. The first candidate is
     offered 2 clocks after its touch at the earliest; one a clock; a clock is lost between two touches, and for each

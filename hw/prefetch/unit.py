@@ -4,14 +4,14 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from golden.events import EngineKind, PrefetchDrop, PrefetchSource
-from golden.metadata import Outcome, SlotKind, State
-from hw import layouts
-from hw.prefetch_lookup import PrefetchLookup
-from hw.prefetch_queue import PrefetchQueue, waiting_block
-from hw.prefetch_streams import POSITION_BITS, PrefetchStreams
-from hw.prefetch_touches import PrefetchTouches
-from hw.prefetch_window import PrefetchWindow
+from golden.events.port import EngineKind, PrefetchDrop, PrefetchSource
+from golden.pipeline.metadata import Outcome, SlotKind, State
+from hw.common import layouts
+from hw.prefetch.descriptors import POSITION_BITS, PrefetchStreams
+from hw.prefetch.lookup import PrefetchLookup
+from hw.prefetch.queue import PrefetchQueue, waiting_block
+from hw.prefetch.touches import PrefetchTouches
+from hw.prefetch.window import PrefetchWindow
 
 __all__ = ["PrefetchUnit"]
 
@@ -22,7 +22,7 @@ _ROOM_CLOCKS = 3
 
 
 class PrefetchUnit(wiring.Component):
-    """Collects candidates of three sources and keeps those that wait, as `golden.prefetch.Prefetcher` does.
+    """Collects candidates of three sources and keeps those that wait, as `golden.prefetch.unit.Prefetcher` does.
 
     ```
     commit -> announced FIFO ----------------------------------------+

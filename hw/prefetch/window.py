@@ -5,9 +5,9 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.metadata import Outcome, SlotKind
-from golden.prefetch_window import PROBE_TOUCHES, ROUND, ROUND_GOOD, ROUND_POOR, WINDOW_MAX, WINDOW_START
-from hw import layouts
+from golden.pipeline.metadata import Outcome, SlotKind
+from golden.prefetch.window import PROBE_TOUCHES, ROUND, ROUND_GOOD, ROUND_POOR, WINDOW_MAX, WINDOW_START
+from hw.common import layouts
 
 __all__ = ["PrefetchWindow", "near_request"]
 
@@ -22,7 +22,7 @@ def near_request(config):
 
 
 class PrefetchWindow(wiring.Component):
-    """Follows `golden.prefetch_window.HeadWindow` for each head, in RAM. One commit a clock, also of one head in a row.
+    """Follows `golden.prefetch.window.HeadWindow` for each head, in RAM. One commit a clock, also of one head in a row.
 
     A commit shows in the RAM, and asks, 2 clocks later. After reset a sweep sets every window to its start, one head a
     clock; there must be no commit before that is done (the metadata table's own sweep takes longer).

@@ -5,19 +5,20 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
 
-from golden.events import EngineKind, ErrorKind
-from golden.metadata import Outcome
-from golden.mode import Mode
-from hw import csr_ports, layouts
-from hw.axi import AXI4Lite
-from hw.csr_bus import CsrBus
-from hw.csr_counters import EndpointCounters, bi_events
-from hw.csr_judge import CtrlJudge
-from hw.csr_map import ADDRESS_BITS, Kind, registers
-from hw.csr_regions import RegionRules
-from hw.csr_words import word_is_legal
-from hw.frame_pool import count_bits
-from hw.tracker import head_counters
+from golden.common.mode import Mode
+from golden.events.port import EngineKind, ErrorKind
+from golden.pipeline.metadata import Outcome
+from hw.common import layouts
+from hw.frames.frame_pool import count_bits
+from hw.lib.axi import AXI4Lite
+from hw.pipeline.tracker import head_counters
+from hw.registers import ports as csr_ports
+from hw.registers.bus import CsrBus
+from hw.registers.counters import EndpointCounters, bi_events
+from hw.registers.judge import CtrlJudge
+from hw.registers.map import ADDRESS_BITS, Kind, registers
+from hw.registers.regions import RegionRules
+from hw.registers.words import word_is_legal
 
 __all__ = ["Csr"]
 

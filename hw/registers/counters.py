@@ -4,9 +4,9 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.coherency import Grant
-from golden.csr import COUNTERS, WRITE_BACKS, Only
-from hw import layouts
+from golden.common.line_access import Grant
+from golden.registers.rules import COUNTERS, WRITE_BACKS, Only
+from hw.common import layouts
 
 __all__ = ["PULSES", "EndpointCounters", "bi_events"]
 
@@ -27,7 +27,7 @@ def bi_events():
 
 
 class EndpointCounters(wiring.Component):
-    """Counts slot outcomes (`golden.csr.counted`) and stalled clocks, modulo 2^32.
+    """Counts slot outcomes (`golden.registers.rules.counted`) and stalled clocks, modulo 2^32.
 
     One commit a clock; it shows in `counts` 3 clocks later.
 
@@ -39,7 +39,7 @@ class EndpointCounters(wiring.Component):
         A full event port holds the endpoint back in this clock.
     prefetches : In(layouts.prefetch_counts), bi_events : In(bi_events)
     counts : Out
-        One 32-bit number for each of `golden.csr.COUNTERS`, and those of the other inputs.
+        One 32-bit number for each of `golden.registers.rules.COUNTERS`, and those of the other inputs.
     """
 
     def __init__(self, *, config):

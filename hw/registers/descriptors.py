@@ -4,7 +4,7 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.events import RefusalKind
+from golden.events.port import RefusalKind
 
 __all__ = ["StreamRules"]
 
@@ -14,7 +14,8 @@ _COUNT_BITS, _FIRST_BITS = 13, 12
 
 
 class StreamRules(wiring.Component):
-    """Judges a stream before it is enabled: in one region, and apart from all others (`golden.csr.refusal`).
+    """Judges a stream before it is enabled: in one region, and apart from all others
+    (`golden.registers.rules.refusal`).
 
     Two streams share a block where their bases are congruent modulo the smaller stride, and the first block of the
     coarser one that is not before either base is not behind either end. All numbers are judged at their full width of

@@ -1,6 +1,7 @@
 """Writes what follows from `csr.rdl`: the golden model's map, the register document and the C header.
 
-`python -m hw.csr_documents` writes them; with `--check` it writes nothing and fails if one of them is out of date.
+`python -m hw.registers.documents` writes them; with `--check` it writes nothing and fails if one of them is out of
+date.
 """
 
 import argparse
@@ -8,12 +9,12 @@ import re
 import sys
 from pathlib import Path
 
-from golden.config import PRESETS
-from hw.csr_map import ADDRESS_BITS, PARAMETERS, Kind, registers
+from golden.common.config import PRESETS
+from hw.registers.map import ADDRESS_BITS, PARAMETERS, Kind, registers
 
 __all__ = ["documents", "main"]
 
-_ROOT = Path(__file__).parent.parent
+_ROOT = Path(__file__).parents[2]
 _CONFIG = PRESETS["small"]
 #: Most regions and streams that a configuration may have: the golden map lists the registers of all of them.
 _ALL = {"regions": 8, "streams": 8}
@@ -40,7 +41,7 @@ def _parameter_of_reset():
 
 def _golden_map(all_registers, parameter_of):
     lines = [
-        '"""The register map. Generated from `hw/csr.rdl` by `python -m hw.csr_documents`: do not edit."""',
+        '"""The register map. Generated from `hw/registers/csr.rdl` by `python -m hw.registers.documents`: do not edit."""',
         "",
         '__all__ = ["REGISTERS"]',
         "",
@@ -61,7 +62,7 @@ def _golden_map(all_registers, parameter_of):
 
 _DOCUMENT_HEAD = """# Registers
 
-Generated from `hw/csr.rdl` by `python -m hw.csr_documents`: do not edit.
+Generated from `hw/registers/csr.rdl` by `python -m hw.registers.documents`: do not edit.
 
 One AXI4-Lite port, 32 bits wide, {bits} address bits. Addresses are byte addresses.
 
@@ -76,7 +77,7 @@ One AXI4-Lite port, 32 bits wide, {bits} address bits. Addresses are byte addres
 - **command**: the write goes to the allocator and is answered when the allocator has carried it out or refused it.
 - **rebuild**: a new value changes the eviction keys, and the victim queues are built again.
 - Reads never wait for any of this.
-- Reset values in italics are parameters of the build (`golden/config.py`).
+- Reset values in italics are parameters of the build (`golden/common/config.py`).
 """
 
 
@@ -141,7 +142,7 @@ def _document(all_registers, parameter_of):
 def _header(all_registers):
     by_name = {register.name: register for register in all_registers}
     lines = [
-        "/* The registers of the endpoint. Generated from hw/csr.rdl by `python -m hw.csr_documents`: do not edit. */",
+        "/* The registers of the endpoint. Generated from hw/registers/csr.rdl by `python -m hw.registers.documents`: do not edit. */",
         "#ifndef KV_ENDPOINT_REGISTERS_H",
         "#define KV_ENDPOINT_REGISTERS_H",
         "",
@@ -177,7 +178,7 @@ def documents():
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(prog="python -m hw.csr_documents", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m hw.registers.documents", description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file is out of date")
     check = parser.parse_args(arguments).check
     stale = []
@@ -188,7 +189,7 @@ def main(arguments=None):
         elif not path.exists() or path.read_text() != text:
             stale.append(path.relative_to(_ROOT))
     for path in stale:
-        print(f"{path}: does not match hw/csr.rdl; run: python -m hw.csr_documents", file=sys.stderr)
+        print(f"{path}: does not match hw/registers/csr.rdl; run: python -m hw.registers.documents", file=sys.stderr)
     return 1 if stale else 0
 
 

@@ -4,11 +4,11 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.events import RefusalKind
-from golden.mode import Mode
-from hw import layouts
-from hw.csr_modes import HeadModes
-from hw.csr_streams import StreamRules
+from golden.common.mode import Mode
+from golden.events.port import RefusalKind
+from hw.common import layouts
+from hw.registers.descriptors import StreamRules
+from hw.registers.modes import HeadModes
 
 __all__ = ["CtrlJudge", "control"]
 
@@ -23,7 +23,8 @@ def control():
 
 
 class CtrlJudge(wiring.Component):
-    """Judges a write to CTRL in the held pipeline (`golden.csr.refusal`), and keeps what the CTRL registers imply.
+    """Judges a write to CTRL in the held pipeline (`golden.registers.rules.refusal`), and keeps what the CTRL
+    registers imply.
 
     A region: at most `heads` + 1 clocks from `start` to `done` (`HeadModes`); a stream: see `StreamRules`. Of several
     reasons COVERED goes first, then SHARED_MODE, POOL_CACHED, MODE_BUSY.

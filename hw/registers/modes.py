@@ -4,15 +4,15 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.metadata import Outcome
-from hw import layouts
+from golden.pipeline.metadata import Outcome
+from hw.common import layouts
 
 __all__ = ["HeadModes"]
 
 
 class HeadModes(wiring.Component):
     """Keeps the mode of each head, that of its region when it was last enabled, and whether hosts may cache its lines
-    (`golden.registers.Registers`).
+    (`golden.registers.state.Registers`).
 
     A head that has had a block since reset, or that has a minimum quota, keeps its mode, and so does its whole region.
     The heads of a region are looked at one a clock, `count` + 1 clocks from `start` to `done`. Only in a held pipeline,

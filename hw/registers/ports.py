@@ -3,9 +3,9 @@
 from amaranth.hdl import Cat, Mux, Signal
 from amaranth.lib import data
 
-from golden.mode import Mode
-from hw import layouts
-from hw.tracker import head_counters
+from golden.common.mode import Mode
+from hw.common import layouts
+from hw.pipeline.tracker import head_counters
 
 __all__ = ["coherency", "drive", "status"]
 

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.config import SECTOR_LINES
+from golden.common.config import SECTOR_LINES
 
 __all__ = ["RegionRules"]
 
@@ -15,8 +15,9 @@ _LINE_BITS = (SECTOR_LINES - 1).bit_length()
 
 
 class RegionRules(wiring.Component):
-    """Says whether enabled regions stay put, within the endpoint's heads, and share none (`golden.csr.legal`); and
-    whether all regions belong to hosts that exist, and cached ones begin with a sector of the snoop filter.
+    """Says whether enabled regions stay put, within the endpoint's heads, and share none
+    (`golden.registers.rules.legal`); and whether all regions belong to hosts that exist, and cached ones begin with a
+    sector of the snoop filter.
 
     Latency 2 clocks, one question a clock.
 

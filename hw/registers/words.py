@@ -1,6 +1,6 @@
 """Which words a register takes, as far as its own fields go."""
 
-from hw.csr_map import Kind
+from hw.registers.map import Kind
 
 __all__ = ["word_is_legal"]
 

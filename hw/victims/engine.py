@@ -4,16 +4,16 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.config import ConfigError
-from golden.mode import Mode
-from golden.policy import Priority
-from hw import layouts
-from hw.layouts import Domain
-from hw.queues import QueueCommand, Queues, leaf, queue_record
-from hw.rank import RankedCommits, beyond, is_before, key_of, rank_layout
-from hw.refresh import Refresh
-from hw.sweep import Sweep, SweepKind, covered_rank
-from hw.tournament import Tournament
+from golden.common.config import ConfigError
+from golden.common.mode import Mode
+from golden.common.policy import Priority
+from hw.common import layouts
+from hw.common.layouts import Domain
+from hw.victims.queues import QueueCommand, Queues, leaf, queue_record
+from hw.victims.rank import RankedCommits, beyond, is_before, key_of, rank_layout
+from hw.victims.refresh import Refresh
+from hw.victims.sweep import Sweep, SweepKind, covered_rank
+from hw.victims.tournament import Tournament
 
 __all__ = ["VictimEngine"]
 
@@ -85,13 +85,15 @@ class _Work:
 
 
 class VictimEngine(wiring.Component):
-    """Answers each request with the first block to leave of a domain, as `golden/victim.py` finds it by brute force.
+    """Answers each request with the first block to leave of a domain, as `golden/victims/search.py` finds it by brute
+    force.
 
-    Two levels. Each head has a record (`hw.queues`): a lower bound of the rank of its best block, which every commit
-    keeps true, and whether it is exact. A tournament over the bounds of a pool's heads names the head to look at: if
-    its bound is exact, its block is the victim, and no other head need be looked at. Else the head is repaired: a scan
-    of its queue makes its bound exact, or if the queue does not reach far enough a sweep of all its blocks, which also
-    refills the queue. Between requests the heads at the tournaments' roots are repaired in the background.
+    Two levels. Each head has a record (`hw.victims.queues`): a lower bound of the rank of its best block, which every
+    commit keeps true, and whether it is exact. A tournament over the bounds of a pool's heads names the head to look
+    at: if its bound is exact, its block is the victim, and no other head need be looked at. Else the head is
+    repaired: a scan of its queue makes its bound exact, or if the queue does not reach far enough a sweep of all its
+    blocks, which also refills the queue. Between requests the heads at the tournaments' roots are repaired in the
+    background.
 
     There is a tournament for each mode. A head that is above its minimum stands in that of its mode; all others stand
     in both as heads without a block. So one that has held no frame yet may change its mode at once.

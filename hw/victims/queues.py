@@ -5,7 +5,7 @@ from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from hw.rank import beyond, is_before, rank_layout, ranked_event
+from hw.victims.rank import beyond, is_before, rank_layout, ranked_event
 
 __all__ = ["QueueCommand", "queue_record", "queue_command", "refresh_order", "queue_write", "leaf", "Queues"]
 
@@ -52,7 +52,7 @@ def queue_command(config):
 
 
 def refresh_order(config):
-    """Bring a head up to date (`hw.refresh`).
+    """Bring a head up to date (`hw.victims.refresh`).
 
     `clear`: no block of it is warm. `forget`: nothing is known of it. `stale`: blocks may have become eligible.
     `shared`: whether it is above its minimum.

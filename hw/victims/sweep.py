@@ -4,12 +4,12 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.metadata import State
-from hw import layouts
-from hw.queues import count_bits, position_bits, queue_write
-from hw.rank import beyond, is_before, rank_layout, rank_of
-from hw.score import Key
-from hw.sorter import Sorter
+from golden.pipeline.metadata import State
+from hw.common import layouts
+from hw.pipeline.score import Key
+from hw.victims.queues import count_bits, position_bits, queue_write
+from hw.victims.rank import beyond, is_before, rank_layout, rank_of
+from hw.victims.sorter import Sorter
 
 __all__ = ["SweepKind", "covered_rank", "sweep_job", "sweep_peek", "sweep_result", "sweep_sight", "Sweep"]
 

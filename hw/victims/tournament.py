@@ -5,8 +5,8 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from hw.queues import leaf
-from hw.rank import is_before
+from hw.victims.queues import leaf
+from hw.victims.rank import is_before
 
 __all__ = ["Tournament"]
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from sim.checker import Checker
-from sim.statistics import Statistics
-from tb import batch
-from tb.build import SimulationFailed
-from tb.recorded import EVENTS, MESSAGES
+from sim.results.statistics import Statistics
+from sim.run.checker import Checker
+from tb.runs import batch
+from tb.runs.build import SimulationFailed
+from tb.runs.recorded import EVENTS, MESSAGES
 
 __all__ = ["LockStep", "clocks_per_second", "run_checked"]
 
@@ -65,7 +65,7 @@ def run_checked(built, config, operations, given, folder, *, seed=None, observer
     """Play `operations` and compare every record meanwhile; returns (outcome of the run, `LockStep`).
 
     `observer(lane, fields)`, if given, sees every record that was found right; `watch(counters)` is called now and then
-    with what `tb.batch.counters` says. Raises `SimulationFailed`.
+    with what `tb.runs.batch.counters` says. Raises `SimulationFailed`.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -6,21 +6,21 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from sim.bench_cacheable import cacheable
-from sim.bench_codec import codec
-from sim.bench_coherency import coherency
-from sim.bench_compression import compression
-from sim.bench_hit_rates import hit_rates
-from sim.bench_prefetch import prefetch
-from sim.bench_progress import progress
-from sim.bench_regress import regress
-from sim.bench_resident import resident_reads
-from sim.bench_speed import speed
-from sim.bench_streams import layer_replay, prefix_replay, weights
-from sim.bench_volume import lock_step
+from sim.bench.cacheable import cacheable
+from sim.bench.codec import codec
+from sim.bench.coherency import coherency
+from sim.bench.compression import compression
+from sim.bench.hit_rates import hit_rates
+from sim.bench.prefetch import prefetch
+from sim.bench.progress import progress
+from sim.bench.regress import regress
+from sim.bench.resident import resident_reads
+from sim.bench.speed import speed
+from sim.bench.streams import layer_replay, prefix_replay, weights
+from sim.bench.volume import lock_step
 from sim.settings import SettingsError
-from sim.steps import WorkloadError
-from tb.build import SimulationFailed
+from sim.workload.steps import WorkloadError
+from tb.runs.build import SimulationFailed
 
 __all__ = ["BENCHES", "main"]
 

@@ -1,10 +1,10 @@
 """The bundled trace with a host that may cache: the demand hit rate beside that of a host that does not."""
 
-from golden.config import preset
-from sim.bench_row import Row
-from sim.run import prepare
+from golden.common.config import preset
+from sim.bench.row import Row
+from sim.run.run import prepare
 from sim.settings import Settings
-from sim.workload import load
+from sim.workload.load import load
 
 __all__ = ["cacheable"]
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from golden.mxint8 import VALUES, compress_array, decompress_array, sqnr_db
-from sim.bench_row import Row
-from sim.steps import WorkloadError
-from sim.workload import load
+from golden.data.mxint8 import VALUES, compress_array, decompress_array, sqnr_db
+from sim.bench.row import Row
+from sim.workload.load import load
+from sim.workload.steps import WorkloadError
 
 __all__ = ["codec", "lines_of"]
 

@@ -2,21 +2,21 @@
 
 from dataclasses import replace
 
-from golden.address import encode
-from golden.coherency import SECTORS_PER_BLOCK
-from golden.config import LINES_PER_BLOCK, SECTOR_LINES, preset
-from golden.csr import reset_regions
-from golden.events import Lane, unpack
-from golden.metadata import Outcome, SlotKind
-from golden.policy import Policy
-from golden.snoop_filter import set_of
-from sim.bench_batch import run_checked
-from sim.bench_row import Row
-from sim.rtl_run import register_writes
-from tb.batch import SLOTS, BatchSettings
-from tb.recorded import EVENTS, MESSAGES, Answer, read_messages
-from tb.stimulus import fence_all, read, read_shared, write
-from tb.tops import batch_top
+from golden.coherency.filter import set_of
+from golden.common.config import LINES_PER_BLOCK, SECTOR_LINES, preset
+from golden.common.line_access import SECTORS_PER_BLOCK
+from golden.common.policy import Policy
+from golden.events.port import Lane, unpack
+from golden.front.address import encode
+from golden.pipeline.metadata import Outcome, SlotKind
+from golden.registers.rules import reset_regions
+from sim.bench.batch import run_checked
+from sim.bench.row import Row
+from sim.run.rtl import register_writes
+from tb.runs.batch import SLOTS, BatchSettings
+from tb.runs.recorded import EVENTS, MESSAGES, Answer, read_messages
+from tb.runs.tops import batch_top
+from tb.stimuli.operations import fence_all, read, read_shared, write
 
 __all__ = ["coherency", "granted_per_clock"]
 

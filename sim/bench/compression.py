@@ -3,20 +3,20 @@
 import random
 from dataclasses import replace
 
-from golden.address import encode
-from golden.config import LINE_BYTES, LINES_PER_BLOCK, preset
-from golden.csr import reset_regions
-from golden.mode import FRAMES, Mode
-from golden.policy import Policy
-from sim.bench_batch import run_checked
-from sim.bench_row import Row
-from sim.data_check import check_messages
-from sim.rtl_run import register_writes
-from sim.timing import SCALED_TIMING
-from tb.batch import BatchSettings
-from tb.recorded import MESSAGES
-from tb.stimulus import Op, fence_all, read, write
-from tb.tops import batch_top
+from golden.common.config import LINE_BYTES, LINES_PER_BLOCK, preset
+from golden.common.mode import FRAMES, Mode
+from golden.common.policy import Policy
+from golden.front.address import encode
+from golden.registers.rules import reset_regions
+from sim.bench.batch import run_checked
+from sim.bench.row import Row
+from sim.run.data_check import check_messages
+from sim.run.rtl import register_writes
+from sim.run.timing import SCALED_TIMING
+from tb.runs.batch import BatchSettings
+from tb.runs.recorded import MESSAGES
+from tb.runs.tops import batch_top
+from tb.stimuli.operations import Op, fence_all, read, write
 
 __all__ = ["compression"]
 

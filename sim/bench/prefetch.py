@@ -2,11 +2,11 @@
 
 from collections import Counter
 
-from golden.config import preset
-from sim.bench_row import Row
-from sim.run import prepare
+from golden.common.config import preset
+from sim.bench.row import Row
+from sim.run.run import prepare
 from sim.settings import PREFETCH, Settings
-from sim.workload import load
+from sim.workload.load import load
 
 __all__ = ["prefetch"]
 

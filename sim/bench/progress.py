@@ -2,16 +2,16 @@
 
 from collections import Counter
 
-from golden.config import preset
-from golden.csr import reset_regions
-from golden.events import EngineKind, Lane
-from golden.metadata import FLAGS, SlotKind
-from golden.tracker import holds_frame
-from sim.adversary import adversarial_operations, adversarial_registers, adversarial_rounds
-from sim.bench_batch import run_checked
-from sim.bench_row import Row
-from tb.batch import BatchSettings
-from tb.tops import batch_top
+from golden.common.config import preset
+from golden.events.port import EngineKind, Lane
+from golden.pipeline.metadata import FLAGS, SlotKind
+from golden.pipeline.tracker import holds_frame
+from golden.registers.rules import reset_regions
+from sim.bench.batch import run_checked
+from sim.bench.row import Row
+from sim.host.adversary import adversarial_operations, adversarial_registers, adversarial_rounds
+from tb.runs.batch import BatchSettings
+from tb.runs.tops import batch_top
 
 __all__ = ["Pressure", "progress"]
 

@@ -2,21 +2,21 @@
 
 from dataclasses import replace
 
-from golden.address import hint_address
-from golden.config import preset
-from golden.csr import control, reset_regions
-from golden.events import EngineKind, Lane
-from golden.hints import pack_hint
-from golden.metadata import Outcome, SlotKind
-from golden.mode import Mode
-from sim.bench_batch import run_checked
-from sim.bench_row import Row
-from sim.progress import RequestProgress
-from sim.rtl_run import pool_register
-from tb.batch import BatchSettings
-from tb.caching import CachingHosts
-from tb.stimulus import wait, write
-from tb.tops import batch_top
+from golden.common.config import preset
+from golden.common.mode import Mode
+from golden.events.port import EngineKind, Lane
+from golden.front.address import hint_address
+from golden.front.hints import pack_hint
+from golden.pipeline.metadata import Outcome, SlotKind
+from golden.registers.rules import control, reset_regions
+from sim.bench.batch import run_checked
+from sim.bench.row import Row
+from sim.run.progress import RequestProgress
+from sim.run.rtl import pool_register
+from tb.runs.batch import BatchSettings
+from tb.runs.tops import batch_top
+from tb.stimuli.caching import CachingHosts
+from tb.stimuli.operations import wait, write
 
 __all__ = ["Recalls", "regress"]
 

@@ -1,19 +1,19 @@
 """Resident reads with ideal memory: how many metadata slots a clock the endpoint sustains, and whether any is lost."""
 
-from golden.address import encode
-from golden.config import LINES_PER_BLOCK, preset
-from golden.csr import reset_regions
-from golden.events import EngineKind, Lane, unpack
-from golden.metadata import SlotKind
-from golden.mode import Mode
-from golden.policy import Policy
-from sim.bench_batch import run_checked
-from sim.bench_row import Row
-from sim.rtl_run import register_writes
-from tb.batch import SLOTS, BatchSettings
-from tb.recorded import EVENTS
-from tb.stimulus import fence_all, read, write
-from tb.tops import batch_top
+from golden.common.config import LINES_PER_BLOCK, preset
+from golden.common.mode import Mode
+from golden.common.policy import Policy
+from golden.events.port import EngineKind, Lane, unpack
+from golden.front.address import encode
+from golden.pipeline.metadata import SlotKind
+from golden.registers.rules import reset_regions
+from sim.bench.batch import run_checked
+from sim.bench.row import Row
+from sim.run.rtl import register_writes
+from tb.runs.batch import SLOTS, BatchSettings
+from tb.runs.recorded import EVENTS
+from tb.runs.tops import batch_top
+from tb.stimuli.operations import fence_all, read, write
 
 __all__ = ["resident_reads"]
 

@@ -2,21 +2,21 @@
 
 import time
 
-from golden.config import preset
-from golden.csr import reset_regions
-from sim.bench_batch import clocks_per_second
-from sim.bench_row import Row
-from sim.checker import Checker
-from sim.run import prepare
+from golden.common.config import preset
+from golden.registers.rules import reset_regions
+from sim.bench.batch import clocks_per_second
+from sim.bench.row import Row
+from sim.run.checker import Checker
+from sim.run.run import prepare
 from sim.settings import Settings
-from sim.workload import load
-from tb.batch import BatchSettings
-from tb.batch import run as run_batch
-from tb.build import run as run_tests
-from tb.cocotb_endpoint import FLASH_CLOCKS
-from tb.random_traffic import random_operations
-from tb.recorded import EVENTS
-from tb.tops import batch_top, interactive_top
+from sim.workload.load import load
+from tb.runs.batch import BatchSettings
+from tb.runs.batch import run as run_batch
+from tb.runs.build import run as run_tests
+from tb.runs.recorded import EVENTS
+from tb.runs.tops import batch_top, interactive_top
+from tb.scenarios.endpoint import FLASH_CLOCKS
+from tb.stimuli.random_traffic import random_operations
 
 __all__ = ["speed"]
 
@@ -39,7 +39,7 @@ def _batch(simulator, config, traffic, folder):
 def _interactive(simulator, config, folder):
     settings = TRAFFIC | {"preset": config.name, "pool_frames": POOL_FRAMES}
     built = interactive_top(simulator, config)
-    run_tests(built, module="tb.cocotb_endpoint", testcase="random_traffic", folder=folder, settings=settings)
+    run_tests(built, module="tb.scenarios.endpoint", testcase="random_traffic", folder=folder, settings=settings)
     return clocks_per_second(folder)
 
 

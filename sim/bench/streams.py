@@ -2,25 +2,25 @@
 
 from itertools import groupby
 
-from golden.address import encode
-from golden.config import LINES_PER_BLOCK, preset
-from golden.csr import reset_regions
-from golden.events import PrefetchSource
-from golden.hints import SCORE_ONE
-from golden.policy import Policy
-from golden.streams import Stream
-from sim.bench_batch import run_checked
-from sim.bench_row import Row
-from sim.descriptors import STREAM_AHEAD, streams
-from sim.hint_lines import hint_lines
-from sim.rtl_run import register_writes
-from sim.run import prepare
+from golden.common.config import LINES_PER_BLOCK, preset
+from golden.common.policy import Policy
+from golden.events.port import PrefetchSource
+from golden.front.address import encode
+from golden.front.hints import SCORE_ONE
+from golden.prefetch.stream_descriptor import Stream
+from golden.registers.rules import reset_regions
+from sim.bench.batch import run_checked
+from sim.bench.row import Row
+from sim.host.descriptors import STREAM_AHEAD, streams
+from sim.host.hint_lines import hint_lines
+from sim.run.rtl import register_writes
+from sim.run.run import prepare
+from sim.run.timing import SCALED_TIMING
 from sim.settings import Settings
-from sim.timing import SCALED_TIMING
-from sim.workload import load
-from tb.batch import BatchSettings
-from tb.stimulus import fence_all, fence_writes, read, write
-from tb.tops import batch_top
+from sim.workload.load import load
+from tb.runs.batch import BatchSettings
+from tb.runs.tops import batch_top
+from tb.stimuli.operations import fence_all, fence_writes, read, write
 
 __all__ = ["layer_replay", "prefix_replay", "weights"]
 

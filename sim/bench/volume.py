@@ -1,11 +1,11 @@
 """Golden lock-step over many records on both simulators, which must record the same."""
 
-from golden.config import preset
-from sim.bench_row import Row
-from sim.run import prepare
+from golden.common.config import preset
+from sim.bench.row import Row
+from sim.run.run import prepare
 from sim.settings import Settings
-from sim.workload import load
-from tb.recorded import EVENTS
+from sim.workload.load import load
+from tb.runs.recorded import EVENTS
 
 __all__ = ["lock_step"]
 

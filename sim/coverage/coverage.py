@@ -1,4 +1,4 @@
-"""`python -m sim coverage`: which bins of `golden/coverage_bins.py` runs hit, and what they reached of the Verilog.
+"""`python -m sim coverage`: which bins of `tb/checks/coverage_bins.py` runs hit, and what they reached of the Verilog.
 
 Exit code 0: enough of the bins; 1: not enough, a bin that cannot be, or a run that failed; 2: bad input.
 """
@@ -10,12 +10,12 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from golden.coverage_bins import GROUPS
-from sim.coverage_runs import RUNS, play
-from tb.build import SimulationFailed
-from tb.coverage import Coverage
-from tb.golden import COVERAGE_FILES, COVERAGE_FOLDER
-from tb.verilator_coverage import FILE, KINDS, VerilogCoverage
+from sim.coverage.runs import RUNS, play
+from tb.checks.bins_hit import Coverage
+from tb.checks.coverage_bins import GROUPS
+from tb.checks.golden_endpoint import COVERAGE_FILES, COVERAGE_FOLDER
+from tb.runs.build import SimulationFailed
+from tb.runs.verilator_coverage import FILE, KINDS, VerilogCoverage
 
 __all__ = ["main", "report", "verilog_report"]
 

@@ -3,21 +3,21 @@
 import shutil
 from dataclasses import dataclass, replace
 
-from golden.address import hint_address
-from golden.config import preset
-from golden.csr import pack, reset_regions
-from golden.hints import pack_hint
-from golden.mode import Mode
-from sim.bench_batch import run_checked
-from tb.batch import BatchSettings
-from tb.build import SimulationFailed
-from tb.caching import Action, CachingHosts
-from tb.coverage import Coverage
-from tb.golden import COVERAGE_FILES
-from tb.recorded import TRACE
-from tb.regions import regions_writes
-from tb.stimulus import wait, write
-from tb.tops import batch_top
+from golden.common.config import preset
+from golden.common.mode import Mode
+from golden.front.address import hint_address
+from golden.front.hints import pack_hint
+from golden.registers.rules import pack, reset_regions
+from sim.bench.batch import run_checked
+from tb.checks.bins_hit import Coverage
+from tb.checks.golden_endpoint import COVERAGE_FILES
+from tb.runs.batch import BatchSettings
+from tb.runs.build import SimulationFailed
+from tb.runs.recorded import TRACE
+from tb.runs.tops import batch_top
+from tb.stimuli.caching import Action, CachingHosts
+from tb.stimuli.operations import wait, write
+from tb.stimuli.regions import regions_writes
 
 __all__ = ["RUNS", "CoverageRun", "play"]
 
@@ -100,8 +100,8 @@ def _settings(run, config, region, seed):
 def play(run, folder, *, seed, verilog):
     """Play a run in `folder`, which then holds its coverage. With `verilog` it leaves Verilator's coverage too.
 
-    The records are counted by whom they are checked by, if the environment says so (`tb.golden`). Raises
-    `SimulationFailed`.
+    The records are counted by whom they are checked by, if the environment says so (`tb.checks.golden_endpoint`).
+    Raises `SimulationFailed`.
     """
     config = preset("tiny", hosts=run.hosts)
     region = replace(reset_regions(config)[0], cached=True, hosts=(1 << run.hosts) - 1, mode=run.mode)

@@ -5,12 +5,12 @@ The stimulus can be played over and over: its last hints run the 16 bits of the 
 
 import random
 
-from golden.address import encode, hint_address
-from golden.config import LINES_PER_BLOCK
-from golden.csr import pack
-from golden.hints import ENTRIES_MAX, pack_hint
-from golden.policy import Priority, ScoreSource
-from tb.stimulus import fence_all, fence_writes, read, write, write_partial
+from golden.common.config import LINES_PER_BLOCK
+from golden.common.policy import Priority, ScoreSource
+from golden.front.address import encode, hint_address
+from golden.front.hints import ENTRIES_MAX, pack_hint
+from golden.registers.rules import pack
+from tb.stimuli.operations import fence_all, fence_writes, read, write, write_partial
 
 __all__ = ["adversarial_operations", "adversarial_registers", "adversarial_rounds"]
 
@@ -182,7 +182,7 @@ def adversarial_registers(config):
 
 
 def adversarial_rounds(config):
-    """Register writes under way, for `tb.batch.BatchSettings.rounds`: the bounds move while traffic goes on."""
+    """Register writes under way, for `tb.runs.batch.BatchSettings.rounds`: the bounds move while traffic goes on."""
     return [
         _policy(Priority.LRU, ScoreSource.MASS, 1, 0) + _quotas(config, True),
         _policy(Priority.DECAYED, ScoreSource.ACCESS, 0, 1),

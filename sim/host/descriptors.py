@@ -5,9 +5,9 @@ A descriptor follows either a head along its blocks (STRIDE 1) or a block number
 its last block: what is read again in the next step has to be described again, or enabled anew, in the next step.
 """
 
-from golden.streams import Stream
-from sim.steps import Replay
-from tb.stimulus import register_write
+from golden.prefetch.stream_descriptor import Stream
+from sim.workload.steps import Replay
+from tb.stimuli.operations import register_write
 
 __all__ = ["STREAM_AHEAD", "Descriptors", "streams"]
 
@@ -75,7 +75,7 @@ class Descriptors:
             yield from _described(number, Stream(self._weights.base, self._weights.total, 1, self._weights.ahead))
 
     def layer(self, layer):
-        """A layer (`sim.steps.Layer`) begins."""
+        """A layer (`sim.workload.steps.Layer`) begins."""
         self._replays = list(layer.replays)
         if self._by_layer and layer.replays:
             yield from self._follow(0, layer.replays[0])

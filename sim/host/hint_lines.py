@@ -1,8 +1,8 @@
 """The hint lines that tell an endpoint what a step will read of a head."""
 
-from golden.address import hint_address
-from golden.hints import ENTRIES_MAX, pack_hint
-from tb.stimulus import write
+from golden.front.address import hint_address
+from golden.front.hints import ENTRIES_MAX, pack_hint
+from tb.stimuli.operations import write
 
 __all__ = ["hint_lines"]
 

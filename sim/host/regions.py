@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from golden.address import Region, region_lines
-from golden.config import LINE_BYTES
-from golden.csr import control, reset_regions
-from golden.mode import Mode
+from golden.common.config import LINE_BYTES
+from golden.common.mode import Mode
+from golden.front.address import Region, region_lines
+from golden.registers.rules import control, reset_regions
 from sim.settings import SettingsError
-from sim.weights import Weights
-from tb.regions import region_writes
+from sim.workload.weights import Weights
+from tb.stimuli.regions import region_writes
 
 __all__ = ["check_weights", "kv_region", "placed", "weights_of"]
 

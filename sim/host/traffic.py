@@ -7,21 +7,21 @@ begins when all reads have returned. A step of prefill reads all blocks of a hea
 Announced by `step`, the hints of all layers come first; with `none`, one header without blocks moves the step.
 
 Where there are weights, a step of their own writes them first; then each layer reads its weights before it hints what
-its heads will read. Where streams are on, the host describes what it knows to come (`sim.descriptors`).
+its heads will read. Where streams are on, the host describes what it knows to come (`sim.host.descriptors`).
 """
 
 import random
 
 import numpy as np
 
-from golden.address import encode
-from golden.config import HEAD_DIM, LINE_BYTES, LINES_PER_BLOCK
-from golden.hints import relative_mass
-from sim.descriptors import Descriptors
-from sim.hint_lines import hint_lines
+from golden.common.config import HEAD_DIM, LINE_BYTES, LINES_PER_BLOCK
+from golden.front.address import encode
+from golden.front.hints import relative_mass
+from sim.host.descriptors import Descriptors
+from sim.host.hint_lines import hint_lines
+from sim.host.weight_traffic import WeightReads, load_weights
 from sim.settings import PREFETCH
-from sim.weight_traffic import WeightReads, load_weights
-from tb.stimulus import fence_all, fence_writes, read, read_shared, wait, write
+from tb.stimuli.operations import fence_all, fence_writes, read, read_shared, wait, write
 
 __all__ = ["FIRST_STEP", "first_step", "lines_of_read", "lines_of_row", "traffic"]
 
@@ -97,9 +97,9 @@ def _announced(step, announce):
 
 
 def traffic(workload, settings, steps, *, config, region, leap_cap, weights=None):
-    """The operations of the run's first `steps` steps, in order (`tb.stimulus.Operation`).
+    """The operations of the run's first `steps` steps, in order (`tb.stimuli.operations.Operation`).
 
-    `region` is that of the KV cache, `weights` a `sim.weights.Weights`.
+    `region` is that of the KV cache, `weights` a `sim.workload.weights.Weights`.
     """
     host = _Host(workload, settings, config, region)
     descriptors = None

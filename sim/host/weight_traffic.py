@@ -4,11 +4,11 @@ from itertools import groupby
 
 import numpy as np
 
-from golden.address import encode
-from golden.config import LINE_BYTES, LINES_PER_BLOCK
-from golden.hints import SCORE_ONE
-from sim.hint_lines import hint_lines
-from tb.stimulus import fence_all, fence_writes, read, write
+from golden.common.config import LINE_BYTES, LINES_PER_BLOCK
+from golden.front.address import encode
+from golden.front.hints import SCORE_ONE
+from sim.host.hint_lines import hint_lines
+from tb.stimuli.operations import fence_all, fence_writes, read, write
 
 __all__ = ["WeightReads", "load_weights"]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from golden.coherency import Grant
-from golden.config import LINE_BYTES
-from golden.events import Phase
-from golden.messages import DevLoad
-from sim.baselines import baselines
+from golden.common.config import LINE_BYTES
+from golden.common.line_access import Grant
+from golden.common.messages import DevLoad
+from golden.events.port import Phase
+from sim.results.baselines import baselines
 
 __all__ = ["NAME", "SCHEMA", "failed", "results", "write_atomically"]
 
@@ -79,7 +79,7 @@ def _weights(weights, statistics):
 
 
 def results(*, config, simulator, workload, settings, timing, measured, weights=None):
-    """The contents of `results.json`; `weights` is a `sim.weights.Weights` where the run has some."""
+    """The contents of `results.json`; `weights` is a `sim.workload.weights.Weights` where the run has some."""
     statistics = measured.statistics
     steps = settings.run_steps(workload)
     frames = settings.frames(workload, config)

@@ -7,11 +7,11 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from golden.coherency import Access, Grant
-from golden.events import EngineKind, ErrorKind, Lane, Phase
-from golden.metadata import Outcome, SlotKind
-from sim.block_statistics import BlockStatistics
-from sim.prefetches import Prefetches
+from golden.common.line_access import Access, Grant
+from golden.events.port import EngineKind, ErrorKind, Lane, Phase
+from golden.pipeline.metadata import Outcome, SlotKind
+from sim.results.block_statistics import BlockStatistics
+from sim.results.prefetches import Prefetches
 
 __all__ = ["Statistics"]
 

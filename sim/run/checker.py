@@ -3,11 +3,11 @@
 import time
 import traceback
 
-from golden.events import Lane, unpacker
-from golden.mismatch import Mismatch
-from sim.statistics import Statistics
-from tb.golden import golden_endpoint
-from tb.sequence import Merger, SequenceError
+from golden.common.mismatch import Mismatch
+from golden.events.port import Lane, unpacker
+from sim.results.statistics import Statistics
+from tb.checks.golden_endpoint import golden_endpoint
+from tb.lib.record_order import Merger, SequenceError
 
 __all__ = ["Checker", "follow"]
 

@@ -1,10 +1,10 @@
 """After a batch run: the data of every read against what memory must hold, and how long every message took."""
 
-from golden.address import Target, decode
-from golden.hints import unpack_hint
-from tb.image import DataMismatch
-from tb.recorded import Answer, check_data, read_messages
-from tb.stimulus import Op
+from golden.front.address import Target, decode
+from golden.front.hints import unpack_hint
+from tb.checks.image import DataMismatch
+from tb.runs.recorded import Answer, check_data, read_messages
+from tb.stimuli.operations import Op
 
 __all__ = ["check_messages"]
 

@@ -2,14 +2,14 @@
 
 import time
 
-from golden import csr
-from golden.address import Target, decode
-from golden.hints import unpack_hint
-from golden.standalone import Standalone
-from sim.measured import Measured
-from sim.regions import placed
-from sim.statistics import Statistics
-from tb.stimulus import Op
+from golden.endpoint import Standalone
+from golden.front.address import Target, decode
+from golden.front.hints import unpack_hint
+from golden.registers import rules as csr
+from sim.host.regions import placed
+from sim.results.statistics import Statistics
+from sim.run.measured import Measured
+from tb.stimuli.operations import Op
 
 __all__ = ["run_golden"]
 

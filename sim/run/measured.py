@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from sim.statistics import Statistics
+from sim.results.statistics import Statistics
 
 __all__ = ["Measured"]
 
@@ -29,9 +29,9 @@ class Measured:
     port_bytes_written: int | None = None
     #: clocks from a message's first offer to its last response, one number a message
     latencies: list | None = None
-    #: responses by the load that they report (`golden.messages.DevLoad`)
+    #: responses by the load that they report (`golden.common.messages.DevLoad`)
     loads: dict | None = None
-    #: what snoops and held requests came to (`tb.batch.COHERENCY`)
+    #: what snoops and held requests came to (`tb.runs.batch.COHERENCY`)
     coherency: dict | None = None
     #: reads whose data was compared, and everything that went wrong, by name
     reads_compared: int = 0

@@ -91,7 +91,7 @@ class RequestProgress(_Line):
         return tuple(map(sum, zip(self._before, run, strict=True)))
 
     def show(self, counters):
-        """Say it if it is time to, with the `tb.batch.counters` of the run in progress."""
+        """Say it if it is time to, with the `tb.runs.batch.counters` of the run in progress."""
         clocks, answered, conflicts = self._so_far(counters)
 
         def parts(seconds):

@@ -8,22 +8,22 @@ import signal
 import time
 from multiprocessing.connection import wait
 
-from golden.address import Target, decode
-from golden.config import LINE_BYTES
-from golden.csr import pack
-from golden.events import EngineKind
-from golden.messages import DevLoad
-from golden.mode import FRAMES, Mode
-from sim.checker import check
-from sim.data_check import check_messages
-from sim.measured import Measured
-from sim.regions import placed
-from tb import batch
-from tb.batch import BatchSettings
-from tb.build import SimulationFailed
-from tb.recorded import EVENTS, MESSAGES, TRACE
-from tb.stimulus import READS
-from tb.tops import batch_top
+from golden.common.config import LINE_BYTES
+from golden.common.messages import DevLoad
+from golden.common.mode import FRAMES, Mode
+from golden.events.port import EngineKind
+from golden.front.address import Target, decode
+from golden.registers.rules import pack
+from sim.host.regions import placed
+from sim.run.checker import check
+from sim.run.data_check import check_messages
+from sim.run.measured import Measured
+from tb.runs import batch
+from tb.runs.batch import BatchSettings
+from tb.runs.build import SimulationFailed
+from tb.runs.recorded import EVENTS, MESSAGES, TRACE
+from tb.runs.tops import batch_top
+from tb.stimuli.operations import READS
 
 __all__ = ["pool_register", "register_writes", "run_rtl"]
 
@@ -111,7 +111,7 @@ def run_rtl(
 
     `apart`: heads whose blocks are counted by themselves.
 
-    Raises `tb.build.SimulationFailed` where it cannot be built or does not come to its end.
+    Raises `tb.runs.build.SimulationFailed` where it cannot be built or does not come to its end.
     """
     progress.say(f"{simulator}: building preset {config.name}, unless it has been built before")
     built = batch_top(simulator, config, waves=waves)

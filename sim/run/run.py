@@ -4,18 +4,18 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from golden.config import Config
-from golden.mode import Mode
-from sim.golden_run import run_golden
-from sim.progress import Progress
-from sim.regions import check_weights, kv_region, weights_of
-from sim.results import NAME, results, write_atomically
+from golden.common.config import Config
+from golden.common.mode import Mode
+from sim.host.regions import check_weights, kv_region, weights_of
+from sim.host.traffic import first_step, traffic
+from sim.results.results import NAME, results, write_atomically
+from sim.run.golden import run_golden
+from sim.run.progress import Progress
+from sim.run.timing import SCALED_TIMING
+from sim.run.tools import require_simulator
 from sim.settings import Settings, SettingsError
-from sim.timing import SCALED_TIMING
-from sim.tools import require_simulator
-from sim.traffic import first_step, traffic
-from sim.workload import check_fits
-from tb.build import SIMULATORS
+from sim.workload.load import check_fits
+from tb.runs.build import SIMULATORS
 
 __all__ = ["ENGINES", "Run", "prepare"]
 
@@ -36,7 +36,7 @@ class Run:
 
     @property
     def weights(self):
-        """The run's `sim.weights.Weights`, or None."""
+        """The run's `sim.workload.weights.Weights`, or None."""
         return weights_of(self.config, self.workload, self.settings)
 
     @property
@@ -56,8 +56,8 @@ class Run:
     def execute(self):
         """Run, write `results.json` and return (its contents, complaints in words).
 
-        Raises `tb.build.SimulationFailed` where the simulation cannot be run to its end, OSError where `out` cannot be
-        written any more.
+        Raises `tb.runs.build.SimulationFailed` where the simulation cannot be run to its end, OSError where `out`
+        cannot be written any more.
         """
         # A result of an earlier run must not pass for this one's if this one fails.
         (self.out / NAME).unlink(missing_ok=True)
@@ -87,7 +87,7 @@ class Run:
             measured = run_golden(operations(), **common)
         else:
             # Here, since only these runs need Amaranth and cocotb, which take a second to import.
-            from sim.rtl_run import run_rtl
+            from sim.run.rtl import run_rtl
 
             measured = run_rtl(
                 operations,

@@ -3,7 +3,7 @@
 import shutil
 
 from sim.settings import SettingsError
-from tb.build import SimulationFailed, verilator_command
+from tb.runs.build import SimulationFailed, verilator_command
 
 __all__ = ["require_simulator"]
 

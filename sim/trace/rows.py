@@ -8,14 +8,14 @@ import csv
 from collections import defaultdict, deque
 from dataclasses import asdict, dataclass, fields
 
-from golden.coherency import LineState
-from golden.config import LINE_BYTES, SECTOR_LINES
-from golden.endpoint import Endpoint
-from golden.events import EngineKind, Lane
-from golden.messages import BIRspOpcode, BISnpOpcode, DRSOpcode, NDROpcode, ReqOpcode, RwDOpcode
-from golden.metadata import Outcome, SlotKind
-from golden.mismatch import Mismatch
-from tb.recorded import read_events
+from golden.common.config import LINE_BYTES, SECTOR_LINES
+from golden.common.line_access import LineState
+from golden.common.messages import BIRspOpcode, BISnpOpcode, DRSOpcode, NDROpcode, ReqOpcode, RwDOpcode
+from golden.common.mismatch import Mismatch
+from golden.events.port import EngineKind, Lane
+from golden.follow.follower import Endpoint
+from golden.pipeline.metadata import Outcome, SlotKind
+from tb.runs.recorded import read_events
 
 __all__ = ["Filter", "Row", "rows", "write_csv"]
 
@@ -39,8 +39,8 @@ class Row:
     """A message. `address` is a byte address; of a snoop of several lines that of its sector.
 
     `before`, `after`: a letter for each line of the sector, a dot for one that the message does not concern: I, S, A,
-    or T for a stale copy (`golden.coherency.LineState`). Empty where the snoop filter is not asked. `about`: what came
-    of a request, slot by slot.
+    or T for a stale copy (`golden.common.line_access.LineState`). Empty where the snoop filter is not asked. `about`:
+    what came of a request, slot by slot.
     """
 
     clock: int
@@ -298,7 +298,7 @@ class Filter:
 def rows(config, events, messages):
     """(rows of all messages, the first difference between records and golden model in words or None).
 
-    `events` is the path of the records, `messages` what `tb.recorded.read_trace` gives.
+    `events` is the path of the records, `messages` what `tb.runs.recorded.read_trace` gives.
     """
     records = _Records(config)
     records.follow(read_events(events, config))

@@ -9,11 +9,11 @@ import os
 import sys
 from pathlib import Path
 
-from golden.config import ConfigError, preset
-from sim.results import NAME
-from sim.trace_rows import Filter, rows, write_csv
-from tb.recorded import EVENTS, TRACE, read_trace
-from tb.sequence import SequenceError
+from golden.common.config import ConfigError, preset
+from sim.results.results import NAME
+from sim.trace.rows import Filter, rows, write_csv
+from tb.lib.record_order import SequenceError
+from tb.runs.recorded import EVENTS, TRACE, read_trace
 
 __all__ = ["main", "table"]
 

@@ -6,12 +6,12 @@ from enum import IntEnum
 
 from amaranth.hdl import Fragment
 
-from golden import messages
-from golden.address import Target, decode
-from golden.config import LINE_BYTES
-from golden.events import EngineKind, ErrorKind, Phase, PrefetchDrop, PrefetchSource, RefusalKind
-from golden.metadata import DataKind, Outcome, SlotKind, State
-from golden.mode import Mode
+from golden.common import messages
+from golden.common.config import LINE_BYTES
+from golden.common.mode import Mode
+from golden.events.port import EngineKind, ErrorKind, Phase, PrefetchDrop, PrefetchSource, RefusalKind
+from golden.front.address import Target, decode
+from golden.pipeline.metadata import DataKind, Outcome, SlotKind, State
 from hw.endpoint import Endpoint
 
 __all__ = ["Group", "Wave", "groups"]

@@ -1,7 +1,8 @@
 """`python -m sim waves`: a short run of the RTL as a wave file that people can read, with layouts for two viewers.
 
-The simulator's own VCD has every signal, as numbers. What is written here has the signals of `sim/wave_layout.py`, one
-scope a block; messages, slots, records and states in words, as strings (an extension that both viewers read).
+The simulator's own VCD has every signal, as numbers. What is written here has the signals of
+`sim/trace/wave_layout.py`, one scope a block; messages, slots, records and states in words, as strings (an extension
+that both viewers read).
 """
 
 import shutil
@@ -11,8 +12,8 @@ from pathlib import Path
 from vcd import VCDWriter
 from vcd.gtkw import GTKWSave
 
-from sim.rtl_run import WAVES
-from sim.wave_layout import groups
+from sim.run.rtl import WAVES
+from sim.trace.wave_layout import groups
 
 __all__ = ["WaveError", "rewrite", "save_gtkwave", "save_surfer", "write_waves"]
 
@@ -155,7 +156,7 @@ def save_surfer(path, shown):
 
 
 def write_waves(prepared, config, out):
-    """Run `prepared(folder)`, a `sim.run.Run`, and leave its waves and their layouts in folder `out`.
+    """Run `prepared(folder)`, a `sim.run.run.Run`, and leave its waves and their layouts in folder `out`.
 
     Returns what was complained of. Raises `WaveError`, and whatever the run raises.
     """

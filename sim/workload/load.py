@@ -5,13 +5,13 @@ Any defect is refused with the file, the line or the array element, the value an
 
 from pathlib import Path
 
-from sim.access_trace import load_accesses
-from sim.attention_trace import load_attention
-from sim.steps import WorkloadError
+from sim.workload.access_trace import load_accesses
+from sim.workload.attention_trace import load_attention
+from sim.workload.steps import WorkloadError
 
 __all__ = ["BUNDLED", "check_fits", "load"]
 
-BUNDLED = Path(__file__).parent / "data"
+BUNDLED = Path(__file__).parents[1] / "data"
 #: the step counter refuses to advance this far before its end
 COUNTER_MARGIN = 1 << 16
 

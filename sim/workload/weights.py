@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from golden.address import Region
+from golden.front.address import Region
 
 __all__ = ["Weights"]
 
@@ -69,7 +69,7 @@ class Weights:
     def ahead(self):
         """Blocks that a stream may fetch before they are read.
 
-        Twice as many are announced and not yet read (`sim.weight_traffic`), and so protected: fewer than a head's
+        Twice as many are announced and not yet read (`sim.host.weight_traffic`), and so protected: fewer than a head's
         frames, so that what has been read can leave for what comes.
         """
         tight = [self.frames_of(head) for head in self.heads if self.frames_of(head) < self.blocks_of(head)]

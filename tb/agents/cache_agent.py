@@ -3,7 +3,7 @@
 from cocotb import start_soon
 from cocotb.triggers import Event, FallingEdge, ReadOnly
 
-from golden.messages import FIELDS
+from golden.common.messages import FIELDS
 
 __all__ = ["CacheAgent"]
 
@@ -13,8 +13,8 @@ _CHANNELS = ("req", "rwd", "birsp")
 class CacheAgent:
     """Moves the messages of the `CachingHost`s in `caches` once a clock, the hosts taking turns on each channel.
 
-    `host` is the `tb.host.Host` whose sources they share, `birsp` the source of that channel. Traffic is attached with
-    `play`. While nothing is attached and nothing is open it costs one wake-up a clock.
+    `host` is the `tb.agents.host.Host` whose sources they share, `birsp` the source of that channel. Traffic is
+    attached with `play`. While nothing is attached and nothing is open it costs one wake-up a clock.
     """
 
     def __init__(self, clock, clocks, host, birsp, caches):

@@ -1,17 +1,16 @@
 """A host as a cache sees it: MESI states, requests that obey the rules of a host, and answers to snoops.
 
 Independent of any simulator: `start` begins a request, `poll` gives the messages to send, `on_ndr`, `on_drs` and
-`on_bisnp` take what comes, `tick` lets time pass. `tb/cache_agent.py` joins it to the ports. Rules of a host: CXL 3.0
-section 3.5.1 and table 3-55 by the numbering of 3.1.
+`on_bisnp` take what comes, `tick` lets time pass. `tb/agents/cache_agent.py` joins it to the ports. Rules of a host:
+CXL 3.0 section 3.5.1 and table 3-55 by the numbering of 3.1.
 """
 
 import random
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from golden.address import Target, decode
-from golden.coherency import Access
-from golden.messages import (
+from golden.common.line_access import Access
+from golden.common.messages import (
     DRSOpcode,
     MetaField,
     MetaValue,
@@ -20,15 +19,16 @@ from golden.messages import (
     RwDOpcode,
     SnpType,
 )
-from tb.coherent_image import Mesi
-from tb.image import POISON, LineWrite
-from tb.responses import ProtocolError
-from tb.snoop_agent import Manners, SnoopAgent
-from tb.stimulus import FULL, TAGS
+from golden.front.address import Target, decode
+from tb.agents.snoop_agent import Manners, SnoopAgent
+from tb.checks.coherent_image import Mesi
+from tb.checks.image import POISON, LineWrite
+from tb.checks.responses import ProtocolError
+from tb.stimuli.operations import FULL, TAGS
 
 __all__ = ["FIRST_TAG", "CachingHost", "Transaction"]
 
-#: tags below are for messages that a test makes by hand (`tb/host.py`)
+#: tags below are for messages that a test makes by hand (`tb/agents/host.py`)
 FIRST_TAG = TAGS // 2
 
 _INVALID = {"meta_field": MetaField.META0_STATE, "meta_value": MetaValue.INVALID}
@@ -107,7 +107,7 @@ class CachingHost:
     seed : any
         Of all that is random here: opcodes that mean the same, and the snoop agent's choices.
     manners : Manners
-        How snoops are answered (`tb/snoop_agent.py`).
+        How snoops are answered (`tb/agents/snoop_agent.py`).
     unwritable_allowed : bool
         Flash may be unwritable: a read that may be cached may be answered MemData-NXM, MemInv for ownership Cmp.
 

@@ -2,10 +2,10 @@
 
 import random
 
-from hw import layouts
-from tb.bus import StreamSink, StreamSource, gated, stalls
-from tb.memory import POISON_LINE, Answers
-from tb.payload import fields_of, unpack
+from hw.common import layouts
+from tb.agents.memory import POISON_LINE, Answers
+from tb.lib.bus import StreamSink, StreamSource, gated, stalls
+from tb.lib.payload import fields_of, unpack
 
 __all__ = ["FlashAgent"]
 
@@ -13,11 +13,11 @@ __all__ = ["FlashAgent"]
 class FlashAgent:
     """The flash controller: `page_command` in, `page_done` out, any number of pages on their way.
 
-    A page read takes `read_clocks` and fills the frame in the clock in which its completion is offered; a program takes
-    `program_clocks` and captures the frame in the clock in which it is accepted. With `share` the ports stall and times
-    vary from half to twice, so completions come out of order. `fails(write, page)` says whether a command fails: what
-    it should have filled then holds garbage. `gates` close the ports (`tb.bus.gated`). Raises AssertionError for a tag
-    in use and for a page that was never programmed.
+    A page read takes `read_clocks` and fills the frame in the clock in which its completion is offered; a program
+    takes `program_clocks` and captures the frame in the clock in which it is accepted. With `share` the ports stall
+    and times vary from half to twice, so completions come out of order. `fails(write, page)` says whether a command
+    fails: what it should have filled then holds garbage. `gates` close the ports (`tb.lib.bus.gated`). Raises
+    AssertionError for a tag in use and for a page that was never programmed.
     """
 
     def __init__(

@@ -4,18 +4,18 @@ from dataclasses import dataclass, field
 
 from cocotb.triggers import Event
 
-from golden.address import hint_address
-from golden.hints import pack_hint
-from golden.messages import FIELDS, DevLoad, DRSOpcode, NDROpcode
-from golden.mode import Mode
-from tb.bus import StreamSink, StreamSource, gated, stalls
-from tb.caching_host import FIRST_TAG
-from tb.image import Image
-from tb.payload import unpack
-from tb.player import Player
-from tb.regions import region_of
-from tb.responses import Expected, ProtocolError
-from tb.stimulus import FULL, MESSAGES, TAGS, Op
+from golden.common.messages import FIELDS, DevLoad, DRSOpcode, NDROpcode
+from golden.common.mode import Mode
+from golden.front.address import hint_address
+from golden.front.hints import pack_hint
+from tb.agents.caching_host import FIRST_TAG
+from tb.agents.player import Player
+from tb.checks.image import Image
+from tb.checks.responses import Expected, ProtocolError
+from tb.lib.bus import StreamSink, StreamSource, gated, stalls
+from tb.lib.payload import unpack
+from tb.stimuli.operations import FULL, MESSAGES, TAGS, Op
+from tb.stimuli.regions import region_of
 
 __all__ = ["Host", "Response"]
 
@@ -84,7 +84,7 @@ class Host:
         self.regions = tuple(regions)
         self._poison_allowed = poison_allowed
         self.image = Image(poison_allowed=poison_allowed)
-        #: caching hosts that share the ports (`tb/cache_agent.py`); their tags begin at `FIRST_TAG`
+        #: caching hosts that share the ports (`tb/agents/cache_agent.py`); their tags begin at `FIRST_TAG`
         self.caches = []
         #: responses in the order of their arrival: (channel, clock, latency, fields)
         self.responses = []
@@ -153,9 +153,10 @@ class Host:
         return flight.response
 
     async def play(self, operations, *, max_reads=64, max_writes=32, throttle=False):
-        """Play a stimulus by the rules of the batch form (`tb/stimulus.py`); returns when everything is answered.
+        """Play a stimulus by the rules of the batch form (`tb/stimuli/operations.py`); returns when everything is
+        answered.
 
-        With `throttle` the host slows down on the load that responses say (`tb/throttle.py`).
+        With `throttle` the host slows down on the load that responses say (`tb/agents/throttle.py`).
         """
         await Player(self, operations, max_reads=max_reads, max_writes=max_writes, throttle=throttle).run()
 

@@ -6,11 +6,11 @@ import random
 import cocotb
 from cocotb.triggers import Event, RisingEdge
 
-from golden.config import LINE_BYTES
-from hw.axi import RESP_OKAY, RESP_SLVERR
-from tb.bus import ChannelSink, ChannelSource, gated, stalls
-from tb.image import spread
-from tb.stimulus import FULL
+from golden.common.config import LINE_BYTES
+from hw.lib.axi import RESP_OKAY, RESP_SLVERR
+from tb.checks.image import spread
+from tb.lib.bus import ChannelSink, ChannelSource, gated, stalls
+from tb.stimuli.operations import FULL
 
 __all__ = ["Answers", "MemoryAgent", "POISON_LINE", "Store"]
 
@@ -89,9 +89,9 @@ class MemoryAgent:
     read sees the store when it is accepted or, with `share`, at either end: the endpoint must order what depends on
     it.
 
-    `gates` close channels, `mem.ar` and so on (`tb.bus.gated`). `read_error(line)` and `write_error(line)` say whether
-    an access fails: it is answered SLVERR, and reads as garbage or leaves that in the bytes with strobe. Raises
-    AssertionError for a burst, an unaligned address or one outside memory.
+    `gates` close channels, `mem.ar` and so on (`tb.lib.bus.gated`). `read_error(line)` and `write_error(line)` say
+    whether an access fails: it is answered SLVERR, and reads as garbage or leaves that in the bytes with strobe.
+    Raises AssertionError for a burst, an unaligned address or one outside memory.
     """
 
     def __init__(

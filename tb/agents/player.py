@@ -4,8 +4,8 @@ from collections import deque
 
 from cocotb.triggers import FallingEdge, ReadOnly
 
-from tb.stimulus import LOOKAHEAD, Op
-from tb.throttle import Throttle
+from tb.agents.throttle import Throttle
+from tb.stimuli.operations import LOOKAHEAD, Op
 
 __all__ = ["Player"]
 

@@ -1,7 +1,7 @@
 """The registers, by name, over the endpoint's AXI4-Lite port."""
 
-from golden.csr import address, pack, unpack
-from tb.bus import AxiLiteMaster, AXIProtocolError
+from golden.registers.rules import address, pack, unpack
+from tb.lib.bus import AxiLiteMaster, AXIProtocolError
 
 __all__ = ["Csr", "Refused"]
 
@@ -11,7 +11,9 @@ class Refused(Exception):
 
 
 class Csr:
-    """Reads and writes registers called by the names of `golden.csr`. Raises `Refused` when the answer is not OKAY."""
+    """Reads and writes registers called by the names of `golden.registers.rules`. Raises `Refused` when the answer is
+    not OKAY.
+    """
 
     def __init__(self, dut, clock):
         self._master = AxiLiteMaster(dut, "csr", clock)

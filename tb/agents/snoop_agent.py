@@ -9,12 +9,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from golden.coherency import SnoopKind
-from golden.config import SECTOR_LINES
-from golden.messages import BIRspOpcode
-from tb.coherent_image import Mesi
-from tb.protocol import parse_bisnp
-from tb.responses import ProtocolError
+from golden.common.config import SECTOR_LINES
+from golden.common.line_access import SnoopKind
+from golden.common.messages import BIRspOpcode
+from tb.checks.coherent_image import Mesi
+from tb.checks.protocol import parse_bisnp
+from tb.checks.responses import ProtocolError
 
 __all__ = ["Manners", "Snooped", "SnoopAgent"]
 

@@ -1,16 +1,16 @@
-"""Functional coverage: which bins of `golden/coverage_bins.py` the records and messages of a run hit."""
+"""Functional coverage: which bins of `tb/checks/coverage_bins.py` the records and messages of a run hit."""
 
 import json
 from collections import Counter
 
-from golden.coherency import Access, Grant, LineState, Retry, Snoop, SnoopKind, answer_lines
-from golden.config import SECTOR_LINES
-from golden.coverage_bins import ANY, GROUPS, message_bin
-from golden.events import EngineKind, ErrorKind, Lane, RefusalKind
-from golden.messages import BIRspOpcode
-from golden.metadata import Outcome, SlotKind
-from tb.protocol import parse_bisnp
-from tb.recorded import read_trace
+from golden.common.config import SECTOR_LINES
+from golden.common.line_access import Access, Grant, LineState, Retry, Snoop, SnoopKind, answer_lines
+from golden.common.messages import BIRspOpcode
+from golden.events.port import EngineKind, ErrorKind, Lane, RefusalKind
+from golden.pipeline.metadata import Outcome, SlotKind
+from tb.checks.coverage_bins import ANY, GROUPS, message_bin
+from tb.checks.protocol import parse_bisnp
+from tb.runs.recorded import read_trace
 
 __all__ = ["Coverage"]
 

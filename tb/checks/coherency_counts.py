@@ -2,11 +2,11 @@
 
 from collections import Counter
 
-from golden.coherency import SECTORS_PER_BLOCK, Access, SnoopKind
-from golden.config import LINES_PER_BLOCK, SECTOR_LINES
-from golden.events import EngineKind, Lane
-from golden.metadata import Outcome, SlotKind
-from golden.snoop_filter import set_of
+from golden.coherency.filter import set_of
+from golden.common.config import LINES_PER_BLOCK, SECTOR_LINES
+from golden.common.line_access import SECTORS_PER_BLOCK, Access, SnoopKind
+from golden.events.port import EngineKind, Lane
+from golden.pipeline.metadata import Outcome, SlotKind
 
 __all__ = ["CoherencyCounts"]
 

@@ -1,12 +1,12 @@
 """What a regression of coherency has to have seen: groups of bins, and why the other combinations cannot be.
 
-A bin is a tuple of names, one of each axis of its group. `sim/coverage.py` counts them.
+A bin is a tuple of names, one of each axis of its group. `sim/coverage/coverage.py` counts them.
 """
 
 from dataclasses import dataclass
 from itertools import product
 
-from golden.coherency import (
+from golden.common.line_access import (
     Access,
     Grant,
     LineState,
@@ -16,8 +16,8 @@ from golden.coherency import (
     access_of_rwd,
     answer_states,
 )
-from golden.events import ErrorKind, RefusalKind
-from golden.messages import BIRspOpcode, MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
+from golden.common.messages import BIRspOpcode, MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
+from golden.events.port import ErrorKind, RefusalKind
 
 __all__ = ["ANY", "GROUPS", "NOTHING", "Group", "message_bin"]
 

@@ -4,9 +4,9 @@ import os
 import time
 from pathlib import Path
 
-from golden.endpoint import Endpoint
-from tb.coverage import Coverage
-from tb.protocol import ProtocolMonitor
+from golden.follow.follower import Endpoint
+from tb.checks.bins_hit import Coverage
+from tb.checks.protocol import ProtocolMonitor
 
 __all__ = ["COVERAGE_FOLDER", "COVERAGE_FILES", "golden_endpoint", "protocol_monitor"]
 

@@ -9,9 +9,9 @@ it was stored: each write, of a whole line or of some of its bytes, ends with co
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from golden.mode import Mode
-from golden.mxint8 import compress, decompress
-from tb.stimulus import FULL
+from golden.common.mode import Mode
+from golden.data.mxint8 import compress, decompress
+from tb.stimuli.operations import FULL
 
 __all__ = ["DataMismatch", "Image", "LineWrite", "POISON", "spread", "text_of"]
 

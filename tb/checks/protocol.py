@@ -8,14 +8,14 @@ unique. P7: a snoop's mask is legal. P8: the right responses a message. It knows
 from collections import Counter, deque
 from dataclasses import dataclass
 
-from golden.address import Target, decode
-from golden.coherency import SECTORS_PER_BLOCK, Access, Snoop, SnoopKind, answer_lines
-from golden.config import SECTOR_LINES
-from golden.events import Lane
-from golden.frontend import host_of
-from golden.messages import BISnpOpcode, DRSOpcode, NDROpcode, RwDOpcode
-from golden.metadata import Outcome, SlotKind
-from tb.responses import Expected, ProtocolError
+from golden.common.config import SECTOR_LINES
+from golden.common.line_access import SECTORS_PER_BLOCK, Access, Snoop, SnoopKind, answer_lines
+from golden.common.messages import BISnpOpcode, DRSOpcode, NDROpcode, RwDOpcode
+from golden.events.port import Lane
+from golden.front.address import Target, decode
+from golden.front.frontend import host_of
+from golden.pipeline.metadata import Outcome, SlotKind
+from tb.checks.responses import Expected, ProtocolError
 
 __all__ = ["ProtocolMonitor", "parse_bisnp"]
 

@@ -1,9 +1,9 @@
 """Which responses each message must get, by the golden front end."""
 
-from golden.coherency import Access
-from golden.frontend import slot_of_req, slot_of_rwd
-from golden.messages import NDROpcode
-from golden.metadata import DataKind, Entry, SlotKind, commit
+from golden.common.line_access import Access
+from golden.common.messages import NDROpcode
+from golden.front.frontend import slot_of_req, slot_of_rwd
+from golden.pipeline.metadata import DataKind, Entry, SlotKind, commit
 
 __all__ = ["Expected", "ProtocolError", "expected_responses"]
 

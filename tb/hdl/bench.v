@@ -1,5 +1,5 @@
 // The batch form's top: the endpoint with player, media and recorder around it; simulation only. The clock and the
-// registers come from cocotb (tb/batch.py), which sets the inputs before `start` and then waits for `done`, `stuck` or
+// registers come from cocotb (tb/runs/batch.py), which sets the inputs before `start` and then waits for `done`, `stuck` or
 // `error`.
 `include "layout.vh"
 
@@ -38,7 +38,7 @@ module bench (
     input [31:0] message_clocks,
     // the player's host drops what it may cache, and answers a BISnp after so many clocks (tb/hdl/dropping_host.v)
     input [15:0] snoop_clocks,
-    // hosts that cache and race; 0 requests: none (tb/hdl/caching_hosts.v, tb/caching.py)
+    // hosts that cache and race; 0 requests: none (tb/hdl/caching_hosts.v, tb/stimuli/caching.py)
     input [31:0] hosts_requests,
     input [`ADDRESS_BITS-1:0] hosts_base,
     input [15:0] hosts_blocks,

@@ -1,4 +1,4 @@
-// Hosts that cache lines and race with the endpoint on purpose, at random; simulation only. tb/caching.py has their
+// Hosts that cache lines and race with the endpoint on purpose, at random; simulation only. tb/stimuli/caching.py has their
 // actions, settings, counts and errors.
 //
 // A host has a MESI state for each line and at most one message of a line in flight. What memory must hold is known at

@@ -1,11 +1,11 @@
-// DDR5 behind an AXI4 port and flash behind page commands, with fixed latencies; simulation only. tb/memory.py and
-// tb/flash.py are the same thing for the interactive form, clock for clock while nothing pauses.
+// DDR5 behind an AXI4 port and flash behind page commands, with fixed latencies; simulation only. tb/agents/memory.py and
+// tb/agents/flash.py are the same thing for the interactive form, clock for clock while nothing pauses.
 //
 // What is accepted in clock n is answered in clock n + latency (read_clocks, program_clocks) at the earliest. A read
 // sees memory in the clock of its acceptance, a write changes it when its answer is offered; a page read fills its frame
 // when its completion is offered, a program captures the frame in the clock of its acceptance.
 // With `error_seed` some accesses fail, at random: what should have been read or written, the bytes with strobe of a
-// line or all of a page, is garbage then. tb/memory.py and tb/flash.py do the same, by the choice of their test.
+// line or all of a page, is garbage then. tb/agents/memory.py and tb/agents/flash.py do the same, by the choice of their test.
 // State that only this block sees is assigned at once (`=`), outputs are registers (`<=`).
 `include "layout.vh"
 
@@ -110,7 +110,7 @@ module media (
         end
     endtask
 
-    // DDR5 line of line `i` of a frame's page: data lines, then sidecar lines (golden/config.py, `frame_lines`).
+    // DDR5 line of line `i` of a frame's page: data lines, then sidecar lines (golden/common/config.py, `frame_lines`).
     function integer frame_line(input mode, input integer frame, input integer i);
         if (mode) frame_line = i < `MXINT8_DATA_LINES ? `MXINT8_BASE + frame * `MXINT8_DATA_LINES + i
             : `SIDECAR_BASE + `MXINT8_ROW_BASE + 2 * frame + i - `MXINT8_DATA_LINES;

@@ -1,5 +1,5 @@
-// Plays a stimulus file at the host side of the endpoint; simulation only. tb/stimulus.py has the operations and the
-// rules, tb/player.py is the same thing for the interactive form, clock for clock while nothing pauses. With
+// Plays a stimulus file at the host side of the endpoint; simulation only. tb/stimuli/operations.py has the operations and the
+// rules, tb/agents/player.py is the same thing for the interactive form, clock for clock while nothing pauses. With
 // `play_clocks` the file is played again and again, and for so many clocks only.
 //
 // In each clock: count what was answered, take operations until one has to wait, offer each channel's next message.
@@ -131,7 +131,7 @@ module player (
         end
     endtask
 
-    // A clock of the host's issue rate (tb/throttle.py).
+    // A clock of the host's issue rate (tb/agents/throttle.py).
     task keep_rate;
         begin
             rate_clocks = rate_clocks + 1;

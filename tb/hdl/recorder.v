@@ -1,4 +1,4 @@
-// Writes down what leaves the endpoint; simulation only. tb/recorded.py reads it.
+// Writes down what leaves the endpoint; simulation only. tb/runs/recorded.py reads it.
 //
 // events.txt: one line a record, `S` (slot) or `E` (engine) and its payload, as they leave their lanes.
 // messages.txt, in the order of clocks: `I`, the clock and the tag of a message that is offered for the first time; `N`

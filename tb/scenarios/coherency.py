@@ -13,15 +13,15 @@ from pathlib import Path
 import cocotb
 from cocotb.triggers import ClockCycles
 
-from golden.address import encode
-from golden.coherency import Access
-from golden.config import LINES_PER_BLOCK, SECTOR_LINES
-from golden.mode import Mode
-from tb.coherent_traffic import CoherentTraffic, Shares
-from tb.faults import Gate, MediaFaults
-from tb.golden import golden_endpoint
+from golden.common.config import LINES_PER_BLOCK, SECTOR_LINES
+from golden.common.line_access import Access
+from golden.common.mode import Mode
+from golden.front.address import encode
+from tb.agents.snoop_agent import Manners
+from tb.checks.golden_endpoint import golden_endpoint
 from tb.interactive import TB, configured, settings
-from tb.snoop_agent import Manners
+from tb.stimuli.coherent_traffic import CoherentTraffic, Shares
+from tb.stimuli.faults import Gate, MediaFaults
 
 __all__ = ["FLASH_CLOCKS", "coherent_bench", "coherent_lines", "coherent_traffic"]
 

@@ -3,15 +3,15 @@
 import cocotb
 from cocotb.triggers import ClockCycles
 
-from golden.address import encode
-from golden.coherency import Access
-from golden.config import SECTOR_LINES
-from golden.messages import BIRspOpcode, NDROpcode
-from tb.caching_host import MESSAGES
-from tb.cocotb_coherency import coherent_bench
-from tb.coherent_image import Mesi
-from tb.faults import MediaFaults
+from golden.common.config import SECTOR_LINES
+from golden.common.line_access import Access
+from golden.common.messages import BIRspOpcode, NDROpcode
+from golden.front.address import encode
+from tb.agents.caching_host import MESSAGES
+from tb.checks.coherent_image import Mesi
 from tb.interactive import settings
+from tb.scenarios.coherency import coherent_bench
+from tb.stimuli.faults import MediaFaults
 
 #: clocks in which a snoop of every set of the filter is on its way
 RECALL_CLOCKS = 300

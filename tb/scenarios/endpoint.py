@@ -8,17 +8,17 @@ from pathlib import Path
 import cocotb
 from cocotb.triggers import ClockCycles
 
-from golden.address import Region, encode, hint_address
-from golden.csr import control
-from golden.events import EngineKind, Lane
-from golden.messages import MetaField, MetaValue, NDROpcode, ReqOpcode, RwDOpcode, SnpType
-from golden.mode import Mode
-from golden.mxint8 import NAN, VALUES
-from tb.csr import Refused
-from tb.fp16_lines import random_line
-from tb.golden import golden_endpoint
+from golden.common.messages import MetaField, MetaValue, NDROpcode, ReqOpcode, RwDOpcode, SnpType
+from golden.common.mode import Mode
+from golden.data.mxint8 import NAN, VALUES
+from golden.events.port import EngineKind, Lane
+from golden.front.address import Region, encode, hint_address
+from golden.registers.rules import control
+from tb.agents.registers import Refused
+from tb.checks.golden_endpoint import golden_endpoint
 from tb.interactive import TB, configured, settings
-from tb.random_traffic import random_operations
+from tb.stimuli.fp16_lines import random_line
+from tb.stimuli.random_traffic import random_operations
 
 #: a page in flash takes long beside DDR5, but not as long as the real one, so that short runs move many
 FLASH_CLOCKS = {"flash_read_clocks": 80, "flash_program_clocks": 120}

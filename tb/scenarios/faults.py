@@ -6,19 +6,19 @@ from dataclasses import replace
 import cocotb
 from cocotb.triggers import ClockCycles, with_timeout
 
-from golden.address import encode, hint_address
-from golden.coherency import SECTORS_PER_BLOCK, Access
-from golden.config import LINES_PER_BLOCK, SECTOR_LINES
-from golden.events import EngineKind, ErrorKind, Lane
-from golden.messages import NDROpcode
-from golden.metadata import State
-from golden.snoop_filter import set_of
-from tb.caching_host import MESSAGES
-from tb.cocotb_coherency import coherent_bench, coherent_lines, coherent_traffic, start
-from tb.coherent_image import Mesi
-from tb.faults import Gate, MediaFaults, bad_birsp, illegal_messages
-from tb.golden import golden_endpoint
+from golden.coherency.filter import set_of
+from golden.common.config import LINES_PER_BLOCK, SECTOR_LINES
+from golden.common.line_access import SECTORS_PER_BLOCK, Access
+from golden.common.messages import NDROpcode
+from golden.events.port import EngineKind, ErrorKind, Lane
+from golden.front.address import encode, hint_address
+from golden.pipeline.metadata import State
+from tb.agents.caching_host import MESSAGES
+from tb.checks.coherent_image import Mesi
+from tb.checks.golden_endpoint import golden_endpoint
 from tb.interactive import PERIOD_STEPS, settings
+from tb.scenarios.coherency import coherent_bench, coherent_lines, coherent_traffic, start
+from tb.stimuli.faults import Gate, MediaFaults, bad_birsp, illegal_messages
 
 #: clocks between two faults of a kind, at most
 FAULT_CLOCKS = 60

@@ -1,6 +1,6 @@
 """cocotb tests of what snoops that are never answered cost the traffic beside them.
 
-Settings, besides those of `tb/cocotb_coherency.py`: `reads` in a measurement; `one_set`: all of them meet one set of
+Settings, besides those of `tb/scenarios/coherency.py`: `reads` in a measurement; `one_set`: all of them meet one set of
 the filter; `cause`, why the endpoint asks again and again: `nothing` (it does not), `recall`, a request that needs the
 frame of a covered block, `scrub`, copies that differ from memory, or `recall_all`, the register. The file `pace.json`
 then holds the clocks that the reads took.
@@ -12,14 +12,14 @@ from pathlib import Path
 import cocotb
 from cocotb.triggers import ClockCycles
 
-from golden.address import encode
-from golden.coherency import SECTORS_PER_BLOCK, Access
-from golden.config import SECTOR_LINES
-from golden.events import EngineKind, Lane
-from golden.snoop_filter import set_of
-from tb.cocotb_coherency import coherent_bench
+from golden.coherency.filter import set_of
+from golden.common.config import SECTOR_LINES
+from golden.common.line_access import SECTORS_PER_BLOCK, Access
+from golden.events.port import EngineKind, Lane
+from golden.front.address import encode
 from tb.interactive import settings
-from tb.stimulus import read, write
+from tb.scenarios.coherency import coherent_bench
+from tb.stimuli.operations import read, write
 
 #: the head that wants a frame, and how many it may have
 HEAD, FRAMES = 0, 2

@@ -5,14 +5,14 @@ from dataclasses import replace
 import cocotb
 from cocotb.triggers import ClockCycles
 
-from golden.address import encode
-from golden.coherency import Access
-from golden.csr import control, pack
-from golden.events import RefusalKind
-from golden.mode import Mode
-from tb.cocotb_coherency import coherent_bench
-from tb.csr import Refused
+from golden.common.line_access import Access
+from golden.common.mode import Mode
+from golden.events.port import RefusalKind
+from golden.front.address import encode
+from golden.registers.rules import control, pack
+from tb.agents.registers import Refused
 from tb.interactive import settings
+from tb.scenarios.coherency import coherent_bench
 
 #: clocks between two looks at a register
 POLL_CLOCKS = 20

@@ -9,15 +9,15 @@ from dataclasses import replace
 import cocotb
 from cocotb.triggers import ClockCycles, with_timeout
 
-from golden.address import encode
-from golden.events import EngineKind, ErrorKind, Lane
-from golden.messages import NDROpcode
-from golden.metadata import SlotKind
-from golden.mode import Mode
-from hw.write_back import TRIES
-from tb.cocotb_coherency import FLASH_CLOCKS
-from tb.golden import golden_endpoint
+from golden.common.messages import NDROpcode
+from golden.common.mode import Mode
+from golden.events.port import EngineKind, ErrorKind, Lane
+from golden.front.address import encode
+from golden.pipeline.metadata import SlotKind
+from hw.data.sidecar.write_back import TRIES
+from tb.checks.golden_endpoint import golden_endpoint
 from tb.interactive import PERIOD_STEPS, TB, configured, settings
+from tb.scenarios.coherency import FLASH_CLOCKS
 
 #: the head of the tests, and the blocks of it that have frames at once, so that a third one makes the first leave
 HEAD, FRAMES = 0, 2

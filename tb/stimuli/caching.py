@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 
-from golden.config import LINES_PER_BLOCK
-from golden.messages import MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
+from golden.common.config import LINES_PER_BLOCK
+from golden.common.messages import MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
 
 __all__ = ["COUNTS", "INPUTS", "PLACES", "Action", "CachingHosts", "ERRORS", "MESSAGES", "channel_of", "counts_of"]
 
@@ -18,7 +18,7 @@ SHARE_BITS = 8
 
 
 class Action(IntEnum):
-    """What a host does with a line: `golden.coherency.Access` tells more of the messages."""
+    """What a host does with a line: `golden.common.line_access.Access` tells more of the messages."""
 
     READ_CURRENT = 0
     READ_INVALIDATE = 1

@@ -3,9 +3,9 @@
 import random
 from dataclasses import dataclass, field
 
-from golden.coherency import Access
-from golden.mode import Mode
-from tb.fp16_lines import random_line
+from golden.common.line_access import Access
+from golden.common.mode import Mode
+from tb.stimuli.fp16_lines import random_line
 
 __all__ = ["DROP", "STORE", "CoherentTraffic", "Shares"]
 

@@ -5,10 +5,10 @@ import random
 
 from amaranth.lib.wiring import In
 
-from golden.coherency import SnoopKind
-from golden.config import SECTOR_LINES
-from golden.frontend import Served, serve_req, serve_rwd
-from golden.messages import BIRspOpcode, ReqOpcode, RwDOpcode
+from golden.common.config import SECTOR_LINES
+from golden.common.line_access import SnoopKind
+from golden.common.messages import BIRspOpcode, ReqOpcode, RwDOpcode
+from golden.front.frontend import Served, serve_req, serve_rwd
 
 __all__ = ["Gate", "MediaFaults", "bad_birsp", "channels", "illegal_messages"]
 
@@ -47,7 +47,7 @@ class Gate:
         self.closed = False
 
     def over(self, pauses):
-        """The pauses (see `tb.bus.stalls`) of a port behind this gate."""
+        """The pauses (see `tb.lib.bus.stalls`) of a port behind this gate."""
         for pause in itertools.repeat(False) if pauses is None else pauses:
             yield pause or self.closed
 
@@ -98,8 +98,8 @@ def illegal_messages(rng):
 
 
 def bad_birsp(rng, config, host, snoop=None):
-    """A BIRsp of a host that answers nothing. `snoop` (`tb.snoop_agent.Snooped`) is one that it has not answered: the
-    BIRsp may name that BITag, and say what is not legal for it.
+    """A BIRsp of a host that answers nothing. `snoop` (`tb.agents.snoop_agent.Snooped`) is one that it has not
+    answered: the BIRsp may name that BITag, and say what is not legal for it.
     """
     candidates = [
         {"bi_tag": rng.randrange(config.snoops, 1 << 12), "opcode": rng.choice(tuple(BIRspOpcode))},

@@ -2,7 +2,7 @@
 
 import struct
 
-from golden.mxint8 import VALUES
+from golden.data.mxint8 import VALUES
 
 __all__ = ["random_line"]
 

@@ -9,8 +9,8 @@ its running number modulo 2^16, reads and writes counted together.
 from dataclasses import dataclass
 from enum import IntEnum
 
-from golden import csr
-from golden.messages import ADDRESS_BITS, MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
+from golden.common.messages import ADDRESS_BITS, MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
+from golden.registers import rules as csr
 
 __all__ = [
     "FIRST_TAG", "FULL", "LOOKAHEAD", "MESSAGES", "READS", "Op", "Operation", "TAGS", "WAIT_MAX", "fence_all",
@@ -122,7 +122,7 @@ def read_shared(address):
 
 
 def write(address, data):
-    """Also a hint, with `golden.hints.pack_hint` and `golden.address.hint_address`."""
+    """Also a hint, with `golden.front.hints.pack_hint` and `golden.front.address.hint_address`."""
     return Operation(Op.WRITE, address, data)
 
 
@@ -135,7 +135,7 @@ def write_poisoned(address, data=0):
 
 
 def register_write(name, value=None, **fields):
-    """Write a register called as in `golden.csr`: its word, or the word with `fields` set."""
+    """Write a register called as in `golden.registers.rules`: its word, or the word with `fields` set."""
     return Operation(Op.REGISTER, csr.address(name), csr.pack(name, **fields) if value is None else value)
 
 

@@ -2,19 +2,19 @@
 
 import re
 from collections import Counter
-from pathlib import Path
 
-from golden.config import preset
-from golden.events import EngineKind, Lane, PrefetchDrop, PrefetchSource, record_fields
-from sim.measured import Measured
-from sim.regions import weights_of
-from sim.results import SCHEMA, results
+from golden.common.config import preset
+from golden.events.port import EngineKind, Lane, PrefetchDrop, PrefetchSource, record_fields
+from sim.host.regions import weights_of
+from sim.results.results import SCHEMA, results
+from sim.results.statistics import Statistics
+from sim.run.measured import Measured
+from sim.run.timing import SCALED_TIMING
 from sim.settings import Settings
-from sim.statistics import Statistics
-from sim.timing import SCALED_TIMING
-from sim.workload import load
+from sim.workload.load import load
+from tests.support.paths import ROOT
 
-DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "results.md"
+DOCUMENT = ROOT / "docs" / "results.md"
 SOURCES = [source.name.lower() for source in PrefetchSource]
 REASONS = [drop.name.lower() for drop in PrefetchDrop]
 

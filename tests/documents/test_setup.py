@@ -4,11 +4,11 @@ import os
 import shutil
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.support.paths import ROOT
+
 #: what the script needs of any machine
 BASE = ("sh", "cat", "cksum", "dirname", "env", "id", "mktemp", "rm", "tail")
 PACKAGES = "iverilog g++ make perl python3-venv libpython3-dev"

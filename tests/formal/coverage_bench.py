@@ -3,10 +3,10 @@
 from amaranth.asserts import AnyConst
 from amaranth.hdl import Assert, Assume, Cover, Elaboratable, Module, Signal
 
-from golden.coherency import SECTORS_PER_BLOCK
-from golden.config import preset
-from hw.coverage import Coverage
-from hw.metadata import FILTER_CLOCKS
+from golden.common.config import preset
+from golden.common.line_access import SECTORS_PER_BLOCK
+from hw.coherency.covered_blocks import Coverage
+from hw.pipeline.metadata import FILTER_CLOCKS
 from tests.formal.free import drive
 
 __all__ = ["CoverageBench"]

@@ -3,12 +3,12 @@
 from amaranth.asserts import AnyConst, AnySeq
 from amaranth.hdl import Assert, Assume, Cat, Cover, Elaboratable, Module, Mux, Signal
 
-from golden.coherency import Access, Grant, LineState
-from golden.config import preset
-from hw.filter_row import is_owned, set_number
-from hw.layouts import FilterOp
-from hw.metadata import FILTER_CLOCKS
-from hw.snoop_filter import SnoopFilter
+from golden.common.config import preset
+from golden.common.line_access import Access, Grant, LineState
+from hw.coherency.filter.filter import SnoopFilter
+from hw.coherency.filter.row import is_owned, set_number
+from hw.common.layouts import FilterOp
+from hw.pipeline.metadata import FILTER_CLOCKS
 
 __all__ = ["FilterBench", "config_of"]
 

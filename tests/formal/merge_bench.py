@@ -3,19 +3,19 @@
 from amaranth.asserts import AnyConst
 from amaranth.hdl import Assert, Elaboratable, Module, Mux, Signal
 
-from golden.config import LINE_BYTES
-from golden.datapath import byte_mask
-from golden.mxint8 import NOT_FINITE, POISONED, ZERO, decompress
-from hw.layouts import LINE_BITS, layout
-from hw.line_memory import strobed
-from hw.mxint8_lines import merged_line
-from hw.transactions import write_data
+from golden.common.config import LINE_BYTES
+from golden.data.datapath import byte_mask
+from golden.data.mxint8 import NOT_FINITE, POISONED, ZERO, decompress
+from hw.common.layouts import LINE_BITS, layout
+from hw.data.line_memory import strobed
+from hw.data.mxint8.lines import merged_line
+from hw.front.request_slots import write_data
 
 __all__ = ["MergeBench"]
 
 
 class MergeBench(Elaboratable):
-    """`strobed` in front of a memory with byte strobes, and `merged_line`, beside what `golden.datapath` does.
+    """`strobed` in front of a memory with byte strobes, and `merged_line`, beside what `golden.data.datapath` does.
 
     Golden: `data & mask | old & ~mask`, where the mask has the bits of each byte that is enabled, and `old` is what the
     line reads as: in mode exact zeros until it was written, in mode mxint8 what scale and elements say.

@@ -7,13 +7,22 @@ from amaranth.hdl import Assume, Cat, Cover, Elaboratable, Module, Mux, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.fifo import SyncFIFO
 
-from golden.coherency import Access
-from golden.config import SECTOR_LINES, preset
-from golden.messages import BIRspOpcode, BISnpOpcode, MetaField, MetaValue, NDROpcode, ReqOpcode, RwDOpcode, SnpType
-from golden.metadata import Outcome, SlotKind
-from hw import layouts
-from hw.coherency import Coherency
-from hw.metadata import FILTER_CLOCKS
+from golden.common.config import SECTOR_LINES, preset
+from golden.common.line_access import Access
+from golden.common.messages import (
+    BIRspOpcode,
+    BISnpOpcode,
+    MetaField,
+    MetaValue,
+    NDROpcode,
+    ReqOpcode,
+    RwDOpcode,
+    SnpType,
+)
+from golden.pipeline.metadata import Outcome, SlotKind
+from hw.coherency.unit import Coherency
+from hw.common import layouts
+from hw.pipeline.metadata import FILTER_CLOCKS
 from tests.formal.scene_events import fields_of
 
 __all__ = ["SCENES", "Scene", "Scenes"]

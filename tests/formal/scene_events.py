@@ -2,9 +2,9 @@
 
 import re
 
-from golden.events import EngineKind
-from golden.messages import FIELDS, BIRspOpcode, BISnpOpcode, NDROpcode, ReqOpcode, RwDOpcode
-from golden.metadata import Outcome, SlotKind
+from golden.common.messages import FIELDS, BIRspOpcode, BISnpOpcode, NDROpcode, ReqOpcode, RwDOpcode
+from golden.events.port import EngineKind
+from golden.pipeline.metadata import Outcome, SlotKind
 
 __all__ = ["EVENTS", "events_in", "fields_of", "table"]
 

@@ -3,9 +3,9 @@
 from amaranth.asserts import AnyConst
 from amaranth.hdl import Array, Assert, Assume, Elaboratable, Module, Mux, Signal
 
-from golden.config import SECTOR_LINES
-from golden.events import EngineKind
-from hw.snoop_table import SnoopTable
+from golden.common.config import SECTOR_LINES
+from golden.events.port import EngineKind
+from hw.coherency.snoops.table import SnoopTable
 from tests.formal.filter_bench import config_of
 from tests.formal.naive_snoop import NaiveSnoop
 from tests.formal.snoop_table_bench import surround
@@ -20,9 +20,10 @@ class SnoopAnswersBench(Elaboratable):
     """Follows all places; the environment is that of `SnoopTableBench`.
 
     Asserted: `in_flight` is the number of snoops whose note was taken and whose last line was not answered, as of the
-    clock before; `bad_birsp` tells of each BIRsp that `golden.coherency.answer_lines` finds not legal, a clock later,
-    and of no other. An ANSWER carries lines that its host has answered, each once, with the state that it said. With
-    `fair` it does so 2 clocks after the BIRsp: the filter takes operations, and no timeout is set (P10).
+    clock before; `bad_birsp` tells of each BIRsp that `golden.common.line_access.answer_lines` finds not legal, a
+    clock later, and of no other. An ANSWER carries lines that its host has answered, each once, with the state that
+    it said. With `fair` it does so 2 clocks after the BIRsp: the filter takes operations, and no timeout is set
+    (P10).
     """
 
     def __init__(self, *, fair=False):

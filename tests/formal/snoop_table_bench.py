@@ -3,9 +3,9 @@
 from amaranth.asserts import AnyConst, AnySeq
 from amaranth.hdl import Assert, Assume, Elaboratable, Module, Mux, Signal
 
-from golden.messages import BISnpOpcode
-from hw.layouts import FilterOp
-from hw.snoop_table import SnoopTable
+from golden.common.messages import BISnpOpcode
+from hw.coherency.snoops.table import SnoopTable
+from hw.common.layouts import FilterOp
 from tests.formal.filter_bench import config_of
 from tests.formal.stream_rules import watch
 

@@ -5,8 +5,8 @@ from amaranth.hdl import Assert, Cover, Elaboratable, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.config import preset
-from golden.messages import BISnpOpcode, NDROpcode, RwDOpcode
+from golden.common.config import preset
+from golden.common.messages import BISnpOpcode, NDROpcode, RwDOpcode
 from hw.endpoint import Endpoint
 from tests.formal.ports import PROVEN, driven_ports
 from tests.formal.proofs import PROOFS

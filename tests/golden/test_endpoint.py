@@ -5,9 +5,11 @@ import random
 
 import pytest
 
-from golden.config import preset
-from golden.endpoint import Endpoint
-from golden.events import (
+from golden.common.config import preset
+from golden.common.mismatch import Mismatch
+from golden.common.policy import Policy
+from golden.endpoint import Standalone
+from golden.events.port import (
     EngineKind,
     ErrorKind,
     Lane,
@@ -18,13 +20,11 @@ from golden.events import (
     record_fields,
     unpack,
 )
-from golden.hints import SCORE_ONE
-from golden.metadata import Outcome, SlotKind, State
-from golden.mismatch import Mismatch
-from golden.policy import Policy
-from golden.standalone import Standalone
-from tests.concurrent_golden import ConcurrentDevice
-from tests.golden_devices import LRU, TINY, Device, Scripted
+from golden.follow.follower import Endpoint
+from golden.front.hints import SCORE_ONE
+from golden.pipeline.metadata import Outcome, SlotKind, State
+from tests.support.concurrent_golden import ConcurrentDevice
+from tests.support.golden_devices import LRU, TINY, Device, Scripted
 
 # Migration ------------------------------------------------------------------------------------------------------------
 

@@ -2,15 +2,15 @@
 
 import pytest
 
-from golden.allocator import Action, Allocator
-from golden.events import EngineKind, Lane, RefusalKind
-from golden.hints import SCORE_ONE
-from golden.metadata import Entry, Outcome, SlotKind, State
-from golden.policy import Policy, Priority, ScoreSource
-from golden.score import key
-from golden.victim import Domain, Victim
-from tests.concurrent_golden import ConcurrentDevice
-from tests.golden_devices import LRU, TINY, Device
+from golden.common.policy import Policy, Priority, ScoreSource
+from golden.events.port import EngineKind, Lane, RefusalKind
+from golden.frames.allocator import Action, Allocator
+from golden.front.hints import SCORE_ONE
+from golden.pipeline.metadata import Entry, Outcome, SlotKind, State
+from golden.pipeline.score import key
+from golden.victims.search import Domain, Victim
+from tests.support.concurrent_golden import ConcurrentDevice
+from tests.support.golden_devices import LRU, TINY, Device
 
 # Who leaves -----------------------------------------------------------------------------------------------------------
 

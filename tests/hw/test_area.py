@@ -6,7 +6,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.area import LOAD_BITS, Between, main
-from tests.simulation import simulate
+from tests.support.simulation import simulate
 
 
 class Adder(wiring.Component):

@@ -6,9 +6,9 @@ import subprocess
 
 import pytest
 
-from golden.config import PRESETS
+from golden.common.config import PRESETS
 from hw import verilog
-from tb.build import verilator_command
+from tb.runs.build import verilator_command
 
 
 @pytest.fixture(scope="module", params=PRESETS)

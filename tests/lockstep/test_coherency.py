@@ -1,6 +1,7 @@
 """The whole endpoint with caching hosts: every record in golden lock-step, every message by the rules, all data right.
 
-Hosts, their traffic and the rules of messages are those of the benches (`tb/caching_host.py`, `tb/protocol.py`).
+Hosts, their traffic and the rules of messages are those of the benches (`tb/agents/caching_host.py`,
+`tb/checks/protocol.py`).
 """
 
 import random
@@ -8,19 +9,19 @@ import random
 import pytest
 from amaranth.hdl import ResetInserter
 
-from golden.address import Region, encode
-from golden.coherency import Access, Retry
-from golden.config import preset
-from golden.csr import address, pack
-from golden.events import EngineKind
-from golden.metadata import Outcome, SlotKind
-from golden.mode import Mode
-from tb.caching_host import CachingHost
-from tb.coherent_image import CoherentImage
-from tb.coherent_traffic import STORE, CoherentTraffic, Shares
-from tb.protocol import ProtocolMonitor
-from tests.lockstep import QUIET_CLOCKS, Lockstep, _packer
-from tests.simulation import fields_of, simulate
+from golden.common.config import preset
+from golden.common.line_access import Access, Retry
+from golden.common.mode import Mode
+from golden.events.port import EngineKind
+from golden.front.address import Region, encode
+from golden.pipeline.metadata import Outcome, SlotKind
+from golden.registers.rules import address, pack
+from tb.agents.caching_host import CachingHost
+from tb.checks.coherent_image import CoherentImage
+from tb.checks.protocol import ProtocolMonitor
+from tb.stimuli.coherent_traffic import STORE, CoherentTraffic, Shares
+from tests.support.lockstep import QUIET_CLOCKS, Lockstep, _packer
+from tests.support.simulation import fields_of, simulate
 
 CONFIG = preset("tiny")
 M2S = ("req", "rwd", "birsp")

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 from amaranth.hdl import ResetInserter
 
-from golden.address import Region, region_lines
-from golden.config import LINE_BYTES, preset
-from golden.csr import address, control
-from golden.mode import Mode
-from tb.stimulus import read, write
-from tests.lockstep import Lockstep
-from tests.simulation import simulate
+from golden.common.config import LINE_BYTES, preset
+from golden.common.mode import Mode
+from golden.front.address import Region, region_lines
+from golden.registers.rules import address, control
+from tb.stimuli.operations import read, write
+from tests.support.lockstep import Lockstep
+from tests.support.simulation import simulate
 
 TINY = preset("tiny")
 FIRST = Region(base=0, heads=TINY.heads // 2)

@@ -1,14 +1,14 @@
 """The whole endpoint in golden lock-step with prefetches of all sources, under random traffic and resets."""
 
-from golden.address import encode, hint_address
-from golden.config import preset
-from golden.csr import pack
-from golden.events import EngineKind, PrefetchSource
-from golden.hints import pack_hint
-from golden.metadata import SlotKind
-from tb.random_traffic import random_operations
-from tb.stimulus import fence_all, read, register_write, write
-from tests.lockstep import Lockstep
+from golden.common.config import preset
+from golden.events.port import EngineKind, PrefetchSource
+from golden.front.address import encode, hint_address
+from golden.front.hints import pack_hint
+from golden.pipeline.metadata import SlotKind
+from golden.registers.rules import pack
+from tb.stimuli.operations import fence_all, read, register_write, write
+from tb.stimuli.random_traffic import random_operations
+from tests.support.lockstep import Lockstep
 
 CONFIG = preset("tiny")
 FLAG_PREFETCHED = 16

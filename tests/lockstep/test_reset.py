@@ -2,14 +2,14 @@
 
 import pytest
 
-from golden.address import encode, hint_address
-from golden.config import LINES_PER_BLOCK, preset
-from golden.events import EngineKind
-from golden.hints import pack_hint
-from golden.metadata import Outcome, SlotKind
-from tb.random_traffic import random_operations
-from tb.stimulus import fence_all, read, write
-from tests.lockstep import Lockstep
+from golden.common.config import LINES_PER_BLOCK, preset
+from golden.events.port import EngineKind
+from golden.front.address import encode, hint_address
+from golden.front.hints import pack_hint
+from golden.pipeline.metadata import Outcome, SlotKind
+from tb.stimuli.operations import fence_all, read, write
+from tb.stimuli.random_traffic import random_operations
+from tests.support.lockstep import Lockstep
 
 CONFIG = preset("tiny")
 REGISTERS = [("POOL_FRAMES", 8)]

@@ -1,16 +1,16 @@
 """The whole endpoint in golden lock-step under random traffic, in seconds and without another simulator."""
 
-from golden.address import encode, hint_address
-from golden.config import LINES_PER_BLOCK, preset
-from golden.csr import pack
-from golden.events import EngineKind, ErrorKind
-from golden.hints import pack_hint
-from golden.messages import DRSOpcode, NDROpcode
-from golden.metadata import Outcome, SlotKind
-from golden.policy import Priority
-from tb.random_traffic import random_operations
-from tb.stimulus import fence_all, read, write
-from tests.lockstep import Lockstep, quota_writes
+from golden.common.config import LINES_PER_BLOCK, preset
+from golden.common.messages import DRSOpcode, NDROpcode
+from golden.common.policy import Priority
+from golden.events.port import EngineKind, ErrorKind
+from golden.front.address import encode, hint_address
+from golden.front.hints import pack_hint
+from golden.pipeline.metadata import Outcome, SlotKind
+from golden.registers.rules import pack
+from tb.stimuli.operations import fence_all, read, write
+from tb.stimuli.random_traffic import random_operations
+from tests.support.lockstep import Lockstep, quota_writes
 
 CONFIG = preset("tiny")
 POOL_FRAMES = 8

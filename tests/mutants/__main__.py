@@ -1,8 +1,9 @@
 """Breaks the RTL on purpose, one mutation at a time, and checks that the regression notices.
 
-`python -m tests.mutants` applies each mutation of `tests/mutations.py` to a copy of the sources and runs the tests that
-are to kill it; a survivor is a missing test, and makes the exit code 1. Verdicts are kept under build/mutants with a
-hash of the sources, so that a run that was interrupted goes on where it stopped. `--only NAME` runs some.
+`python -m tests.mutants` applies each mutation of `tests/mutants/mutations.py` to a copy of the sources and runs the
+tests that are to kill it; a survivor is a missing test, and makes the exit code 1. Verdicts are kept under
+build/mutants with a hash of the sources, so that a run that was interrupted goes on where it stopped. `--only NAME`
+runs some.
 """
 
 import argparse
@@ -16,13 +17,12 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-from tests.mutations import MUTATIONS
+from tests.mutants.mutations import MUTATIONS
+from tests.support.paths import ROOT
 
 __all__ = ["MutationError", "Verdict", "apply", "run_mutation", "run_unmutated", "main"]
 
-ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "mutants"
 SOURCES = (
     "golden",

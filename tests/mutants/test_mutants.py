@@ -1,12 +1,13 @@
-"""The regression notices mistakes in the RTL: some of `tests/mutations.py` here, all of them by `make mutants`."""
+"""The regression notices mistakes in the RTL: some of `tests/mutants/mutations.py` here, all of them by `make mutants`."""
 
 import shutil
 from dataclasses import replace
 
 import pytest
 
-from tests.mutants import ROOT, MutationError, apply, main, run_mutation
-from tests.mutations import MUTATIONS, Mutation
+from tests.mutants.__main__ import MutationError, apply, main, run_mutation
+from tests.mutants.mutations import MUTATIONS, Mutation
+from tests.support.paths import ROOT
 
 BY_NAME = {mutation.name: mutation for mutation in MUTATIONS}
 REQUIRED = {
@@ -16,10 +17,10 @@ REQUIRED = {
 }  # fmt: skip
 HARMLESS = Mutation(
     name="harmless",
-    file="hw/tournament.py",
+    file="hw/victims/tournament.py",
     old='"""The tournament over heads: which',
     new='"""The tournament among heads: which',
-    tests=("tests/test_config.py",),
+    tests=("tests/golden/common/test_config.py",),
     why="nothing is broken",
 )
 
@@ -33,7 +34,7 @@ def test_the_regression_kills(name, tmp_path):
 @pytest.mark.parametrize("name", BY_NAME)
 def test_a_mutation_fits_the_sources_and_changes_them(name, tmp_path):
     mutation = BY_NAME[name]
-    (tmp_path / mutation.file).parent.mkdir()
+    (tmp_path / mutation.file).parent.mkdir(parents=True)
     shutil.copy(ROOT / mutation.file, tmp_path / mutation.file)
     apply(mutation, tmp_path)
     changed = (tmp_path / mutation.file).read_text()
@@ -55,7 +56,9 @@ def test_a_mutant_that_nothing_notices_is_a_survivor(tmp_path, capsys):
 
 def test_a_mutant_that_cannot_be_built_is_no_kill(tmp_path):
     broken = replace(
-        BY_NAME["tie-break-reversed"], new="sibling_is_lower = no_such_name", tests=("tests/test_tournament.py",)
+        BY_NAME["tie-break-reversed"],
+        new="sibling_is_lower = no_such_name",
+        tests=("tests/hw/victims/test_tournament.py",),
     )
     with pytest.raises(MutationError, match="no check: .*NameError"):
         run_mutation(broken, tmp_path)

@@ -4,13 +4,13 @@ One line a burst. Used from a bench that owns the clock: `drive` sets the inputs
 `sample` takes what that edge transfers.
 """
 
-from hw.axi import RESP_OKAY, RESP_SLVERR
+from hw.lib.axi import RESP_OKAY, RESP_SLVERR
 
 LINE_BYTES = 64
 
 
 class AXIMemory:
-    """`port` is an `hw.axi.AXI4` whose manager is the device under test.
+    """`port` is an `hw.lib.axi.AXI4` whose manager is the device under test.
 
     `latency` is (least, most) clocks from request to response, `stall` the probability that a channel pauses for a
     clock. `lines` maps a line number to its value; others hold `background(line)`. `failing_reads`, `failing_writes`

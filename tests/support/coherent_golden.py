@@ -1,14 +1,14 @@
 """A stand-in for the hardware with hosts that cache: snoops, answers, held requests in random order too."""
 
-from golden import csr
-from golden.coherency import SECTORS_PER_BLOCK, Access, Grant, LineState, SnoopKind
-from golden.coherent_state import HELD
-from golden.config import SECTOR_LINES
-from golden.events import EngineKind, ErrorKind
-from golden.metadata import Outcome, SlotKind
-from golden.mode import Mode
-from golden.snoop_table import answer_aux, snoop_aux
-from tests.concurrent_golden import ConcurrentDevice
+from golden.coherency.snoops import answer_aux, snoop_aux
+from golden.coherency.state import HELD
+from golden.common.config import SECTOR_LINES
+from golden.common.line_access import SECTORS_PER_BLOCK, Access, Grant, LineState, SnoopKind
+from golden.common.mode import Mode
+from golden.events.port import EngineKind, ErrorKind
+from golden.pipeline.metadata import Outcome, SlotKind
+from golden.registers import rules as csr
+from tests.support.concurrent_golden import ConcurrentDevice
 
 __all__ = ["CoherentDevice", "region_writes", "regions_of"]
 

@@ -2,13 +2,13 @@
 
 import random
 
-from golden import csr
-from golden.allocator import Action
-from golden.endpoint import Endpoint
-from golden.events import EngineKind, ErrorKind, Lane, PrefetchDrop, RefusalKind
-from golden.metadata import Outcome, Slot, SlotKind, State
-from golden.misses import REPLAY_OF
-from golden.policy import Policy
+from golden.common.policy import Policy
+from golden.events.port import EngineKind, ErrorKind, Lane, PrefetchDrop, RefusalKind
+from golden.follow.follower import Endpoint
+from golden.frames.allocator import Action
+from golden.frames.misses import REPLAY_OF
+from golden.pipeline.metadata import Outcome, Slot, SlotKind, State
+from golden.registers import rules as csr
 
 __all__ = ["ConcurrentDevice"]
 

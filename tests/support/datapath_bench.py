@@ -5,17 +5,17 @@ from collections import defaultdict
 
 from amaranth.hdl import Elaboratable, Module, ResetInserter, Signal
 
-from golden.coherency import Grant
-from golden.config import LINES_PER_BLOCK, preset
-from golden.datapath import ALL_BYTES, ALL_ONES, Frames, Mxint8Frames
-from golden.messages import DevLoad, DRSOpcode, MetaField, NDROpcode
-from golden.metadata import DataKind
-from golden.mode import Mode
-from hw.datapath import Datapath
-from hw.layouts import SidecarKind
-from hw.transactions import ReadSlots, WriteSlots
-from tests.axi_memory import AXIMemory
-from tests.simulation import simulate
+from golden.common.config import LINES_PER_BLOCK, preset
+from golden.common.line_access import Grant
+from golden.common.messages import DevLoad, DRSOpcode, MetaField, NDROpcode
+from golden.common.mode import Mode
+from golden.data.datapath import ALL_BYTES, ALL_ONES, Frames, Mxint8Frames
+from golden.pipeline.metadata import DataKind
+from hw.common.layouts import SidecarKind
+from hw.data.datapath import Datapath
+from hw.front.request_slots import ReadSlots, WriteSlots
+from tests.support.axi_memory import AXIMemory
+from tests.support.simulation import simulate
 
 __all__ = ["FRAMES", "TINY", "Bench", "fp16_line", "random_be", "random_operation", "scramble"]
 

@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Cat, Module, Signal
 
-from tests.simulation import simulate
+from tests.support.simulation import simulate
 
 __all__ = ["run_pipeline", "run_every_argument"]
 

@@ -2,12 +2,12 @@
 
 import copy
 
-from golden.config import preset
-from golden.endpoint import Endpoint
-from golden.events import EngineKind, Lane, pack, unpack
-from golden.metadata import Outcome, Slot, SlotKind
-from golden.policy import Policy, Priority
-from golden.standalone import Standalone
+from golden.common.config import preset
+from golden.common.policy import Policy, Priority
+from golden.endpoint import Standalone
+from golden.events.port import EngineKind, Lane, pack, unpack
+from golden.follow.follower import Endpoint
+from golden.pipeline.metadata import Outcome, Slot, SlotKind
 
 __all__ = ["LRU", "TINY", "Device", "Scripted"]
 

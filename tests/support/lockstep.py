@@ -7,18 +7,18 @@ from random import Random
 
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.config import LINE_BYTES, LINES_PER_BLOCK
-from golden.csr import address, control, pack, reset_regions
-from golden.events import Lane, unpack
-from golden.messages import DRSOpcode, NDROpcode
-from hw.axi import RESP_OKAY, RESP_SLVERR
+from golden.common.config import LINE_BYTES, LINES_PER_BLOCK
+from golden.common.messages import DRSOpcode, NDROpcode
+from golden.events.port import Lane, unpack
+from golden.registers.rules import address, control, pack, reset_regions
 from hw.endpoint import Endpoint
-from tb.golden import golden_endpoint
-from tb.image import Image
-from tb.sequence import Merger
-from tb.stimulus import Op
-from tests.axi_memory import AXIMemory
-from tests.simulation import simulate
+from hw.lib.axi import RESP_OKAY, RESP_SLVERR
+from tb.checks.golden_endpoint import golden_endpoint
+from tb.checks.image import Image
+from tb.lib.record_order import Merger
+from tb.stimuli.operations import Op
+from tests.support.axi_memory import AXIMemory
+from tests.support.simulation import simulate
 
 __all__ = ["Lockstep", "quota_writes", "region_writes"]
 
@@ -33,7 +33,7 @@ def quota_writes(head, minimum, maximum):
 
 
 def region_writes(regions):
-    """Register writes that put the first regions where `regions` (`golden.address.Region`) says."""
+    """Register writes that put the first regions where `regions` (`golden.front.address.Region`) says."""
     writes = [(f"REGION[{number}].CTRL", control(region, enabled=False)) for number, region in enumerate(regions)]
     for number, region in enumerate(regions):
         values = {
@@ -68,7 +68,7 @@ class _Memory(AXIMemory):
 
 
 class Lockstep:
-    """Runs operations (`tb.stimulus`) against an `hw.endpoint.Endpoint`.
+    """Runs operations (`tb.stimuli.operations`) against an `hw.endpoint.Endpoint`.
 
     Parameters
     ----------

@@ -1,13 +1,14 @@
-"""How many windows the phase detector gets right: `python -m tests.phase_figures` prints the confusion matrices.
+"""How many windows the phase detector gets right: `python -m tests.support.phase_figures` prints the confusion
+matrices.
 
 Takes a quarter of a minute with the production trace.
 """
 
 import sys
 
-from golden.events import Phase
-from golden.policy import Policy
-from tests.phase_traffic import accuracy, confusions, requests, serve
+from golden.common.policy import Policy
+from golden.events.port import Phase
+from tests.support.phase_traffic import accuracy, confusions, requests, serve
 
 __all__ = ["RULES", "SHARES", "table"]
 

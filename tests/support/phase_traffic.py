@@ -9,19 +9,18 @@ Two layers of two KV heads stand for all: the detector sees a step of more heads
 import csv
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
-from golden.config import LINES_PER_BLOCK, TOKENS_PER_BLOCK
-from golden.events import Phase
-from golden.phase import RegionPhase
-from golden.policy import Policy
+from golden.common.config import LINES_PER_BLOCK, TOKENS_PER_BLOCK
+from golden.common.policy import Policy
+from golden.events.port import Phase
+from golden.pipeline.phase import RegionPhase
+from tests.support.paths import ROOT
 
 __all__ = ["AZURE", "SAMPLE", "Request", "Run", "accuracy", "confusions", "load", "requests", "serve"]
 
-_ROOT = Path(__file__).resolve().parent.parent
 #: arrivals of a production service, where the file is at hand; numbers of our own in the same format
-AZURE = _ROOT.parent / "shared" / "traces" / "azure-conv.csv"
-SAMPLE = _ROOT / "tests" / "data" / "requests.csv"
+AZURE = ROOT.parent / "shared" / "traces" / "azure-conv.csv"
+SAMPLE = ROOT / "tests" / "data" / "requests.csv"
 CHUNK_TOKENS = 512
 HEADS = 4
 LINES_PER_TOKEN = LINES_PER_BLOCK // TOKENS_PER_BLOCK

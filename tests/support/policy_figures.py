@@ -1,17 +1,17 @@
 """What the policies reach on the bundled attention trace: the golden endpoint beside figures of a reference.
 
 The reference works in real numbers, knows strict access order, and takes no notice of what hints do to an entry's step;
-it was measured once. `python -m tests.policy_figures` prints both tables (a minute and a half).
+it was measured once. `python -m tests.support.policy_figures` prints both tables (a minute and a half).
 """
 
 import sys
 
-from golden.config import preset
-from golden.hints import relative_mass
-from golden.metadata import Outcome
-from golden.policy import Policy, Priority
-from golden.standalone import Standalone
-from sim.workload import load
+from golden.common.config import preset
+from golden.common.policy import Policy, Priority
+from golden.endpoint import Standalone
+from golden.front.hints import relative_mass
+from golden.pipeline.metadata import Outcome
+from sim.workload.load import load
 
 __all__ = ["REFERENCE", "SETTINGS", "hit_rate"]
 

@@ -1,7 +1,7 @@
-"""A world around `hw.residency.Residency`: pipeline, victim engine, prefetch unit, flash, datapath and host.
+"""A world around `hw.frames.residency.Residency`: pipeline, victim engine, prefetch unit, flash, datapath and host.
 
-Every slot and every note goes through `golden.endpoint.Endpoint`, which refuses what the rules do not allow; besides,
-the data is checked end to end: each line read must hold what was written last.
+Every slot and every note goes through `golden.follow.follower.Endpoint`, which refuses what the rules do not allow;
+besides, the data is checked end to end: each line read must hold what was written last.
 """
 
 from collections import deque
@@ -10,19 +10,19 @@ from random import Random
 
 from amaranth.hdl import ResetInserter, Signal
 
-from golden import coherency
-from golden.allocator import Action
-from golden.config import SECTOR_LINES, Config, preset
-from golden.endpoint import Endpoint
-from golden.events import EngineKind, PrefetchDrop
-from golden.metadata import DataKind, Outcome, Slot, SlotKind, State
-from golden.mismatch import Mismatch
-from golden.mode import Mode
-from golden.policy import Policy, policy_fields
-from golden.snoop_table import answer_aux, snoop_aux
-from hw.layouts import Domain, SidecarKind, page_tag_bits
-from hw.residency import Residency
-from tests.simulation import fields_of, simulate
+from golden.coherency.snoops import answer_aux, snoop_aux
+from golden.common import line_access as coherency
+from golden.common.config import SECTOR_LINES, Config, preset
+from golden.common.mismatch import Mismatch
+from golden.common.mode import Mode
+from golden.common.policy import Policy, policy_fields
+from golden.events.port import EngineKind, PrefetchDrop
+from golden.follow.follower import Endpoint
+from golden.frames.allocator import Action
+from golden.pipeline.metadata import DataKind, Outcome, Slot, SlotKind, State
+from hw.common.layouts import Domain, SidecarKind, page_tag_bits
+from hw.frames.residency import Residency
+from tests.support.simulation import fields_of, simulate
 
 __all__ = ["Access", "ScarceConfig", "World", "random_accesses", "scarce", "with_accesses", "POISON"]
 

@@ -1,10 +1,8 @@
 """Stand-ins for the endpoint in the bench's own tests (tests/hdl/endpoint.v)."""
 
-from pathlib import Path
+from tests.support.paths import HDL
 
 __all__ = ["stand_in", "stand_in_widths"]
-
-HDL = Path(__file__).parent / "hdl"
 
 
 def stand_in(name):

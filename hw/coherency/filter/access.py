@@ -1,14 +1,13 @@
-"""What the access of a slot makes of its row of the snoop filter (`golden.snoop_filter.SnoopFilter.access`)."""
+"""What the access of a slot makes of its row of the snoop filter (`golden.coherency.filter.SnoopFilter.access`)."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.coherency import Access, Grant, LineState, Retry, SnoopKind
-from golden.config import SECTOR_LINES
-from golden.metadata import Outcome
-from hw import layouts
-from hw.filter_row import (
+from golden.common.config import SECTOR_LINES
+from golden.common.line_access import Access, Grant, LineState, Retry, SnoopKind
+from golden.pipeline.metadata import Outcome
+from hw.coherency.filter.row import (
     block_of,
     chosen,
     covering,
@@ -20,6 +19,7 @@ from hw.filter_row import (
     sector_in,
     select,
 )
+from hw.common import layouts
 
 __all__ = ["FilterAccess", "decode", "demand_layout"]
 

@@ -1,4 +1,4 @@
-"""The snoop filter: which lines hosts may hold (`golden/snoop_filter.py`)."""
+"""The snoop filter: which lines hosts may hold (`golden/coherency/filter.py`)."""
 
 from itertools import pairwise
 
@@ -6,14 +6,14 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw import layouts
-from hw.delay import delayed, registered
-from hw.filter_access import FilterAccess, decode
-from hw.filter_bank import FilterBank
-from hw.filter_lane import FilterLane, lane_key, matches
-from hw.filter_operation import FilterOperation, decode_op
-from hw.filter_row import set_number
-from hw.metadata import FILTER_CLOCKS
+from hw.coherency.filter.access import FilterAccess, decode
+from hw.coherency.filter.bank import FilterBank
+from hw.coherency.filter.lookup import FilterLane, lane_key, matches
+from hw.coherency.filter.operation import FilterOperation, decode_op
+from hw.coherency.filter.row import set_number
+from hw.common import layouts
+from hw.lib.delay_line import delayed, registered
+from hw.pipeline.metadata import FILTER_CLOCKS
 
 __all__ = ["SnoopFilter"]
 

@@ -7,8 +7,8 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw import layouts
-from hw.filter_row import row_layout, tag_bits
+from hw.coherency.filter.row import row_layout, tag_bits
+from hw.common import layouts
 
 __all__ = ["FilterLane", "lane_key", "matches"]
 

@@ -1,15 +1,14 @@
 """What an operation beside the slots makes of a row of the snoop filter: `answer`, `recall` and `scrub` of
-`golden.snoop_filter.SnoopFilter`.
+`golden.coherency.filter.SnoopFilter`.
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.coherency import LineState, SnoopKind
-from golden.config import SECTOR_LINES
-from hw import layouts
-from hw.filter_row import (
+from golden.common.config import SECTOR_LINES
+from golden.common.line_access import LineState, SnoopKind
+from hw.coherency.filter.row import (
     block_of,
     covering,
     first,
@@ -19,6 +18,7 @@ from hw.filter_row import (
     sector_in,
     select,
 )
+from hw.common import layouts
 
 __all__ = ["FilterOperation", "decode_op", "order_layout"]
 

@@ -6,9 +6,9 @@ from operator import or_, xor
 from amaranth.hdl import Cat, Mux, Value
 from amaranth.lib import data
 
-from golden.coherency import SECTORS_PER_BLOCK, LineState
-from golden.config import SECTOR_LINES
-from hw import layouts
+from golden.common.config import SECTOR_LINES
+from golden.common.line_access import SECTORS_PER_BLOCK, LineState
+from hw.common import layouts
 
 __all__ = [
     "block_of", "chosen", "covering", "first", "first_holder", "is_owned", "lines_that", "row_layout", "sector_in",
@@ -17,7 +17,7 @@ __all__ = [
 
 
 def set_number(config, sector):
-    """Number of the set of a sector (`golden.snoop_filter.set_of`): its chunks, XORed."""
+    """Number of the set of a sector (`golden.coherency.filter.set_of`): its chunks, XORed."""
     bits = config.filter_set_bits
     return reduce(xor, (sector[start : start + bits] for start in range(0, len(sector), bits)))
 
@@ -41,7 +41,7 @@ def block_of(sector):
 def row_layout(config):
     """One set. Of each way: `used`, the sector's `tag`, whether a snoop of it is outstanding (`asked`), its lines
     (`busy`) and its `place` in the snoop table, and `states[host][line]`. `next`, `promised` are those of
-    `golden.snoop_filter.Row`.
+    `golden.coherency.filter.Row`.
 
     A way that is not in use has no lines and no snoop: all of it is 0 but `tag` and `place`, which mean nothing then.
     Nor does `place` without a snoop. So they need not wait for any decision.
@@ -89,7 +89,7 @@ def lines_that(states, wanted=lambda state: state != LineState.I):
 
 
 def covering(lines):
-    """`golden.coherency.covering`."""
+    """`golden.common.line_access.covering`."""
     low, high = lines[:2].any(), lines[2:].any()
     block = Cat(low, low, high, high)
     return Mux((lines & lines - 1)[:SECTOR_LINES] == 0, lines, block)

@@ -5,12 +5,12 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.coherency import LineState, SnoopKind
-from golden.config import SECTOR_LINES
-from golden.messages import BIRspOpcode
-from hw import layouts
-from hw.snoop_sender import BLOCK_FORM
-from hw.strobe import bit_of
+from golden.common.config import SECTOR_LINES
+from golden.common.line_access import LineState, SnoopKind
+from golden.common.messages import BIRspOpcode
+from hw.coherency.snoops.sender import BLOCK_FORM
+from hw.common import layouts
+from hw.lib.one_hot import bit_of
 
 __all__ = ["SnoopAnswers"]
 
@@ -18,9 +18,9 @@ __all__ = ["SnoopAnswers"]
 class SnoopAnswers(wiring.Component):
     """Takes every BIRsp, one a clock, judges it by its snoop, and offers what legal ones say as ANSWER operations.
 
-    Legal is what `golden.coherency.answer_lines` says, for a snoop whose BISnp was taken in an earlier clock. 2 clocks
-    from a BIRsp to its operation, if no other waits; while it waits, more answers of the same snoop join it. The lines
-    of one operation are never those of another, so any number of them may be on their way.
+    Legal is what `golden.common.line_access.answer_lines` says, for a snoop whose BISnp was taken in an earlier
+    clock. 2 clocks from a BIRsp to its operation, if no other waits; while it waits, more answers of the same snoop
+    join it. The lines of one operation are never those of another, so any number of them may be on their way.
 
     Members
     -------

@@ -5,14 +5,14 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.config import SECTOR_LINES
-from golden.events import EngineKind, ErrorKind
-from hw import layouts
-from hw.snoop_answers import SnoopAnswers
-from hw.snoop_sender import SnoopSender
-from hw.snoop_timeouts import SnoopTimeouts
-from hw.streams import Arbiter
-from hw.strobe import bit_of
+from golden.common.config import SECTOR_LINES
+from golden.events.port import EngineKind, ErrorKind
+from hw.coherency.snoops.answers import SnoopAnswers
+from hw.coherency.snoops.sender import SnoopSender
+from hw.coherency.snoops.timeouts import SnoopTimeouts
+from hw.common import layouts
+from hw.lib.arbiter import Arbiter
+from hw.lib.one_hot import bit_of
 
 __all__ = ["SnoopTable"]
 

@@ -1,4 +1,4 @@
-"""MXINT8: 32 FP16 values to 32 INT8 elements with one scale, and back. `golden/mxint8.py` defines the numbers.
+"""MXINT8: 32 FP16 values to 32 INT8 elements with one scale, and back. `golden/data/mxint8.py` defines the numbers.
 
 Both are free-running: inputs are taken at every clock, the result appears `latency` clocks later, nothing stalls and
 nothing is kept. The owner carries whatever else belongs to a line alongside, whether there is one included; it also
@@ -12,8 +12,8 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.mxint8 import NAN, NOT_FINITE, SCALE_MAX, SCALE_MIN, VALUES, ZERO
-from hw.delay import delayed, registered
+from golden.data.mxint8 import NAN, NOT_FINITE, SCALE_MAX, SCALE_MIN, VALUES, ZERO
+from hw.lib.delay_line import delayed, registered
 
 __all__ = ["Compressor", "Decompressor"]
 
@@ -47,7 +47,7 @@ def _shift_right(value, amount, by):
 
 
 class Compressor(wiring.Component):
-    """Scale and elements of a line (`golden.mxint8.compress`).
+    """Scale and elements of a line (`golden.data.mxint8.compress`).
 
     Latency 7 clocks, one line a clock.
 
@@ -148,7 +148,7 @@ class Compressor(wiring.Component):
 
 
 class Decompressor(wiring.Component):
-    """The line that a scale and its elements read as (`golden.mxint8.decompress`).
+    """The line that a scale and its elements read as (`golden.data.mxint8.decompress`).
 
     Latency 4 clocks, one line a clock.
 

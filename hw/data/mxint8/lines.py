@@ -4,11 +4,12 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.config import LINE_BYTES
-from golden.mxint8 import NAN, NOT_FINITE, POISONED, VALUES, ZERO
-from hw import layouts
-from hw.elastic import Elastic
-from hw.halves import (
+from golden.common.config import LINE_BYTES
+from golden.data.mxint8 import NAN, NOT_FINITE, POISONED, VALUES, ZERO
+from hw.common import layouts
+from hw.data.lines_in_flight import place
+from hw.data.mxint8.codec import Compressor, Decompressor
+from hw.data.mxint8.line_layouts import (
     SCALE_BITS,
     confirmed_write,
     half_written,
@@ -18,11 +19,10 @@ from hw.halves import (
     named_place,
     number_bits,
 )
-from hw.lines_in_flight import place
-from hw.mxint8 import Compressor, Decompressor
-from hw.read_combiner import ReadCombiner
-from hw.transactions import write_data
-from hw.write_combiner import WriteCombiner
+from hw.data.mxint8.read_combiner import ReadCombiner
+from hw.data.mxint8.write_combiner import WriteCombiner
+from hw.front.request_slots import write_data
+from hw.lib.elastic import Elastic
 
 __all__ = [
     "Mxint8Lines", "NAN_LINE", "byte_mask", "is_number", "line_read_back", "merged_line", "scaled_read", "scaled_write",

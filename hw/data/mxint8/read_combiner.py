@@ -4,8 +4,9 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw import layouts
-from hw.halves import (
+from hw.common import layouts
+from hw.data.mxint8.joined_accesses import Pairs
+from hw.data.mxint8.line_layouts import (
     ELEMENTS_BITS,
     SCALE_BITS,
     ddr5_line,
@@ -16,7 +17,6 @@ from hw.halves import (
     named_place,
     number_bits,
 )
-from hw.pairs import Pairs
 
 __all__ = ["ReadCombiner"]
 

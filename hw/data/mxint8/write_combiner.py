@@ -5,9 +5,11 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.config import LINE_BYTES
-from hw import layouts
-from hw.halves import (
+from golden.common.config import LINE_BYTES
+from hw.common import layouts
+from hw.data.lines_in_flight import place
+from hw.data.mxint8.joined_accesses import Pairs
+from hw.data.mxint8.line_layouts import (
     ELEMENTS_BITS,
     confirmed_write,
     ddr5_line,
@@ -17,8 +19,6 @@ from hw.halves import (
     named_place,
     write_note,
 )
-from hw.lines_in_flight import place
-from hw.pairs import Pairs
 
 __all__ = ["WriteCombiner"]
 

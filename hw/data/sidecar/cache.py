@@ -1,4 +1,4 @@
-"""The sidecar cache: what the lines of frames mean, in rows of 64 bytes (`golden.sidecar`).
+"""The sidecar cache: what the lines of frames mean, in rows of 64 bytes (`golden.data.sidecar`).
 
 Works like a texture cache: operations are looked up well before their turn, in order, and a miss starts its fetch
 without holding up the look-ups behind it; the datapath waits for `present` only when an operation's turn has come.
@@ -10,17 +10,17 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.metadata import DataKind
-from golden.mode import Mode
-from golden.sidecar import CLEAR, POISON
-from hw import layouts
-from hw.layouts import LINE_BITS
-from hw.lines_in_flight import row_number
-from hw.lost_rows import LostRows, page_placed
-from hw.rows_in_flight import RowsInFlight
-from hw.sidecar_rows import SidecarRows, cached_row, sidecar_update
-from hw.strobe import bit_of
-from hw.transactions import numbered
+from golden.common.mode import Mode
+from golden.data.sidecar import CLEAR, POISON
+from golden.pipeline.metadata import DataKind
+from hw.common import layouts
+from hw.common.layouts import LINE_BITS
+from hw.data.lines_in_flight import row_number
+from hw.data.sidecar.lost_rows import LostRows, page_placed
+from hw.data.sidecar.rows import SidecarRows, cached_row, sidecar_update
+from hw.data.sidecar.rows_in_flight import RowsInFlight
+from hw.front.request_slots import numbered
+from hw.lib.one_hot import bit_of
 
 __all__ = ["SidecarCache", "tracked_op", "sidecar_update", "sidecar_fetch", "sidecar_fetched", "sidecar_write_back",
            "write_back_done", "FETCHES", "WRITE_BACKS"]  # fmt: skip

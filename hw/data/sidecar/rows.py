@@ -5,11 +5,11 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.config import LINE_BYTES, LINES_PER_BLOCK
-from hw import layouts
-from hw.layouts import LINE_BITS
-from hw.lines_in_flight import place, row_number
-from hw.strobe import bit_of
+from golden.common.config import LINE_BYTES, LINES_PER_BLOCK
+from hw.common import layouts
+from hw.common.layouts import LINE_BITS
+from hw.data.lines_in_flight import place, row_number
+from hw.lib.one_hot import bit_of
 
 __all__ = ["SidecarRows", "cached_row", "sidecar_update"]
 

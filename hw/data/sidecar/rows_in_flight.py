@@ -4,9 +4,9 @@ from amaranth import Array, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw import layouts
-from hw.strobe import bit_of
-from hw.transactions import numbered
+from hw.common import layouts
+from hw.front.request_slots import numbered
+from hw.lib.one_hot import bit_of
 
 __all__ = ["RowsInFlight"]
 

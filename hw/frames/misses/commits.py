@@ -3,8 +3,8 @@
 from amaranth.hdl import Cat, Signal
 from amaranth.lib import data
 
-from golden.metadata import Outcome, SlotKind, State
-from hw import layouts
+from golden.pipeline.metadata import Outcome, SlotKind, State
+from hw.common import layouts
 
 __all__ = ["watch_commits"]
 

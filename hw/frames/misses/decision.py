@@ -2,13 +2,13 @@
 
 from amaranth.hdl import C, Cat, Mux, Signal
 
-from golden.events import EngineKind, PrefetchDrop
-from golden.metadata import SlotKind
-from hw import layouts
-from hw.allocator import availability
-from hw.layouts import Domain, SidecarKind
-from hw.miss_prefetch import dropped_aux
-from hw.miss_table import Source, Stage
+from golden.events.port import EngineKind, PrefetchDrop
+from golden.pipeline.metadata import SlotKind
+from hw.common import layouts
+from hw.common.layouts import Domain, SidecarKind
+from hw.frames.allocator import availability
+from hw.frames.misses.prefetch import dropped_aux
+from hw.frames.misses.table import Source, Stage
 
 __all__ = ["MissDecision"]
 

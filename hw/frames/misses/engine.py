@@ -1,4 +1,4 @@
-"""Misses: requests that found no frame wait here, by block, until the block has one. See `golden/misses.py`.
+"""Misses: requests that found no frame wait here, by block, until the block has one. See `golden/frames/misses.py`.
 
 `miss_requests` keeps the requests, `miss_prefetch` opens misses ahead of requests, `miss_decision` obtains a frame,
 `miss_service` has the page read and the requests answered; they share the registers of `miss_table` and the streams of
@@ -9,17 +9,17 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hw import layouts
-from hw.allocator import availability
-from hw.bypass import BypassSlots
-from hw.layouts import Hold
-from hw.miss_commits import watch_commits
-from hw.miss_decision import MissDecision
-from hw.miss_outputs import MissOutputs
-from hw.miss_prefetch import MissPrefetch
-from hw.miss_requests import MissRequests
-from hw.miss_service import MissService
-from hw.miss_table import MissTable
+from hw.common import layouts
+from hw.common.layouts import Hold
+from hw.frames.allocator import availability
+from hw.frames.bypass import BypassSlots
+from hw.frames.misses.commits import watch_commits
+from hw.frames.misses.decision import MissDecision
+from hw.frames.misses.outputs import MissOutputs
+from hw.frames.misses.prefetch import MissPrefetch
+from hw.frames.misses.requests import MissRequests
+from hw.frames.misses.service import MissService
+from hw.frames.misses.table import MissTable
 
 __all__ = ["MissEngine"]
 
@@ -58,8 +58,9 @@ class MissEngine(wiring.Component):
     served and none of demand can be decided on. A prefetch leaves a miss slot to reads. A request for its block joins
     its miss, which is then one of demand; before that it never waits, and takes nothing that is worth more.
 
-    **Reads that a host may cache** (`golden.coherency.Access.caches`) are answered from a frame. A miss that one waits
-    for decides as if bypass were off; a miss that reads from a bypass slot does not take it in, and closes first.
+    **Reads that a host may cache** (`golden.common.line_access.Access.caches`) are answered from a frame. A miss that
+    one waits for decides as if bypass were off; a miss that reads from a bypass slot does not take it in, and closes
+    first.
 
     **Unwritable flash.** Nothing is demoted any more: where a victim is needed, writes are answered UNWRITABLE (unless
     there is no victim and a reserve frame), so are reads that a host may cache, and other reads go through a bypass

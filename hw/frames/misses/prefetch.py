@@ -2,9 +2,9 @@
 
 from amaranth.hdl import C, Cat, Const, Signal
 
-from golden.events import EngineKind, PrefetchDrop
-from golden.metadata import SlotKind
-from hw.miss_table import Source
+from golden.events.port import EngineKind, PrefetchDrop
+from golden.pipeline.metadata import SlotKind
+from hw.frames.misses.table import Source
 
 __all__ = ["MissPrefetch", "dropped_aux"]
 

@@ -4,10 +4,10 @@ from amaranth.hdl import Array, Cat, Mux, Signal
 from amaranth.lib import data, fifo
 from amaranth.lib.memory import Memory
 
-from golden.coherency import Access
-from golden.events import EngineKind
-from hw import layouts
-from hw.miss_table import Source, Stage
+from golden.common.line_access import Access
+from golden.events.port import EngineKind
+from hw.common import layouts
+from hw.frames.misses.table import Source, Stage
 
 __all__ = ["MissRequests"]
 

@@ -2,11 +2,11 @@
 
 from amaranth.hdl import Cat, Mux, Signal
 
-from golden.coherency import Access
-from golden.events import EngineKind, ErrorKind
-from golden.metadata import Outcome, SlotKind
-from hw.layouts import SidecarKind
-from hw.miss_table import Source, Stage
+from golden.common.line_access import Access
+from golden.events.port import EngineKind, ErrorKind
+from golden.pipeline.metadata import Outcome, SlotKind
+from hw.common.layouts import SidecarKind
+from hw.frames.misses.table import Source, Stage
 
 __all__ = ["MissService"]
 

@@ -3,8 +3,8 @@
 from amaranth.hdl import Array, Cat, Mux, Signal
 from amaranth.lib import enum
 
-from hw.migration import split_index
-from hw.turns import next_in_turn
+from hw.frames.migration import split_index
+from hw.lib.round_robin import next_in_turn
 
 __all__ = ["MissTable", "Source", "Stage"]
 

@@ -7,24 +7,24 @@ from dataclasses import replace
 
 import pytest
 
-from golden import csr
-from golden.allocator import Action
-from golden.coherency import Access, Grant, LineState, Retry, SnoopKind
-from golden.coherent_state import HELD
-from golden.config import preset
-from golden.endpoint import Endpoint
-from golden.events import EngineKind, ErrorKind, Lane, RefusalKind, pack, record_fields, unpack
-from golden.hints import SCORE_ONE
-from golden.metadata import Outcome, Slot, SlotKind, State
-from golden.mismatch import Mismatch
-from golden.misses import REPLAY_OF
-from golden.mode import Mode
-from golden.policy import Policy
-from golden.snoop_filter import SnoopFilter, set_of
-from golden.snoop_table import answer_aux, snoop_aux
-from golden.standalone import Standalone
-from tests.coherent_golden import CoherentDevice, region_writes, regions_of
-from tests.golden_devices import LRU
+from golden.coherency.filter import SnoopFilter, set_of
+from golden.coherency.snoops import answer_aux, snoop_aux
+from golden.coherency.state import HELD
+from golden.common.config import preset
+from golden.common.line_access import Access, Grant, LineState, Retry, SnoopKind
+from golden.common.mismatch import Mismatch
+from golden.common.mode import Mode
+from golden.common.policy import Policy
+from golden.endpoint import Standalone
+from golden.events.port import EngineKind, ErrorKind, Lane, RefusalKind, pack, record_fields, unpack
+from golden.follow.follower import Endpoint
+from golden.frames.allocator import Action
+from golden.frames.misses import REPLAY_OF
+from golden.front.hints import SCORE_ONE
+from golden.pipeline.metadata import Outcome, Slot, SlotKind, State
+from golden.registers import rules as csr
+from tests.support.coherent_golden import CoherentDevice, region_writes, regions_of
+from tests.support.golden_devices import LRU
 
 I, A, S = LineState.I, LineState.A, LineState.S  # noqa: E741 -- the specification's letters
 ONE = preset("tiny", read_slots=1)

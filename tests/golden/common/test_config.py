@@ -2,8 +2,8 @@
 
 import pytest
 
-from golden.config import PRESETS, ConfigError, preset
-from golden.metadata import entry_fields
+from golden.common.config import PRESETS, ConfigError, preset
+from golden.pipeline.metadata import entry_fields
 
 
 @pytest.mark.parametrize("name", PRESETS)

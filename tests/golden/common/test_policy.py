@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.policy_figures import REFERENCE, SETTINGS, hit_rate
+from tests.support.policy_figures import REFERENCE, SETTINGS, hit_rate
 
 #: fixed point, and the order of accesses within a step that `lru` cannot see
 TOLERANCE = 0.005

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from golden.config import PRESETS
-from golden.events import Lane, pack, record_fields, unpack, width
+from golden.common.config import PRESETS
+from golden.events.port import Lane, pack, record_fields, unpack, width
 
 
 @pytest.mark.parametrize("lane", list(Lane))

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from golden.address import Region, Target, decode, encode, hint_address, region_lines
-from golden.config import PRESETS
+from golden.common.config import PRESETS
+from golden.front.address import Region, Target, decode, encode, hint_address, region_lines
 
 BASE = 0x8_0000_0000
 

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from golden.config import preset
-from golden.events import PrefetchDrop, PrefetchSource
-from golden.metadata import Entry, Slot, SlotKind, State, commit
-from golden.mismatch import Mismatch
-from golden.policy import Policy
-from golden.prefetch import Prefetcher
-from golden.streams import Stream
+from golden.common.config import preset
+from golden.common.mismatch import Mismatch
+from golden.common.policy import Policy
+from golden.events.port import PrefetchDrop, PrefetchSource
+from golden.pipeline.metadata import Entry, Slot, SlotKind, State, commit
+from golden.prefetch.stream_descriptor import Stream
+from golden.prefetch.unit import Prefetcher
 
 CONFIG = preset("tiny")
 DEPTH = CONFIG.prefetch_queue_depth

@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from golden import csr
-from golden.allocator import Allocator
-from golden.coherency import Access, Grant
-from golden.config import preset
-from golden.endpoint import Endpoint
-from golden.events import EngineKind, ErrorKind, RefusalKind
-from golden.metadata import Outcome, Slot, SlotKind
-from golden.mismatch import Mismatch
-from golden.mode import Mode
-from golden.policy import Policy, Priority
-from golden.registers import Registers
+from golden.common.config import preset
+from golden.common.line_access import Access, Grant
+from golden.common.mismatch import Mismatch
+from golden.common.mode import Mode
+from golden.common.policy import Policy, Priority
+from golden.events.port import EngineKind, ErrorKind, RefusalKind
+from golden.follow.follower import Endpoint
+from golden.frames.allocator import Allocator
+from golden.pipeline.metadata import Outcome, Slot, SlotKind
+from golden.registers import rules as csr
+from golden.registers.state import Registers
 
 TINY = preset("tiny")
 LAST = TINY.regions - 1

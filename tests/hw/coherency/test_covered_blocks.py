@@ -7,11 +7,11 @@ import pytest
 from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 
-from golden.coherency import SECTORS_PER_BLOCK
-from golden.config import preset
-from hw.coverage import Coverage
-from hw.metadata import FILTER_CLOCKS
-from tests.simulation import set_payload
+from golden.common.config import preset
+from golden.common.line_access import SECTORS_PER_BLOCK
+from hw.coherency.covered_blocks import Coverage
+from hw.pipeline.metadata import FILTER_CLOCKS
+from tests.support.simulation import set_payload
 
 CONFIG = preset("tiny", heads=3, blocks_per_head=4, filter_sets=128, filter_ways=4)
 BLOCKS = [head << 2 | block for head in range(3) for block in range(4)]

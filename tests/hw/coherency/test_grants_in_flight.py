@@ -5,9 +5,9 @@ import random
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.config import LINES_PER_BLOCK, SECTOR_LINES, preset
-from hw.grants_in_flight import GrantsInFlight
-from tests.simulation import set_payload, simulate
+from golden.common.config import LINES_PER_BLOCK, SECTOR_LINES, preset
+from hw.coherency.grants_in_flight import GrantsInFlight
+from tests.support.simulation import set_payload, simulate
 
 CONFIG = preset("tiny", read_slots=16)
 #: (head, block, line) in few sectors, which differ in one part each

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.coherency import Access, Retry
-from golden.config import preset
-from golden.metadata import Outcome, SlotKind
-from hw.held_requests import HeldRequests
-from tests.simulation import fields_of, set_payload, simulate
+from golden.common.config import preset
+from golden.common.line_access import Access, Retry
+from golden.pipeline.metadata import Outcome, SlotKind
+from hw.coherency.held_requests import HeldRequests
+from tests.support.simulation import fields_of, set_payload, simulate
 
 CONFIG = preset("tiny", read_slots=16)
 HELD = [outcome for outcome in Outcome if outcome.held]

@@ -4,12 +4,12 @@ import random
 
 import pytest
 
-from golden.coherency import Access, Retry
-from golden.config import preset
-from golden.kept_blocks import KeptBlocks as GoldenKeptBlocks
-from golden.metadata import Outcome, SlotKind
-from hw.kept_blocks import KeptBlocks
-from tests.simulation import set_payload, simulate
+from golden.coherency.kept_blocks import KeptBlocks as GoldenKeptBlocks
+from golden.common.config import preset
+from golden.common.line_access import Access, Retry
+from golden.pipeline.metadata import Outcome, SlotKind
+from hw.coherency.kept_blocks import KeptBlocks
+from tests.support.simulation import set_payload, simulate
 
 HELD = [outcome for outcome in Outcome if outcome.held]
 

@@ -1,17 +1,17 @@
-"""Recall and scrub take back what they are to, and then leave the snoop filter alone (`golden/snoop_filter.py`)."""
+"""Recall and scrub take back what they are to, and then leave the snoop filter alone (`golden/coherency/filter.py`)."""
 
 import random
 
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.coherency import SECTORS_PER_BLOCK, Access, LineState
-from golden.config import SECTOR_LINES, preset
-from golden.snoop_filter import SnoopFilter, set_of
-from hw.layouts import FilterOp
-from hw.metadata import FILTER_CLOCKS
-from hw.recall import Recall
-from tests.simulation import set_payload, simulate
+from golden.coherency.filter import SnoopFilter, set_of
+from golden.common.config import SECTOR_LINES, preset
+from golden.common.line_access import SECTORS_PER_BLOCK, Access, LineState
+from hw.coherency.recall import Recall
+from hw.common.layouts import FilterOp
+from hw.pipeline.metadata import FILTER_CLOCKS
+from tests.support.simulation import set_payload, simulate
 
 #: ways for all sectors of the blocks that a test covers
 CONFIG = preset("tiny", filter_sets=8, filter_ways=16)

@@ -6,16 +6,16 @@ from functools import partial
 
 import pytest
 
-import hw.coherency
-from golden.coherency import SECTORS_PER_BLOCK, Access, Retry
-from golden.config import SECTOR_LINES, preset
-from golden.messages import BIRspOpcode, BISnpOpcode
-from golden.metadata import Outcome, SlotKind
-from golden.snoop_filter import set_of
-from hw.coherency import Coherency
-from hw.metadata import FILTER_CLOCKS
-from hw.starvation import StarvationGuard
-from tests.simulation import fields_of, set_payload, simulate
+from golden.coherency.filter import set_of
+from golden.common.config import SECTOR_LINES, preset
+from golden.common.line_access import SECTORS_PER_BLOCK, Access, Retry
+from golden.common.messages import BIRspOpcode, BISnpOpcode
+from golden.pipeline.metadata import Outcome, SlotKind
+from hw.coherency import unit
+from hw.coherency.starvation import StarvationGuard
+from hw.coherency.unit import Coherency
+from hw.pipeline.metadata import FILTER_CLOCKS
+from tests.support.simulation import fields_of, set_payload, simulate
 
 CONFIG = preset("tiny", read_slots=8)
 HELD = [outcome for outcome in Outcome if outcome.held]
@@ -202,7 +202,7 @@ class Overtaker:
 def test_a_request_that_is_overtaken_by_each_that_comes_ends_all_the_same(monkeypatch, holds):
     """Without the guard it does not, so this is a host that shows what the guard is for."""
     guard = partial(StarvationGuard, holds=holds or 1 << 20)
-    monkeypatch.setattr(hw.coherency, "StarvationGuard", guard)
+    monkeypatch.setattr(unit, "StarvationGuard", guard)
     host, others = Overtaker(), [number for number in range(FULL.filter_sets) if number != VICTIM_SET]
     dut = host.dut
     rounds = 0

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from golden.coherency import (
+from golden.common.line_access import (
     Access,
     LineState,
     Snoop,
@@ -16,8 +16,7 @@ from golden.coherency import (
     covering,
     snoop_opcode,
 )
-from golden.frontend import Served, serve_req, serve_rwd
-from golden.messages import (
+from golden.common.messages import (
     BIRspOpcode,
     BISnpOpcode,
     MetaField,
@@ -26,6 +25,7 @@ from golden.messages import (
     RwDOpcode,
     SnpType,
 )
+from golden.front.frontend import Served, serve_req, serve_rwd
 
 META0, NO_OP = MetaField.META0_STATE, MetaField.NO_OP
 INVALID, ANY, SHARED = MetaValue.INVALID, MetaValue.ANY, MetaValue.SHARED

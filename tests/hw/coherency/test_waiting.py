@@ -5,12 +5,12 @@ from collections import Counter
 
 import pytest
 
-from golden.coherency import Access, Retry
-from golden.config import preset
-from golden.kept_blocks import KeptBlocks
-from golden.metadata import Outcome, SlotKind
-from hw.coherency import Coherency
-from tests.simulation import set_payload, simulate
+from golden.coherency.kept_blocks import KeptBlocks
+from golden.common.config import preset
+from golden.common.line_access import Access, Retry
+from golden.pipeline.metadata import Outcome, SlotKind
+from hw.coherency.unit import Coherency
+from tests.support.simulation import set_payload, simulate
 
 CONFIG = preset("tiny", heads=2, blocks_per_head=4)
 HELD = [outcome for outcome in Outcome if outcome.held]

@@ -1,14 +1,16 @@
-"""The datapath against `golden.datapath`: every response by its tag, order and hazards by the data that comes back."""
+"""The datapath against `golden.data.datapath`: every response by its tag, order and hazards by the data that comes
+back.
+"""
 
 import pytest
 
-from golden import sidecar
-from golden.config import LINES_PER_BLOCK, preset
-from golden.datapath import ALL_BYTES, ALL_ONES, Frames, byte_mask
-from golden.metadata import DataKind
-from golden.mode import Mode
-from hw.layouts import SidecarKind
-from tests.datapath_bench import FRAMES, TINY, Bench, random_operation
+from golden.common.config import LINES_PER_BLOCK, preset
+from golden.common.mode import Mode
+from golden.data import sidecar
+from golden.data.datapath import ALL_BYTES, ALL_ONES, Frames, byte_mask
+from golden.pipeline.metadata import DataKind
+from hw.common.layouts import SidecarKind
+from tests.support.datapath_bench import FRAMES, TINY, Bench, random_operation
 
 # Rules -----------------------------------------------------------------------------------------------------------
 

@@ -1,15 +1,15 @@
-"""The datapath in mode mxint8, alone and beside mode exact, against `golden.datapath.Mxint8Frames`."""
+"""The datapath in mode mxint8, alone and beside mode exact, against `golden.data.datapath.Mxint8Frames`."""
 
 import pytest
 
-from golden import sidecar
-from golden.config import LINE_BYTES, LINES_PER_BLOCK, preset
-from golden.datapath import ALL_BYTES, ALL_ONES
-from golden.mode import Mode
-from golden.mxint8 import NOT_FINITE, POISONED, ZERO, compress, decompress
-from hw.layouts import SidecarKind
-from hw.write_combiner import PATIENCE
-from tests.datapath_bench import TINY, Bench, fp16_line, random_operation
+from golden.common.config import LINE_BYTES, LINES_PER_BLOCK, preset
+from golden.common.mode import Mode
+from golden.data import sidecar
+from golden.data.datapath import ALL_BYTES, ALL_ONES
+from golden.data.mxint8 import NOT_FINITE, POISONED, ZERO, compress, decompress
+from hw.common.layouts import SidecarKind
+from hw.data.mxint8.write_combiner import PATIENCE
+from tests.support.datapath_bench import TINY, Bench, fp16_line, random_operation
 
 MX = Mode.MXINT8
 #: lines of ones, of one infinity, and of values that compression changes

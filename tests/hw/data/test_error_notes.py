@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from golden.config import preset
-from golden.events import EngineKind, ErrorKind
-from hw.error_notes import ErrorNotes
-from tests.simulation import fields_of, simulate
+from golden.common.config import preset
+from golden.events.port import EngineKind, ErrorKind
+from hw.data.error_notes import ErrorNotes
+from tests.support.simulation import fields_of, simulate
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.9])

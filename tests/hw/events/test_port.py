@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from golden.config import preset
-from hw.event_port import EventPort
-from hw.metadata import FILTER_CLOCKS
-from tests.simulation import set_payload, simulate
+from golden.common.config import preset
+from hw.events.port import EventPort
+from hw.pipeline.metadata import FILTER_CLOCKS
+from tests.support.simulation import set_payload, simulate
 
 CONFIG = preset("tiny")
 PIPELINE_DEPTH = 7

@@ -1,19 +1,19 @@
-"""Frames, quotas, pins and pool sizes of both pools against `golden.allocator`."""
+"""Frames, quotas, pins and pool sizes of both pools against `golden.frames.allocator`."""
 
 from random import Random
 
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.allocator import Allocator as Golden
-from golden.events import EngineKind, RefusalKind
-from golden.metadata import Entry, Outcome, SlotKind, State
-from golden.mode import Mode
-from golden.policy import Policy
-from hw.allocator import Allocator
-from hw.layouts import CommandKind
-from tests.residency import World, random_accesses, scarce
-from tests.simulation import fields_of, simulate
+from golden.common.mode import Mode
+from golden.common.policy import Policy
+from golden.events.port import EngineKind, RefusalKind
+from golden.frames.allocator import Allocator as Golden
+from golden.pipeline.metadata import Entry, Outcome, SlotKind, State
+from hw.common.layouts import CommandKind
+from hw.frames.allocator import Allocator
+from tests.support.residency import World, random_accesses, scarce
+from tests.support.simulation import fields_of, simulate
 
 CONFIG = scarce()
 

@@ -1,13 +1,13 @@
-"""Demotions in lock-step with the golden rules (`tests/residency.py`), and what failing flash does to them."""
+"""Demotions in lock-step with the golden rules (`tests/support/residency.py`), and what failing flash does to them."""
 
 from random import Random
 
 import pytest
 
-from golden.events import EngineKind, ErrorKind
-from golden.metadata import Outcome, SlotKind, State
-from golden.policy import Policy
-from tests.residency import Access, World, random_accesses, scarce
+from golden.common.policy import Policy
+from golden.events.port import EngineKind, ErrorKind
+from golden.pipeline.metadata import Outcome, SlotKind, State
+from tests.support.residency import Access, World, random_accesses, scarce
 
 
 def errors(world):

@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 
-from golden.address import Region, region_lines
-from golden.config import LINE_BYTES, preset
-from golden.csr import control
-from golden.events import EngineKind, RefusalKind
-from golden.metadata import SlotKind
-from golden.mode import Mode
-from tb.random_traffic import random_operations
-from tests.lockstep import Lockstep
+from golden.common.config import LINE_BYTES, preset
+from golden.common.mode import Mode
+from golden.events.port import EngineKind, RefusalKind
+from golden.front.address import Region, region_lines
+from golden.pipeline.metadata import SlotKind
+from golden.registers.rules import control
+from tb.stimuli.random_traffic import random_operations
+from tests.support.lockstep import Lockstep
 
 CONFIG = preset("tiny")
 SIZES = {Mode.EXACT: 7, Mode.MXINT8: 6}

@@ -2,11 +2,11 @@
 
 import pytest
 
-from golden.address import Region, Target, decode, region_lines
-from golden.config import LINE_BYTES, preset
-from golden.messages import ADDRESS_BITS
-from hw.address import AddressDecoder
-from tests.simulation import simulate
+from golden.common.config import LINE_BYTES, preset
+from golden.common.messages import ADDRESS_BITS
+from golden.front.address import Region, Target, decode, region_lines
+from hw.front.address import AddressDecoder
+from tests.support.simulation import simulate
 
 CONFIG = preset("tiny")
 LINES = 1 << ADDRESS_BITS

@@ -3,15 +3,15 @@
 import random
 from collections import Counter
 
-from golden.address import encode
-from golden.config import preset
-from golden.csr import pack
-from golden.devload import Thresholds, load
-from golden.messages import DevLoad
-from hw.devload import LoadMeter
-from tb.stimulus import fence_all, read, write
-from tests.lockstep import Lockstep
-from tests.simulation import simulate
+from golden.common.config import preset
+from golden.common.messages import DevLoad
+from golden.front.address import encode
+from golden.front.devload import Thresholds, load
+from golden.registers.rules import pack
+from hw.front.devload import LoadMeter
+from tb.stimuli.operations import fence_all, read, write
+from tests.support.lockstep import Lockstep
+from tests.support.simulation import simulate
 
 CONFIG = preset("tiny")
 LATENCY = 2

@@ -1,20 +1,22 @@
-"""The front end turns each message into the slot that golden/frontend.py says, in order, and hint lines into theirs."""
+"""The front end turns each message into the slot that golden/front/frontend.py says, in order, and hint lines into
+theirs.
+"""
 
 import random
 from dataclasses import replace
 
 import pytest
 
-from golden.address import Region, encode, hint_address
-from golden.coherency import Access
-from golden.config import preset
-from golden.events import EngineKind
-from golden.frontend import slot_of_req, slot_of_rwd
-from golden.hints import HeaderCheck, check_header, pack_hint, unpack_hint
-from golden.messages import MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
-from golden.metadata import Outcome, Slot, SlotKind
-from hw.frontend import FrontEnd
-from tests.simulation import fields_of, set_payload, simulate
+from golden.common.config import preset
+from golden.common.line_access import Access
+from golden.common.messages import MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
+from golden.events.port import EngineKind
+from golden.front.address import Region, encode, hint_address
+from golden.front.frontend import slot_of_req, slot_of_rwd
+from golden.front.hints import HeaderCheck, check_header, pack_hint, unpack_hint
+from golden.pipeline.metadata import Outcome, Slot, SlotKind
+from hw.front.frontend import FrontEnd
+from tests.support.simulation import fields_of, set_payload, simulate
 
 CONFIG = preset("tiny")
 REGIONS = (Region(base=0x4000_0000, heads=3, first_head=1), Region(base=0x100_0000, heads=1, first_head=0))

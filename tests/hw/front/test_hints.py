@@ -2,8 +2,8 @@
 
 import pytest
 
-from golden.config import preset
-from golden.hints import SCORE_ONE, HeaderCheck, check_header, pack_hint, relative_mass, unpack_hint
+from golden.common.config import preset
+from golden.front.hints import SCORE_ONE, HeaderCheck, check_header, pack_hint, relative_mass, unpack_hint
 
 CONFIG = preset("tiny")
 

@@ -6,8 +6,8 @@ import pytest
 from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 
-from golden.config import preset
-from hw.transactions import ReadSlots, WriteSlots
+from golden.common.config import preset
+from hw.front.request_slots import ReadSlots, WriteSlots
 
 CONFIG = preset("tiny", read_slots=8, write_slots=4)
 TABLES = {"read": (ReadSlots, CONFIG.read_slots), "write": (WriteSlots, CONFIG.write_slots)}

@@ -2,8 +2,8 @@
 
 import random
 
-from hw.streams import Arbiter
-from tests.simulation import simulate
+from hw.lib.arbiter import Arbiter
+from tests.support.simulation import simulate
 
 
 def test_arbiter_is_lossless_ordered_and_fair():

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from hw.drain_gate import DrainGate
-from tests.simulation import simulate
+from hw.lib.drain_gate import DrainGate
+from tests.support.simulation import simulate
 
 DEPTH = 15
 

@@ -7,9 +7,9 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.delay import delayed
-from hw.elastic import Elastic
-from tests.simulation import simulate
+from hw.lib.delay_line import delayed
+from hw.lib.elastic import Elastic
+from tests.support.simulation import simulate
 
 DEPTH = 8
 

@@ -7,9 +7,9 @@ import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.sim import Simulator
 
-from golden.fixed import FACTOR_BITS, FRACTION_BITS, exp2, exp2_array, log2, log2_array, round_even
-from hw import fixed as hw_fixed
-from tests.free_running import run_every_argument
+from golden.common.fixed import FACTOR_BITS, FRACTION_BITS, exp2, exp2_array, log2, log2_array, round_even
+from hw.lib import fixed as hw_fixed
+from tests.support.free_running import run_every_argument
 
 ALL = np.arange(1 << FRACTION_BITS)
 ERROR_MAX = 2.0**-14

@@ -2,8 +2,8 @@
 
 import random
 
-from hw.quiesce import Quiesce
-from tests.simulation import simulate
+from hw.lib.hold_grants import Quiesce
+from tests.support.simulation import simulate
 
 ENGINE = 2
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from golden.coherency import Access, Grant, Retry
-from golden.config import SECTOR_LINES, preset
-from golden.metadata import FLAGS, DataKind, Entry, Outcome, Slot, SlotKind, State, commit
-from golden.policy import Policy, ScoreSource
-from hw.metadata import FILTER_CLOCKS, MetadataPipeline
-from tests.simulation import fields_of, set_payload, simulate
+from golden.common.config import SECTOR_LINES, preset
+from golden.common.line_access import Access, Grant, Retry
+from golden.common.policy import Policy, ScoreSource
+from golden.pipeline.metadata import FLAGS, DataKind, Entry, Outcome, Slot, SlotKind, State, commit
+from hw.pipeline.metadata import FILTER_CLOCKS, MetadataPipeline
+from tests.support.simulation import fields_of, set_payload, simulate
 
 CONFIG = preset("tiny")
 HOST_KINDS = (SlotKind.READ, SlotKind.RELEASE, SlotKind.WRITE, SlotKind.HINT, SlotKind.ANSWER)

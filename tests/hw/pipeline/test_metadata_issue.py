@@ -2,11 +2,11 @@
 
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.coherency import Access
-from golden.config import preset
-from golden.metadata import Outcome, SlotKind
-from hw.metadata import MetadataPipeline
-from tests.simulation import set_payload, simulate
+from golden.common.config import preset
+from golden.common.line_access import Access
+from golden.pipeline.metadata import Outcome, SlotKind
+from hw.pipeline.metadata import MetadataPipeline
+from tests.support.simulation import set_payload, simulate
 
 CONFIG = preset("tiny")
 

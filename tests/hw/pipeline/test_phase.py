@@ -6,23 +6,23 @@ from dataclasses import replace
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.address import Region, encode, hint_address
-from golden.config import preset
-from golden.csr import address, pack
-from golden.endpoint import Endpoint
-from golden.events import EngineKind, Lane, Phase
-from golden.hints import pack_hint
-from golden.metadata import Outcome, SlotKind
-from golden.mismatch import Mismatch
-from golden.phase import BURST_BLOCKS, COUNT_MAX, Phases, RegionPhase
-from golden.policy import Policy
-from hw.phase import PhaseDetector
-from tb.stimulus import fence_all, read, write
-from tests.golden_devices import Device, Scripted
-from tests.lockstep import Lockstep
-from tests.phase_figures import RULES, SHARES, table
-from tests.phase_traffic import AZURE, SAMPLE, Request, accuracy, confusions, load, requests, serve
-from tests.simulation import set_payload, simulate
+from golden.common.config import preset
+from golden.common.mismatch import Mismatch
+from golden.common.policy import Policy
+from golden.events.port import EngineKind, Lane, Phase
+from golden.follow.follower import Endpoint
+from golden.front.address import Region, encode, hint_address
+from golden.front.hints import pack_hint
+from golden.pipeline.metadata import Outcome, SlotKind
+from golden.pipeline.phase import BURST_BLOCKS, COUNT_MAX, Phases, RegionPhase
+from golden.registers.rules import address, pack
+from hw.pipeline.phase import PhaseDetector
+from tb.stimuli.operations import fence_all, read, write
+from tests.support.golden_devices import Device, Scripted
+from tests.support.lockstep import Lockstep
+from tests.support.phase_figures import RULES, SHARES, table
+from tests.support.phase_traffic import AZURE, SAMPLE, Request, accuracy, confusions, load, requests, serve
+from tests.support.simulation import set_payload, simulate
 
 CONFIG = preset("tiny")
 DECODE, PREFILL = Phase

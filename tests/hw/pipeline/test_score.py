@@ -6,11 +6,11 @@ from fractions import Fraction
 
 import pytest
 
-from golden.config import EMA_BITS, preset
-from golden.policy import Policy, Priority, lambda_of
-from golden.score import AGE_BITS, PRODUCT_TAU_STEPS, SHIFTED_OUT, decay, increment, key, product_score
-from hw.score import Decay, Increment, Key
-from tests.free_running import run_pipeline
+from golden.common.config import EMA_BITS, preset
+from golden.common.policy import Policy, Priority, lambda_of
+from golden.pipeline.score import AGE_BITS, PRODUCT_TAU_STEPS, SHIFTED_OUT, decay, increment, key, product_score
+from hw.pipeline.score import Decay, Increment, Key
+from tests.support.free_running import run_pipeline
 
 ONE = 1 << 20
 EMA_MAX = (1 << EMA_BITS) - 1

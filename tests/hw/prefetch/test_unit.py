@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.config import preset
-from golden.events import EngineKind, PrefetchDrop, PrefetchSource
-from golden.metadata import FLAGS, Entry, Slot, SlotKind, State, commit
-from golden.policy import Policy
-from golden.prefetch import Prefetcher
-from golden.streams import Stream
-from hw.prefetch import PrefetchUnit
-from tests.simulation import fields_of, set_payload, simulate
+from golden.common.config import preset
+from golden.common.policy import Policy
+from golden.events.port import EngineKind, PrefetchDrop, PrefetchSource
+from golden.pipeline.metadata import FLAGS, Entry, Slot, SlotKind, State, commit
+from golden.prefetch.stream_descriptor import Stream
+from golden.prefetch.unit import Prefetcher
+from hw.prefetch.unit import PrefetchUnit
+from tests.support.simulation import fields_of, set_payload, simulate
 
 TINY = preset("tiny")
 #: number of heads no power of two, one place a queue, three streams, no miss slot for a prefetch

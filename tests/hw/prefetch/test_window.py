@@ -5,13 +5,13 @@ import random
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.config import preset
-from golden.metadata import Entry, Outcome, Slot, SlotKind, State
-from golden.prefetch import TOUCH_DEPTH
-from golden.prefetch_window import PROBE_TOUCHES, ROUND, WINDOW_MAX, HeadWindow, neighbours
-from hw.prefetch_touches import PrefetchTouches
-from hw.prefetch_window import PrefetchWindow
-from tests.simulation import fields_of, set_payload, simulate
+from golden.common.config import preset
+from golden.pipeline.metadata import Entry, Outcome, Slot, SlotKind, State
+from golden.prefetch.unit import TOUCH_DEPTH
+from golden.prefetch.window import PROBE_TOUCHES, ROUND, WINDOW_MAX, HeadWindow, neighbours
+from hw.prefetch.touches import PrefetchTouches
+from hw.prefetch.window import PrefetchWindow
+from tests.support.simulation import fields_of, set_payload, simulate
 
 CONFIG = preset("tiny", heads=3)
 NOW = 40

@@ -9,23 +9,23 @@ import pytest
 from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 
-from golden import csr
-from golden.coherency import Access, Grant
-from golden.config import PRESETS, preset
-from golden.csr_map import REGISTERS
-from golden.events import EngineKind, ErrorKind, RefusalKind
-from golden.metadata import Outcome, SlotKind
-from golden.mode import Mode
-from golden.policy import Policy, Priority, ScoreSource
-from golden.registers import Registers
-from golden.streams import Stream
-from hw import csr_documents
-from hw.axi import RESP_OKAY, RESP_SLVERR
-from hw.csr import Csr
-from hw.csr_counters import PULSES
-from hw.csr_map import ADDRESS_BITS, Kind, registers
-from hw.layouts import CommandKind
-from hw.tracker import head_counters
+from golden.common.config import PRESETS, preset
+from golden.common.line_access import Access, Grant
+from golden.common.mode import Mode
+from golden.common.policy import Policy, Priority, ScoreSource
+from golden.events.port import EngineKind, ErrorKind, RefusalKind
+from golden.pipeline.metadata import Outcome, SlotKind
+from golden.prefetch.stream_descriptor import Stream
+from golden.registers import rules as csr
+from golden.registers.map import REGISTERS
+from golden.registers.state import Registers
+from hw.common.layouts import CommandKind
+from hw.lib.axi import RESP_OKAY, RESP_SLVERR
+from hw.pipeline.tracker import head_counters
+from hw.registers import documents as csr_documents
+from hw.registers.block import Csr
+from hw.registers.counters import PULSES
+from hw.registers.map import ADDRESS_BITS, Kind, registers
 
 #: three regions, a head count that is no power of two and two hosts, so that every rule of the regions has a case
 CONFIG = preset("tiny", heads=5, regions=3, hosts=2)
@@ -221,7 +221,7 @@ def random_delays(rng):
 
 def test_generated_files_match_the_register_source():
     for path, text in csr_documents.documents().items():
-        assert path.read_text() == text, f"{path.name}: run python -m hw.csr_documents"
+        assert path.read_text() == text, f"{path.name}: run python -m hw.registers.documents"
 
 
 def test_the_check_reports_a_stale_file(monkeypatch, tmp_path, capsys):

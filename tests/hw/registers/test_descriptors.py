@@ -6,12 +6,12 @@ from collections import Counter
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.address import Region
-from golden.config import preset
-from golden.events import RefusalKind
-from golden.streams import Stream
-from hw.csr_streams import StreamRules
-from tests.simulation import simulate
+from golden.common.config import preset
+from golden.events.port import RefusalKind
+from golden.front.address import Region
+from golden.prefetch.stream_descriptor import Stream
+from hw.registers.descriptors import StreamRules
+from tests.support.simulation import simulate
 
 WORD_MAX = (1 << 32) - 1
 CONFIGS = [

@@ -5,11 +5,11 @@ import random
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.config import preset
-from golden.metadata import Outcome, SlotKind
-from golden.mode import Mode
-from hw.csr_modes import HeadModes
-from tests.simulation import simulate
+from golden.common.config import preset
+from golden.common.mode import Mode
+from golden.pipeline.metadata import Outcome, SlotKind
+from hw.registers.modes import HeadModes
+from tests.support.simulation import simulate
 
 
 @pytest.mark.parametrize("heads", [1, 5, 8])

@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.config import ConfigError, preset
-from golden.metadata import FLAGS, Entry, Slot, SlotKind, State, commit
-from golden.mode import Mode
-from golden.policy import Policy, Priority, ScoreSource, alpha_code, lambda_of
-from golden.score import key
-from golden.victim import Domain, VictimSearch
-from hw.victim import VictimEngine
-from tests.simulation import fields_of, set_payload, simulate
+from golden.common.config import ConfigError, preset
+from golden.common.mode import Mode
+from golden.common.policy import Policy, Priority, ScoreSource, alpha_code, lambda_of
+from golden.pipeline.metadata import FLAGS, Entry, Slot, SlotKind, State, commit
+from golden.pipeline.score import key
+from golden.victims.search import Domain, VictimSearch
+from hw.victims.engine import VictimEngine
+from tests.support.simulation import fields_of, set_payload, simulate
 
 TINY, SMALL = preset("tiny"), preset("small")
 #: number of heads not a power of two, and a queue of two blocks

@@ -2,10 +2,10 @@
 
 import pytest
 
-from golden.metadata import SlotKind
-from golden.policy import Policy
-from golden.victim import Domain
-from tests.test_victim import TINY, Bench, run
+from golden.common.policy import Policy
+from golden.pipeline.metadata import SlotKind
+from golden.victims.search import Domain
+from tests.hw.victims.test_engine import TINY, Bench, run
 
 
 @pytest.mark.parametrize("domain", list(Domain))

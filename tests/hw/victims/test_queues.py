@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import pytest
 from amaranth.hdl import Const
 
-from golden.config import preset
-from hw.queues import QueueCommand, Queues, queue_record
-from hw.rank import beyond, rank_layout
-from tests.simulation import set_payload, simulate
+from golden.common.config import preset
+from hw.victims.queues import QueueCommand, Queues, queue_record
+from hw.victims.rank import beyond, rank_layout
+from tests.support.simulation import set_payload, simulate
 
 CONFIG = preset("tiny", heads=3, blocks_per_head=8)
 NONE = beyond(CONFIG)

@@ -5,10 +5,10 @@ import random
 import pytest
 from amaranth.hdl import Const
 
-from golden.config import preset
-from hw.rank import beyond, rank_layout
-from hw.sorter import Sorter
-from tests.simulation import simulate
+from golden.common.config import preset
+from hw.victims.rank import beyond, rank_layout
+from hw.victims.sorter import Sorter
+from tests.support.simulation import simulate
 
 
 @pytest.mark.parametrize("depth", [2, 5])

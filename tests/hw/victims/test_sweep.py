@@ -5,13 +5,13 @@ import random
 import pytest
 from amaranth.hdl import Const
 
-from golden.config import preset
-from golden.metadata import Entry, State
-from golden.policy import Policy, Priority
-from golden.score import key
-from hw.rank import beyond, rank_layout
-from hw.sweep import Sweep, SweepKind
-from tests.simulation import fields_of, set_payload, simulate
+from golden.common.config import preset
+from golden.common.policy import Policy, Priority
+from golden.pipeline.metadata import Entry, State
+from golden.pipeline.score import key
+from hw.victims.rank import beyond, rank_layout
+from hw.victims.sweep import Sweep, SweepKind
+from tests.support.simulation import fields_of, set_payload, simulate
 
 CONFIG = preset("tiny", heads=2, blocks_per_head=32)
 HEAD, NOW = 1, 50

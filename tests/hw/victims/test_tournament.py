@@ -5,10 +5,10 @@ import random
 import pytest
 from amaranth.hdl import Const
 
-from golden.config import preset
-from hw.queues import leaf
-from hw.tournament import Tournament
-from tests.simulation import fields_of, simulate
+from golden.common.config import preset
+from hw.victims.queues import leaf
+from hw.victims.tournament import Tournament
+from tests.support.simulation import fields_of, simulate
 
 CONFIGS = [
     preset("tiny", heads=1, step_bits=29),

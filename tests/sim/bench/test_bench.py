@@ -7,28 +7,28 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from golden.address import Target, decode
-from golden.config import preset
-from golden.csr import reset_regions
-from golden.events import EngineKind, Lane, pack
-from golden.hints import HeaderCheck, check_header
-from golden.metadata import SlotKind
-from golden.mxint8 import VALUES
-from sim import bench
-from sim.adversary import adversarial_operations, adversarial_registers, adversarial_rounds
-from sim.bench_batch import run_checked
-from sim.bench_codec import codec, lines_of
-from sim.bench_compression import compression
-from sim.bench_progress import Pressure, progress
-from sim.bench_resident import slots_per_clock
-from sim.bench_row import Row
-from sim.bench_streams import layer_replay, prefix_replay, weights
-from sim.steps import WorkloadError
-from tb.batch import SLOTS, BatchSettings
-from tb.build import SimulationFailed
-from tb.recorded import EVENTS
-from tb.stimulus import Op
-from tb.tops import batch_top
+from golden.common.config import preset
+from golden.data.mxint8 import VALUES
+from golden.events.port import EngineKind, Lane, pack
+from golden.front.address import Target, decode
+from golden.front.hints import HeaderCheck, check_header
+from golden.pipeline.metadata import SlotKind
+from golden.registers.rules import reset_regions
+from sim.bench import bench
+from sim.bench.batch import run_checked
+from sim.bench.codec import codec, lines_of
+from sim.bench.compression import compression
+from sim.bench.progress import Pressure, progress
+from sim.bench.resident import slots_per_clock
+from sim.bench.row import Row
+from sim.bench.streams import layer_replay, prefix_replay, weights
+from sim.host.adversary import adversarial_operations, adversarial_registers, adversarial_rounds
+from sim.workload.steps import WorkloadError
+from tb.runs.batch import SLOTS, BatchSettings
+from tb.runs.build import SimulationFailed
+from tb.runs.recorded import EVENTS
+from tb.runs.tops import batch_top
+from tb.stimuli.operations import Op
 
 TINY = preset("tiny")
 REGION = reset_regions(TINY)[0]

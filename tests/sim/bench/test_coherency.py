@@ -4,16 +4,18 @@ import re
 
 import pytest
 
-from golden.coherency import Access
-from golden.config import preset
-from golden.events import EngineKind, Lane, pack
-from golden.metadata import Outcome, SlotKind
-from golden.mode import Mode
-from sim import bench_batch, bench_regress, progress
-from sim.bench_coherency import coherency, granted_per_clock
-from sim.bench_regress import Recalls, regress
-from tb.batch import SLOTS
-from tb.recorded import EVENTS
+from golden.common.config import preset
+from golden.common.line_access import Access
+from golden.common.mode import Mode
+from golden.events.port import EngineKind, Lane, pack
+from golden.pipeline.metadata import Outcome, SlotKind
+from sim.bench import batch as bench_batch
+from sim.bench import regress as bench_regress
+from sim.bench.coherency import coherency, granted_per_clock
+from sim.bench.regress import Recalls, regress
+from sim.run import progress
+from tb.runs.batch import SLOTS
+from tb.runs.recorded import EVENTS
 
 TINY = preset("tiny")
 

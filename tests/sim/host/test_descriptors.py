@@ -2,18 +2,18 @@
 
 import pytest
 
-from golden import csr
-from golden.address import Target, decode
-from golden.config import preset
-from golden.hints import unpack_hint
-from golden.metadata import State
-from golden.prefetch_streams import StreamCourses
-from golden.registers import Registers
-from sim.regions import kv_region, placed, weights_of
+from golden.common.config import preset
+from golden.front.address import Target, decode
+from golden.front.hints import unpack_hint
+from golden.pipeline.metadata import State
+from golden.prefetch.descriptors import StreamCourses
+from golden.registers import rules as csr
+from golden.registers.state import Registers
+from sim.host.regions import kv_region, placed, weights_of
+from sim.host.traffic import traffic
 from sim.settings import Settings
-from sim.traffic import traffic
-from sim.workload import load
-from tb.stimulus import Op
+from sim.workload.load import load
+from tb.stimuli.operations import Op
 
 STEPS = 4
 

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from golden.address import Target, decode
-from golden.config import preset
-from golden.csr import reset_regions
-from golden.hints import HeaderCheck, check_header, unpack_hint
-from golden.registers import Registers
+from golden.common.config import preset
+from golden.front.address import Target, decode
+from golden.front.hints import HeaderCheck, check_header, unpack_hint
+from golden.registers.rules import reset_regions
+from golden.registers.state import Registers
+from sim.host.traffic import FIRST_STEP, lines_of_read, lines_of_row, traffic
 from sim.settings import Settings
-from sim.traffic import FIRST_STEP, lines_of_read, lines_of_row, traffic
-from sim.workload import load
-from tb import stimulus
-from tb.player import Player
-from tb.stimulus import Op, register_write
+from sim.workload.load import load
+from tb.agents.player import Player
+from tb.stimuli import operations as stimulus
+from tb.stimuli.operations import Op, register_write
 
 LEAP_CAP = 256
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sim.cli import main
-from sim.report import summary
+from sim.results.report import summary
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from golden.events import EngineKind, PrefetchDrop, PrefetchSource
-from golden.metadata import FLAGS, Outcome, SlotKind
-from sim.prefetches import Fate, Prefetches
+from golden.events.port import EngineKind, PrefetchDrop, PrefetchSource
+from golden.pipeline.metadata import FLAGS, Outcome, SlotKind
+from sim.results.prefetches import Fate, Prefetches
 
 PREFETCHED = 1 << FLAGS.index("prefetched")
 ANNOUNCED, WINDOW, STREAM = PrefetchSource

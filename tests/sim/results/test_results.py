@@ -5,19 +5,19 @@ from collections import Counter
 
 import pytest
 
-from golden.coherency import Access, Grant, Retry
-from golden.config import preset
-from golden.events import EngineKind, ErrorKind, Lane, Phase, PrefetchSource, record_fields
-from golden.messages import DevLoad
-from golden.metadata import Outcome, SlotKind
-from sim.measured import Measured
-from sim.regions import weights_of
-from sim.report import summary
-from sim.results import failed, results, write_atomically
+from golden.common.config import preset
+from golden.common.line_access import Access, Grant, Retry
+from golden.common.messages import DevLoad
+from golden.events.port import EngineKind, ErrorKind, Lane, Phase, PrefetchSource, record_fields
+from golden.pipeline.metadata import Outcome, SlotKind
+from sim.host.regions import weights_of
+from sim.results.report import summary
+from sim.results.results import failed, results, write_atomically
+from sim.results.statistics import Statistics
+from sim.run.measured import Measured
+from sim.run.timing import SCALED_TIMING
 from sim.settings import Settings, SettingsError
-from sim.statistics import Statistics
-from sim.timing import SCALED_TIMING
-from sim.workload import load
+from sim.workload.load import load
 
 SMALL = preset("small")
 #: schema 3; all of schemas 1 and 2 is in it

@@ -4,11 +4,11 @@ import threading
 
 import pytest
 
-from golden.config import preset
-from golden.events import EngineKind, Lane, pack, unpack
-from golden.metadata import SlotKind
-from golden.standalone import Standalone
-from sim.checker import Checker, follow
+from golden.common.config import preset
+from golden.endpoint import Standalone
+from golden.events.port import EngineKind, Lane, pack, unpack
+from golden.pipeline.metadata import SlotKind
+from sim.run.checker import Checker, follow
 
 TINY = preset("tiny")
 

@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from sim import progress
-from sim.progress import Progress, RequestProgress
+from sim.run import progress
+from sim.run.progress import Progress, RequestProgress
 
 
 class Terminal(io.StringIO):

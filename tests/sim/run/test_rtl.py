@@ -7,15 +7,15 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from golden.config import preset
-from golden.endpoint import Endpoint
-from golden.events import Lane
-from golden.metadata import SlotKind
-from sim import checker
+from golden.common.config import preset
+from golden.events.port import Lane
+from golden.follow.follower import Endpoint
+from golden.pipeline.metadata import SlotKind
 from sim.cli import main
-from sim.trace_rows import rows
-from tb.image import Image
-from tb.recorded import EVENTS, TRACE, read_trace
+from sim.run import checker
+from sim.trace.rows import rows
+from tb.checks.image import Image
+from tb.runs.recorded import EVENTS, TRACE, read_trace
 
 STEPS = 14
 

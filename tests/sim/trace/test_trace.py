@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from golden.config import preset
-from golden.events import Lane, pack
-from golden.messages import FIELDS, BIRspOpcode, BISnpOpcode, NDROpcode, ReqOpcode, RwDOpcode
-from golden.metadata import Outcome, SlotKind
+from golden.common.config import preset
+from golden.common.messages import FIELDS, BIRspOpcode, BISnpOpcode, NDROpcode, ReqOpcode, RwDOpcode
+from golden.events.port import Lane, pack
+from golden.pipeline.metadata import Outcome, SlotKind
 from sim.cli import main
-from sim.results import NAME
-from sim.trace import table
-from sim.trace_rows import Filter, Row, rows
-from tb import payload
-from tb.recorded import EVENTS, TRACE, Traced, read_trace
+from sim.results.results import NAME
+from sim.trace.rows import Filter, Row, rows
+from sim.trace.trace import table
+from tb.lib import payload
+from tb.runs.recorded import EVENTS, TRACE, Traced, read_trace
 
 TINY = preset("tiny")
 NO_DATA = ("be", "data")

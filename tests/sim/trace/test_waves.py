@@ -4,14 +4,14 @@ import re
 
 import pytest
 
-from golden.config import preset
-from golden.csr import reset_regions
-from golden.events import EngineKind, ErrorKind
-from golden.metadata import SlotKind, State
-from hw import layouts
+from golden.common.config import preset
+from golden.events.port import EngineKind, ErrorKind
+from golden.pipeline.metadata import SlotKind, State
+from golden.registers.rules import reset_regions
+from hw.common import layouts
 from sim.cli import main
-from sim.wave_layout import Group, Wave, groups
-from sim.waves import WaveError, rewrite, save_gtkwave, save_surfer
+from sim.trace.wave_layout import Group, Wave, groups
+from sim.trace.waves import WaveError, rewrite, save_gtkwave, save_surfer
 
 HEADER = """$timescale
   10ns

@@ -6,10 +6,10 @@ import io
 import numpy as np
 import pytest
 
-from golden.config import preset
-from sim.attention_trace import covering
-from sim.steps import Access, Replay, WorkloadError
-from sim.workload import check_fits, load
+from golden.common.config import preset
+from sim.workload.attention_trace import covering
+from sim.workload.load import check_fits, load
+from sim.workload.steps import Access, Replay, WorkloadError
 
 HEADER = "step,op,layer,kv_head,block,score\n"
 

@@ -4,19 +4,19 @@ from collections import Counter
 
 import pytest
 
-from golden.address import Target, decode
-from golden.config import LINES_PER_BLOCK, preset
-from golden.csr import address as csr_address
-from golden.csr import apply, legal, refusal, reset_regions, unpack
-from golden.hints import SCORE_ONE, unpack_hint
-from golden.mode import Mode
-from golden.policy import Policy
-from golden.streams import Stream
-from sim.regions import check_weights, kv_region, placed, weights_of
+from golden.common.config import LINES_PER_BLOCK, preset
+from golden.common.mode import Mode
+from golden.common.policy import Policy
+from golden.front.address import Target, decode
+from golden.front.hints import SCORE_ONE, unpack_hint
+from golden.prefetch.stream_descriptor import Stream
+from golden.registers.rules import address as csr_address
+from golden.registers.rules import apply, legal, refusal, reset_regions, unpack
+from sim.host.regions import check_weights, kv_region, placed, weights_of
+from sim.host.traffic import traffic
 from sim.settings import Settings, SettingsError
-from sim.traffic import traffic
-from sim.workload import load
-from tb.stimulus import Op
+from sim.workload.load import load
+from tb.stimuli.operations import Op
 
 SMALL = preset("small")
 TRACE = load("attention-a")

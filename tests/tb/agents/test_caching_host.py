@@ -4,15 +4,15 @@ from collections import Counter
 
 import pytest
 
-from golden.coherency import Access
-from golden.config import preset
-from golden.messages import BISnpOpcode
-from tb.coherent_image import CoherenceError
-from tb.coherent_traffic import DROP, STORE, Shares
-from tb.image import DataMismatch
-from tb.responses import ProtocolError
-from tb.snoop_agent import Manners
-from tests.coherent_device import FAULTS, CoherentBench
+from golden.common.config import preset
+from golden.common.line_access import Access
+from golden.common.messages import BISnpOpcode
+from tb.agents.snoop_agent import Manners
+from tb.checks.coherent_image import CoherenceError
+from tb.checks.image import DataMismatch
+from tb.checks.responses import ProtocolError
+from tb.stimuli.coherent_traffic import DROP, STORE, Shares
+from tests.support.coherent_device import FAULTS, CoherentBench
 
 #: sectors that meet in few sets of the filter, and single lines far apart
 LINES = [*range(16), *range(16), *range(16, 32), *(line * 37 % 2048 for line in range(24))]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from golden.messages import DevLoad
-from tb.throttle import INTERVAL, RATE_MIN, RATE_ONE, Throttle
+from golden.common.messages import DevLoad
+from tb.agents.throttle import INTERVAL, RATE_MIN, RATE_ONE, Throttle
 
 
 def after(throttle, *levels, intervals=1):

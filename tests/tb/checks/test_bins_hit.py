@@ -5,16 +5,16 @@ import os
 
 import pytest
 
-from golden.coherency import Snoop, SnoopKind, snoop_opcode
-from golden.config import preset
-from golden.coverage_bins import GROUPS
-from golden.events import EngineKind, ErrorKind, Lane, RefusalKind
-from golden.messages import FIELDS, BIRspOpcode, MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
-from golden.metadata import Outcome, SlotKind
-from tb import golden
-from tb.coverage import Coverage
-from tb.payload import pack
-from tests.coherent_golden import CoherentDevice, regions_of
+from golden.common.config import preset
+from golden.common.line_access import Snoop, SnoopKind, snoop_opcode
+from golden.common.messages import FIELDS, BIRspOpcode, MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
+from golden.events.port import EngineKind, ErrorKind, Lane, RefusalKind
+from golden.pipeline.metadata import Outcome, SlotKind
+from tb.checks import golden_endpoint as golden
+from tb.checks.bins_hit import Coverage
+from tb.checks.coverage_bins import GROUPS
+from tb.lib.payload import pack
+from tests.support.coherent_golden import CoherentDevice, regions_of
 
 PAIR = preset("tiny", hosts=2, regions=3)
 

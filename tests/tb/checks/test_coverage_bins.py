@@ -3,12 +3,12 @@
 import random
 from itertools import product
 
-from golden.coherency import Access, LineState, Retry, SnoopKind, answer_states
-from golden.config import SECTOR_LINES, preset
-from golden.coverage_bins import ANY, GROUPS, NOTHING, message_bin
-from golden.events import ErrorKind, RefusalKind
-from golden.messages import BIRspOpcode, MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
-from golden.snoop_filter import SnoopFilter, set_of
+from golden.coherency.filter import SnoopFilter, set_of
+from golden.common.config import SECTOR_LINES, preset
+from golden.common.line_access import Access, LineState, Retry, SnoopKind, answer_states
+from golden.common.messages import BIRspOpcode, MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
+from golden.events.port import ErrorKind, RefusalKind
+from tb.checks.coverage_bins import ANY, GROUPS, NOTHING, message_bin
 
 CONFIG = preset("tiny", hosts=2, filter_sets=2)
 #: sectors that both hosts have, and of host 0 alone in a lossy mode

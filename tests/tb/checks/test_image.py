@@ -4,11 +4,11 @@ import random
 
 import pytest
 
-from golden.mode import Mode
-from golden.mxint8 import NAN, NOT_FINITE, SCALE_MAX, SCALE_MIN, VALUES, ZERO, compress
-from tb.fp16_lines import random_line
-from tb.image import DataMismatch, Image
-from tb.stimulus import FULL
+from golden.common.mode import Mode
+from golden.data.mxint8 import NAN, NOT_FINITE, SCALE_MAX, SCALE_MIN, VALUES, ZERO, compress
+from tb.checks.image import DataMismatch, Image
+from tb.stimuli.fp16_lines import random_line
+from tb.stimuli.operations import FULL
 
 A = 0x1234
 

@@ -2,15 +2,15 @@
 
 import pytest
 
-from golden.address import Region
-from golden.coherency import Access
-from golden.config import preset
-from golden.events import Lane
-from golden.messages import BIRspOpcode, BISnpOpcode, DRSOpcode, NDROpcode, RwDOpcode
-from golden.metadata import Outcome, SlotKind
-from tb.caching_host import MESSAGES
-from tb.protocol import ProtocolMonitor
-from tb.responses import ProtocolError
+from golden.common.config import preset
+from golden.common.line_access import Access
+from golden.common.messages import BIRspOpcode, BISnpOpcode, DRSOpcode, NDROpcode, RwDOpcode
+from golden.events.port import Lane
+from golden.front.address import Region
+from golden.pipeline.metadata import Outcome, SlotKind
+from tb.agents.caching_host import MESSAGES
+from tb.checks.protocol import ProtocolMonitor
+from tb.checks.responses import ProtocolError
 
 LINE = 0x41
 ANSWER = {"opcode": BIRspOpcode.I, "bi_id": 0, "bi_tag": 1, "low_addr": LINE % 4}

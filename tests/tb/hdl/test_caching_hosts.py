@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from golden.config import preset
-from tb.batch import BatchSettings
-from tb.batch import run as run_batch
-from tb.build import SIMULATORS, SimulationFailed, build
-from tb.caching import Action, CachingHosts
-from tb.layout import bench_sources
-from tests.stand_ins import stand_in, stand_in_widths
+from golden.common.config import preset
+from tb.runs.batch import BatchSettings
+from tb.runs.batch import run as run_batch
+from tb.runs.build import SIMULATORS, SimulationFailed, build
+from tb.runs.verilog_header import bench_sources
+from tb.stimuli.caching import Action, CachingHosts
+from tests.support.stand_ins import stand_in, stand_in_widths
 
 BATCH = BatchSettings(watchdog_clocks=3000, message_clocks=20_000, poll_clocks=5000)
 HOSTS = CachingHosts(requests=4000, base=0, blocks=8, snoop_max=60, link_max=60)

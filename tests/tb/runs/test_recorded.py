@@ -4,19 +4,18 @@ from dataclasses import replace
 
 import pytest
 
-from golden.address import encode
-from golden.config import preset
-from golden.csr import reset_regions
-from golden.events import Lane, pack
-from golden.frontend import Served, serve_req, serve_rwd
-from golden.messages import FIELDS, DRSOpcode, ReqOpcode, RwDOpcode
-from golden.mode import Mode
-from tb import payload
-from tb.image import DataMismatch
-from tb.random_traffic import random_operations
-from tb.recorded import Answer, Offer, check_data, read_events, read_messages
-from tb.sequence import Merger, SequenceError
-from tb.stimulus import (
+from golden.common.config import preset
+from golden.common.messages import FIELDS, DRSOpcode, ReqOpcode, RwDOpcode
+from golden.common.mode import Mode
+from golden.events.port import Lane, pack
+from golden.front.address import encode
+from golden.front.frontend import Served, serve_req, serve_rwd
+from golden.registers.rules import reset_regions
+from tb.checks.image import DataMismatch
+from tb.lib import payload
+from tb.lib.record_order import Merger, SequenceError
+from tb.runs.recorded import Answer, Offer, check_data, read_events, read_messages
+from tb.stimuli.operations import (
     WAIT_MAX,
     Op,
     Operation,
@@ -30,6 +29,7 @@ from tb.stimulus import (
     write_poisoned,
     write_stimulus,
 )
+from tb.stimuli.random_traffic import random_operations
 
 CONFIG = preset("tiny")
 REGION = reset_regions(CONFIG)[0]

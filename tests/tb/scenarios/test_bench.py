@@ -5,18 +5,18 @@ from dataclasses import replace
 
 import pytest
 
-from golden.config import preset
-from golden.csr import reset_regions
-from golden.messages import DevLoad
-from golden.mode import Mode
-from tb.batch import BatchSettings
-from tb.batch import run as run_batch
-from tb.build import SIMULATORS, SimulationFailed, build, run
-from tb.layout import HEADER_NAME, bench_sources, verilog_header
-from tb.random_traffic import random_operations
-from tb.recorded import EVENTS, MESSAGES, Answer, Offer, check_data, read_events, read_messages
-from tb.stimulus import read, register_write, wait, write
-from tests.stand_ins import stand_in, stand_in_widths
+from golden.common.config import preset
+from golden.common.messages import DevLoad
+from golden.common.mode import Mode
+from golden.registers.rules import reset_regions
+from tb.runs.batch import BatchSettings
+from tb.runs.batch import run as run_batch
+from tb.runs.build import SIMULATORS, SimulationFailed, build, run
+from tb.runs.recorded import EVENTS, MESSAGES, Answer, Offer, check_data, read_events, read_messages
+from tb.runs.verilog_header import HEADER_NAME, bench_sources, verilog_header
+from tb.stimuli.operations import read, register_write, wait, write
+from tb.stimuli.random_traffic import random_operations
+from tests.support.stand_ins import stand_in, stand_in_widths
 
 #: with room for two frames a block
 CONFIG = preset("tiny", step_bits=28, spare_frames=72)
@@ -45,7 +45,7 @@ def interactive(simulator, folder, testcase, **settings):
     built = build(simulator, top="endpoint", sources=sources)
     limits = {"max_reads": MAX_READS, "max_writes": MAX_WRITES}
     settings = {"preset": CONFIG.name, "overrides": OVERRIDES, "seed": 1} | limits | settings
-    return run(built, module="tb.cocotb_bench", testcase=testcase, folder=folder, settings=settings)
+    return run(built, module="tb.scenarios.bench", testcase=testcase, folder=folder, settings=settings)
 
 
 def batch_build(simulator):

@@ -1,22 +1,20 @@
 """The bus kit on both simulators, and the builder."""
 
 import itertools
-from pathlib import Path
 
 import pytest
 
-from tb.build import SIMULATORS, SimulationFailed, build, port_widths, run
-from tb.bus import stalls
-from tb.payload import pack, unpack
-
-HDL = Path(__file__).parent / "hdl"
+from tb.lib.bus import stalls
+from tb.lib.payload import pack, unpack
+from tb.runs.build import SIMULATORS, SimulationFailed, build, port_widths, run
+from tests.support.paths import HDL
 
 
 @pytest.mark.parametrize("simulator", SIMULATORS)
 def test_kit_moves_every_transaction_once_in_the_same_clocks(simulator, tmp_path):
     sources = {"stream_pass.v": (HDL / "stream_pass.v").read_text()}
     built = build(simulator, top="stream_pass", sources=sources)
-    assert run(built, module="tb.cocotb_kit", folder=tmp_path, seed=1) == 2
+    assert run(built, module="tb.scenarios.bus_kit", folder=tmp_path, seed=1) == 2
 
 
 def test_stalls_repeat_by_seed_and_differ_by_port():

@@ -1,16 +1,16 @@
 """The endpoint with hosts that cache its lines, on both simulators: random traffic, faults, all in golden lock-step.
 
-Each run prints its seed and leaves its counts in `coherency.json`; `settings` are those of `tb/cocotb_coherency.py`.
+Each run prints its seed and leaves its counts in `coherency.json`; `settings` are those of `tb/scenarios/coherency.py`.
 """
 
 import json
 
 import pytest
 
-from golden.config import preset
-from golden.mode import Mode
-from tb.build import SIMULATORS, SimulationFailed, run
-from tb.tops import interactive_top
+from golden.common.config import preset
+from golden.common.mode import Mode
+from tb.runs.build import SIMULATORS, SimulationFailed, run
+from tb.runs.tops import interactive_top
 
 STALLED = 0.3
 #: requests a host, what some seconds allow
@@ -22,7 +22,9 @@ LEAST = {
 }
 
 
-def cocotb_test(simulator, folder, testcase, *, hosts=1, seed=1, overrides=None, module="tb.cocotb_faults", **settings):
+def cocotb_test(
+    simulator, folder, testcase, *, hosts=1, seed=1, overrides=None, module="tb.scenarios.faults", **settings
+):
     """Run one cocotb test; the counts that it wrote, if any."""
     print(f"seed {seed}")
     overrides = {"hosts": hosts} | (overrides or {})
@@ -34,7 +36,7 @@ def cocotb_test(simulator, folder, testcase, *, hosts=1, seed=1, overrides=None,
 
 
 def random_test(simulator, folder, **settings):
-    return cocotb_test(simulator, folder, "random_coherent", module="tb.cocotb_coherency", **settings)
+    return cocotb_test(simulator, folder, "random_coherent", module="tb.scenarios.coherency", **settings)
 
 
 @pytest.mark.parametrize("hosts", [1, 2])

@@ -5,22 +5,22 @@ from dataclasses import replace
 
 import pytest
 
-from golden.address import encode
-from golden.config import preset
-from golden.csr import pack, reset_regions, unpack
-from golden.messages import DevLoad
-from golden.mode import Mode
-from golden.policy import Priority, ScoreSource
-from tb.batch import BatchSettings
-from tb.batch import run as run_batch
-from tb.build import SIMULATORS, SimulationFailed, run
-from tb.golden import golden_endpoint
-from tb.image import DataMismatch
-from tb.random_traffic import random_operations
-from tb.recorded import EVENTS, MESSAGES, Answer, Offer, check_data, read_events, read_messages
-from tb.regions import regions_writes
-from tb.stimulus import fence_all, read, write
-from tb.tops import batch_top, interactive_top
+from golden.common.config import preset
+from golden.common.messages import DevLoad
+from golden.common.mode import Mode
+from golden.common.policy import Priority, ScoreSource
+from golden.front.address import encode
+from golden.registers.rules import pack, reset_regions, unpack
+from tb.checks.golden_endpoint import golden_endpoint
+from tb.checks.image import DataMismatch
+from tb.runs.batch import BatchSettings
+from tb.runs.batch import run as run_batch
+from tb.runs.build import SIMULATORS, SimulationFailed, run
+from tb.runs.recorded import EVENTS, MESSAGES, Answer, Offer, check_data, read_events, read_messages
+from tb.runs.tops import batch_top, interactive_top
+from tb.stimuli.operations import fence_all, read, write
+from tb.stimuli.random_traffic import random_operations
+from tb.stimuli.regions import regions_writes
 
 CONFIG = preset("tiny")
 REGION = reset_regions(CONFIG)[0]
@@ -41,7 +41,7 @@ def cocotb_test(simulator, folder, testcase, *, seed=1, **settings):
         "accesses": accesses,
     } | settings
     built = interactive_top(simulator, CONFIG)
-    assert run(built, module="tb.cocotb_endpoint", testcase=testcase, folder=folder, settings=settings) == 1
+    assert run(built, module="tb.scenarios.endpoint", testcase=testcase, folder=folder, settings=settings) == 1
 
 
 @pytest.mark.parametrize("simulator", SIMULATORS)

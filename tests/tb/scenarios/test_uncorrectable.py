@@ -2,10 +2,10 @@
 
 import pytest
 
-from golden.config import preset
-from golden.mode import Mode
-from tb.build import run
-from tb.tops import interactive_top
+from golden.common.config import preset
+from golden.common.mode import Mode
+from tb.runs.build import run
+from tb.runs.tops import interactive_top
 
 STALLED = 0.3
 
@@ -14,7 +14,7 @@ def uncorrectable(folder, testcase, **settings):
     print("seed 1")
     built = interactive_top("verilator", preset("tiny"))
     settings = {"preset": "tiny", "seed": 1} | settings
-    assert run(built, module="tb.cocotb_uncorrectable", testcase=testcase, folder=folder, settings=settings) == 1
+    assert run(built, module="tb.scenarios.uncorrectable", testcase=testcase, folder=folder, settings=settings) == 1
 
 
 @pytest.mark.parametrize("share", [0.0, STALLED])

@@ -7,17 +7,17 @@ import pytest
 from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 
-from golden.coherency import SECTORS_PER_BLOCK, Access, LineState, Retry, SnoopKind
-from golden.config import SECTOR_LINES, preset
-from golden.metadata import Outcome
-from golden.snoop_filter import SnoopFilter as GoldenSnoopFilter
-from golden.snoop_filter import set_of
-from hw.layouts import FilterOp
-from hw.metadata import FILTER_CLOCKS
-from hw.snoop_filter import SnoopFilter
-from tests.simulation import set_payload
+from golden.coherency.filter import SnoopFilter as GoldenSnoopFilter
+from golden.coherency.filter import set_of
+from golden.common.config import SECTOR_LINES, preset
+from golden.common.line_access import SECTORS_PER_BLOCK, Access, LineState, Retry, SnoopKind
+from golden.pipeline.metadata import Outcome
+from hw.coherency.filter.filter import SnoopFilter
+from hw.common.layouts import FilterOp
+from hw.pipeline.metadata import FILTER_CLOCKS
+from tests.support.simulation import set_payload
 
-#: what a host may say that it holds (`golden.coherency.answer_lines`)
+#: what a host may say that it holds (`golden.common.line_access.answer_lines`)
 ANSWERS = {
     SnoopKind.CUR: (LineState.I, LineState.S, LineState.A),
     SnoopKind.DATA: (LineState.I, LineState.S),

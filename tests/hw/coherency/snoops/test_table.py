@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.address import Region, encode
-from golden.coherency import Snoop, SnoopKind, answer_lines, covering, snoop_opcode
-from golden.config import LINE_BYTES, SECTOR_LINES, preset
-from golden.events import EngineKind, ErrorKind
-from hw.layouts import FilterOp
-from hw.snoop_table import SnoopTable
-from tests.simulation import fields_of, set_payload, simulate
+from golden.common.config import LINE_BYTES, SECTOR_LINES, preset
+from golden.common.line_access import Snoop, SnoopKind, answer_lines, covering, snoop_opcode
+from golden.events.port import EngineKind, ErrorKind
+from golden.front.address import Region, encode
+from hw.coherency.snoops.table import SnoopTable
+from hw.common.layouts import FilterOp
+from tests.support.simulation import fields_of, set_payload, simulate
 
 
 def table_config(*, snoops, hosts=2):

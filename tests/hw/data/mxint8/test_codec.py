@@ -1,13 +1,12 @@
 """MXINT8: the golden codec against its definition and its figures, and the pipelines against it bit by bit."""
 
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
 from amaranth.hdl import Cat
 
-from golden.mxint8 import (
+from golden.data.mxint8 import (
     ELEMENT_MAX,
     NAN,
     NOT_FINITE,
@@ -22,11 +21,12 @@ from golden.mxint8 import (
     decompress_array,
     sqnr_db,
 )
-from hw.mxint8 import Compressor, Decompressor
-from tests.free_running import run_pipeline
-from tests.mxint8_lines import LEAST, SPECIAL_CASES, from_bits, line_of, pack, random_lines, special_lines
+from hw.data.mxint8.codec import Compressor, Decompressor
+from tests.support.free_running import run_pipeline
+from tests.support.mxint8_lines import LEAST, SPECIAL_CASES, from_bits, line_of, pack, random_lines, special_lines
+from tests.support.paths import ROOT
 
-ATTENTION = Path(__file__).parent.parent / "sim" / "data" / "attention-a.npz"
+ATTENTION = ROOT / "sim" / "data" / "attention-a.npz"
 SIGN = 0x8000
 READABLE = range(SCALE_MIN, SCALE_MAX + 1)
 #: scales at which an element has bits below 2^-24

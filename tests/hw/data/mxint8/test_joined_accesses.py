@@ -5,8 +5,8 @@ from collections import deque
 
 import pytest
 
-from hw.pairs import Pairs
-from tests.simulation import set_payload, simulate
+from hw.data.mxint8.joined_accesses import Pairs
+from tests.support.simulation import set_payload, simulate
 
 BITS = 4
 

@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from golden.config import preset
-from hw.read_combiner import OPEN, ReadCombiner
-from tests.simulation import set_payload, simulate
+from golden.common.config import preset
+from hw.data.mxint8.read_combiner import OPEN, ReadCombiner
+from tests.support.simulation import set_payload, simulate
 
 CONFIG = preset("tiny")
 HALF_BITS = 256

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from golden.config import preset
-from hw.write_combiner import PATIENCE, PLACES, WriteCombiner
-from tests.simulation import set_payload, simulate
+from golden.common.config import preset
+from hw.data.mxint8.write_combiner import PATIENCE, PLACES, WriteCombiner
+from tests.support.simulation import set_payload, simulate
 
 CONFIG = preset("tiny")
 HALF_BITS = 256

@@ -8,13 +8,13 @@ from amaranth.hdl import Elaboratable, Module, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
-from golden import mxint8, sidecar
-from golden.config import LINES_PER_BLOCK, preset
-from golden.metadata import DataKind
-from golden.mode import Mode
-from hw.layouts import SidecarKind
-from hw.sidecar import FETCHES, SidecarCache
-from hw.write_back import TRIES, WriteBacks
+from golden.common.config import LINES_PER_BLOCK, preset
+from golden.common.mode import Mode
+from golden.data import mxint8, sidecar
+from golden.pipeline.metadata import DataKind
+from hw.common.layouts import SidecarKind
+from hw.data.sidecar.cache import FETCHES, SidecarCache
+from hw.data.sidecar.write_back import TRIES, WriteBacks
 
 CONFIG = preset("tiny", sidecar_cache_lines=4)
 SETS = CONFIG.sidecar_cache_lines

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from golden.config import preset
-from hw.rows_in_flight import RowsInFlight
-from tests.simulation import simulate
+from golden.common.config import preset
+from hw.data.sidecar.rows_in_flight import RowsInFlight
+from tests.support.simulation import simulate
 
 CONFIG = preset("tiny")
 COUNT = 4

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from golden.config import preset
-from hw.write_back import TRIES, WriteBacks
-from tests.simulation import fields_of, set_payload, simulate
+from golden.common.config import preset
+from hw.data.sidecar.write_back import TRIES, WriteBacks
+from tests.support.simulation import fields_of, set_payload, simulate
 
 COUNT = 4
 

@@ -1,14 +1,14 @@
-"""Misses, with migration and allocator around them, in lock-step with the golden rules (`tests/residency.py`)."""
+"""Misses, with migration and allocator around them, in lock-step with the golden rules (`tests/support/residency.py`)."""
 
 from random import Random
 
 import pytest
 
-from golden import coherency
-from golden.events import EngineKind, ErrorKind
-from golden.metadata import Outcome, SlotKind, State
-from golden.policy import Policy, Priority
-from tests.residency import POISON, Access, World, random_accesses, scarce, with_accesses
+from golden.common import line_access as coherency
+from golden.common.policy import Policy, Priority
+from golden.events.port import EngineKind, ErrorKind
+from golden.pipeline.metadata import Outcome, SlotKind, State
+from tests.support.residency import POISON, Access, World, random_accesses, scarce, with_accesses
 
 READ_CURRENT, READ_SHARED, WRITE_THROUGH = (
     coherency.Access.READ_CURRENT,

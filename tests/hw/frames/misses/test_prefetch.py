@@ -1,15 +1,15 @@
-"""Prefetches through the miss engine, in lock-step with the golden rules (`tests/residency.py`)."""
+"""Prefetches through the miss engine, in lock-step with the golden rules (`tests/support/residency.py`)."""
 
 from random import Random
 
 import pytest
 
-from golden.allocator import Action
-from golden.events import EngineKind, ErrorKind, PrefetchDrop
-from golden.metadata import Outcome, SlotKind, State
-from golden.policy import Policy, Priority
-from hw.layouts import CommandKind
-from tests.residency import POISON, Access, World, random_accesses, scarce
+from golden.common.policy import Policy, Priority
+from golden.events.port import EngineKind, ErrorKind, PrefetchDrop
+from golden.frames.allocator import Action
+from golden.pipeline.metadata import Outcome, SlotKind, State
+from hw.common.layouts import CommandKind
+from tests.support.residency import POISON, Access, World, random_accesses, scarce
 
 #: blocks written to head 0 before anything else: more than the pool holds
 BLOCKS = 12
