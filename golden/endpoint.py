@@ -7,13 +7,13 @@ from golden.common.config import SECTOR_LINES
 from golden.common.line_access import SECTORS_PER_BLOCK, Access, LineState, Retry
 from golden.common.mode import Mode
 from golden.events.port import SEQUENCE_BITS, EngineKind, ErrorKind, Lane
-from golden.follow.follower import Endpoint
+from golden.follow.follower import Follower
 from golden.frames.allocator import Action
 from golden.front.hints import ENTRIES_MAX, HeaderCheck, check_header, pack_hint
 from golden.pipeline.metadata import Outcome, Slot, SlotKind, State
 from golden.registers import rules as csr
 
-__all__ = ["Standalone"]
+__all__ = ["Endpoint"]
 
 _TAG_MASK = 0xFFFF
 
@@ -23,8 +23,8 @@ def gives_up(tag, snoop):
     return {line: LineState.I for line in range(SECTOR_LINES) if snoop.lines >> line & 1}
 
 
-class Standalone:
-    """Drives an `Endpoint` with requests in zero time: misses and demotions end before the next request comes.
+class Endpoint:
+    """Drives a `Follower` with requests in zero time: misses and demotions end before the next request comes.
 
     So do prefetches, where they are switched on: each begins as soon as it is asked for, after the request, hint line
     or register write that did.
@@ -35,11 +35,11 @@ class Standalone:
     still held when its method returns is served during the `answer` that it waits for.
 
     `on_record(lane, record)`, if given, receives every record as a dict that `golden.events.port.pack` takes; the same
-    records pass `Endpoint.check`.
+    records pass `Follower.check`.
     """
 
     def __init__(self, config, *, policy=None, pool_frames=None, on_record=None, host=gives_up):
-        self.endpoint = Endpoint(config, policy=policy, pool_frames=pool_frames)
+        self.follower = Follower(config, policy=policy, pool_frames=pool_frames)
         self._config = config
         self._on_record = on_record
         self._sequence = 0
@@ -93,7 +93,7 @@ class Standalone:
 
         def all_sets():
             for number in range(self._config.filter_sets):
-                coherent = self.endpoint.coherent
+                coherent = self.follower.coherent
                 if coherent.filter.scrub(number, everything=everything, may_launch=coherent.snoops.has_place).launched:
                     self._note(EngineKind.BI_SCRUB, key=number, aux=everything)
                     self._send()
@@ -102,7 +102,7 @@ class Standalone:
 
     def pin(self, head, block):
         """Pin a block. Returns a `RefusalKind`, or None."""
-        refusal = self.endpoint.allocator.pin_refusal(head, block)
+        refusal = self.follower.allocator.pin_refusal(head, block)
         if refusal is None:
             self._slot(Slot(SlotKind.PIN, head=head, block=block))
         return refusal
@@ -112,14 +112,14 @@ class Standalone:
 
     def quota(self, head, minimum, maximum):
         """Set the quotas of a head. Returns a `RefusalKind`, or None."""
-        refusal = self.endpoint.allocator.quota_refusal(head, minimum, maximum)
+        refusal = self.follower.allocator.quota_refusal(head, minimum, maximum)
         if refusal is None:
             self._note(EngineKind.QUOTA, head=head, key=maximum, aux=minimum)
         return refusal
 
     def pool(self, frames, mode=Mode.EXACT):
         """Set the size of the pool of a mode. Returns a `RefusalKind`, or None."""
-        refusal = self.endpoint.allocator.pool_refusal(frames, mode)
+        refusal = self.follower.allocator.pool_refusal(frames, mode)
         if refusal is None:
             self._note(EngineKind.POOL, key=mode, aux=frames)
         return refusal
@@ -132,14 +132,14 @@ class Standalone:
     # Records ----------------------------------------------------------------------------------------------------------
 
     def _slot(self, slot):
-        before, result = self.endpoint.slot(slot)
+        before, result = self.follower.slot(slot)
         if self._on_record is not None:
-            self._emit(Lane.SLOT, self.endpoint.slot_record(slot, before, result))
+            self._emit(Lane.SLOT, self.follower.slot_record(slot, before, result))
         return result.outcome
 
     def _note(self, kind, *, head=0, block=0, frame=0, key=0, aux=0):
         record = {"kind": kind, "head": head, "block": block, "frame": frame, "key": key, "aux": aux}
-        self.endpoint.note(kind, record)
+        self.follower.note(kind, record)
         if self._on_record is not None:
             self._emit(Lane.ENGINE, record)
 
@@ -154,7 +154,7 @@ class Standalone:
     # Serving ----------------------------------------------------------------------------------------------------------
 
     def _hint_line(self, head, entries, step):
-        endpoint, tag = self.endpoint, self._next_tag()
+        endpoint, tag = self.follower, self._next_tag()
         check, now = check_header(
             self._config, pack_hint(step, entries), endpoint.now, self._loaded, endpoint.policy.leap_cap
         )
@@ -196,7 +196,7 @@ class Standalone:
     def _serve(self, slot):
         """A READ, WRITE or RELEASE slot, its miss, and the snoops that begin. Returns its outcome."""
         outcome = self._slot(slot)
-        for region, phase in self.endpoint.phases.owed():
+        for region, phase in self.follower.phases.owed():
             self._note(EngineKind.PHASE, key=region, aux=phase)
         if outcome in (Outcome.MISS, Outcome.FIRST_WRITE):
             self._note(EngineKind.MISS_OPEN, head=slot.head, block=slot.block, aux=slot.rwd)
@@ -209,12 +209,12 @@ class Standalone:
 
     def _retry(self):
         """Held requests come again until all that are left wait for an answer."""
-        while ready := self.endpoint.coherent.held.ready:
+        while ready := self.follower.coherent.held.ready:
             self._ended[ready[0].tag] = self._serve(ready[0])
 
     def _send(self):
         """Snoops that have begun leave, and are answered if the host does so at once."""
-        outstanding = self.endpoint.coherent.snoops.outstanding
+        outstanding = self.follower.coherent.snoops.outstanding
         for tag, snoop in [(tag, place.snoop) for tag, place in outstanding.items() if not place.sent]:
             self._note(EngineKind.BI_SNOOP, **self._sector(snoop.sector), aux=snoop_aux(tag, snoop))
             states = self._host(tag, snoop)
@@ -222,11 +222,11 @@ class Standalone:
                 self._answer(tag, states)
 
     def _answer(self, tag, states):
-        snoop = self.endpoint.coherent.snoops.outstanding[tag].snoop
+        snoop = self.follower.coherent.snoops.outstanding[tag].snoop
         self._note(EngineKind.BI_ANSWER, **self._sector(snoop.sector), aux=answer_aux(tag, states))
 
     def _recall(self, head, block):
-        coherent = self.endpoint.coherent
+        coherent = self.follower.coherent
         for number in range(SECTORS_PER_BLOCK):
             sector = coherent.sector(head, block, number * SECTOR_LINES)
             # From one host at a time.
@@ -243,7 +243,7 @@ class Standalone:
 
     def _resolve(self, request):
         """Obtain a frame or a bypass slot for a missed request and replay it."""
-        endpoint, head, block = self.endpoint, request.head, request.block
+        endpoint, head, block = self.follower, request.head, request.block
         where, write = (head, block), request.kind == SlotKind.WRITE
         held = None if write else endpoint.remembered(where)
         while held is None:
@@ -268,11 +268,11 @@ class Standalone:
 
     def _take_back_for(self, where):
         """The block that should leave for a missed one is uncovered, if it is not. Whether it was."""
-        victim = self.endpoint.covered_victim(where[0])
+        victim = self.follower.covered_victim(where[0])
         if victim is None:
             return False
         self._recall(victim.head, victim.block)
-        return (victim.head, victim.block) not in self.endpoint.coherent.covered
+        return (victim.head, victim.block) not in self.follower.coherent.covered
 
     @staticmethod
     def _again(request, kind, frame=0):
@@ -280,7 +280,7 @@ class Standalone:
 
     def _prefetch(self):
         """Whatever is asked for is fetched ahead at once."""
-        endpoint, prefetcher = self.endpoint, self.endpoint.prefetcher
+        endpoint, prefetcher = self.follower, self.follower.prefetcher
         while candidate := prefetcher.candidate(lambda where: endpoint.entry(*where)):
             (head, block), source = candidate
             drop = prefetcher.verdict(*candidate)
@@ -293,7 +293,7 @@ class Standalone:
 
     def _fetch(self, where, source):
         """The prefetch whose turn it is."""
-        endpoint, (head, block) = self.endpoint, where
+        endpoint, (head, block) = self.follower, where
         self._note(EngineKind.MISS_OPEN, head=head, block=block, aux=2)
         is_cold = self._slot(Slot(SlotKind.PREFETCH, head=head, block=block)) == Outcome.DONE
         while is_cold:
@@ -309,7 +309,7 @@ class Standalone:
         self._note(EngineKind.MISS_CLOSE, head=head, block=block)
 
     def _admit(self, head, block, frame, value=0):
-        if self.endpoint.entry(head, block).state == State.ABSENT:
+        if self.follower.entry(head, block).state == State.ABSENT:
             self._slot(Slot(SlotKind.ALLOCATE, head=head, block=block, frame=frame))
             return
         self._slot(Slot(SlotKind.PROMOTE, head=head, block=block, frame=frame, value=value))
@@ -322,7 +322,7 @@ class Standalone:
         self._note(EngineKind.PAGE_READ_DONE, **where)
 
     def _demote(self, requester, victim, write):
-        endpoint, head, block = self.endpoint, victim.head, victim.block
+        endpoint, head, block = self.follower, victim.head, victim.block
         self._note(
             EngineKind.VICTIM,
             head=head,

@@ -17,7 +17,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.common.config import ConfigError, preset
-from hw.coherency.covered_blocks import Coverage
+from hw.coherency.covered_blocks import CoveredBlocks
 from hw.coherency.filter.filter import SnoopFilter
 from hw.data.datapath import Datapath
 from hw.data.mxint8.codec import Compressor, Decompressor
@@ -36,7 +36,7 @@ BLOCKS = {
     "compressor": lambda config: Compressor(),
     "decompressor": lambda config: Decompressor(),
     "allocator": lambda config: Allocator(config=config),
-    "coverage": lambda config: Coverage(config=config),
+    "coverage": lambda config: CoveredBlocks(config=config),
     "csr": lambda config: Csr(config=config),
     "datapath": lambda config: Datapath(config=config),
     "metadata": lambda config: MetadataPipeline(config=config),

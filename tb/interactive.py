@@ -1,8 +1,5 @@
 """The interactive form: class `TB` starts every agent around the endpoint, and a test moves every message."""
 
-import json
-from pathlib import Path
-
 import cocotb
 from cocotb.clock import Clock
 from cocotb.queue import Queue
@@ -24,23 +21,15 @@ from tb.checks.golden_endpoint import protocol_monitor
 from tb.checks.responses import ProtocolError
 from tb.checks.scoreboard import EventScoreboard
 from tb.lib.bus import Clocks, StreamSink, StreamSource, gated, stalls
+from tb.lib.cocotb_run import PERIOD_STEPS, RESET_CLOCKS, TABLE_READY_POLL_CLOCKS, settings
 from tb.lib.payload import unpack as unpack_payload
 from tb.lib.watchdog import Watchdog
 from tb.stimuli.regions import regions_writes
 
-__all__ = ["PERIOD_STEPS", "TB", "settings"]
+__all__ = ["TB"]
 
-#: simulation steps (picoseconds) of a clock: 1 ns
-PERIOD_STEPS = 1000
-RESET_CLOCKS = 4
-TABLE_READY_POLL_CLOCKS = 50
 #: clocks without any activity after which nothing is left to happen
 QUIET_CLOCKS = 200
-
-
-def settings():
-    """The settings that `tb.runs.build.run` was given for this run."""
-    return json.loads(Path("settings.json").read_text())
 
 
 class TB:

@@ -15,7 +15,7 @@ class CoherencyNotes:
 
     Parameters
     ----------
-    endpoint : golden.endpoint.Endpoint
+    endpoint : golden.follow.follower.Follower
         The state that the notes change.
     """
 

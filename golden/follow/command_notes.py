@@ -20,7 +20,7 @@ class CommandNotes:
 
     Parameters
     ----------
-    endpoint : golden.endpoint.Endpoint
+    endpoint : golden.follow.follower.Follower
         The state that the notes change.
     """
 

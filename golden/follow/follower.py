@@ -17,7 +17,8 @@ from golden.follow.hint_line import HintLine
 from golden.follow.note_rules import NoteRules
 from golden.follow.slot_record import slot_of, slot_record
 from golden.follow.slot_rules import SlotRules
-from golden.frames.allocator import Allocator, BypassSlots
+from golden.frames.allocator import Allocator
+from golden.frames.bypass import BypassSlots
 from golden.frames.migration import Migration
 from golden.frames.misses import Misses, Request
 from golden.frames.page_tags import PageTags
@@ -29,7 +30,7 @@ from golden.prefetch.unit import Prefetcher
 from golden.registers.state import Registers
 from golden.victims.search import Domain, VictimSearch
 
-__all__ = ["Endpoint"]
+__all__ = ["Follower"]
 
 _NEVER_SEEN = Entry()
 _SLOT_KINDS = {int(kind): kind for kind in SlotKind}
@@ -39,7 +40,7 @@ _REQUESTS = ((False, False), (False, True), (True, False))
 _SEQUENCE_MASK = (1 << SEQUENCE_BITS) - 1
 
 
-class Endpoint:
+class Follower:
     """State of an endpoint after reset, moved on by one record at a time.
 
     Parameters

@@ -16,7 +16,7 @@ class FrameNotes:
 
     Parameters
     ----------
-    endpoint : golden.endpoint.Endpoint
+    endpoint : golden.follow.follower.Follower
         The state that the notes change, and whose decisions they must tell.
     """
 

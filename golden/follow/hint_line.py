@@ -18,7 +18,7 @@ class HintLine:
 
     Parameters
     ----------
-    endpoint : golden.endpoint.Endpoint
+    endpoint : golden.follow.follower.Follower
         Its step counter and policy registers say what a header does.
     """
 

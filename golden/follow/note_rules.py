@@ -43,7 +43,7 @@ class NoteRules:
 
     Parameters
     ----------
-    endpoint : golden.endpoint.Endpoint
+    endpoint : golden.follow.follower.Follower
         The state that the notes change.
     """
 

@@ -15,7 +15,7 @@ class PrefetchNotes:
 
     Parameters
     ----------
-    endpoint : golden.endpoint.Endpoint
+    endpoint : golden.follow.follower.Follower
         The state that the notes change, and whose decisions they must tell.
     """
 

@@ -28,8 +28,8 @@ class SlotRules:
 
     Parameters
     ----------
-    endpoint : golden.endpoint.Endpoint
-        The state that the rules are about. Entries and counters are changed by `Endpoint` itself, after the rule.
+    endpoint : golden.follow.follower.Follower
+        The state that the rules are about. Entries and counters are changed by `Follower` itself, after the rule.
     """
 
     def __init__(self, endpoint):

@@ -9,7 +9,7 @@ from golden.common.line_access import SECTORS_PER_BLOCK
 from hw.common import layouts
 from hw.pipeline.metadata import FILTER_CLOCKS
 
-__all__ = ["Coverage"]
+__all__ = ["CoveredBlocks"]
 
 #: operations of the snoop filter whose events have not come in when one more is taken, that one included
 _ON_THE_WAY = FILTER_CLOCKS + 2
@@ -17,7 +17,7 @@ _ON_THE_WAY = FILTER_CLOCKS + 2
 _DEPTH = _ON_THE_WAY + 8
 
 
-class Coverage(wiring.Component):
+class CoveredBlocks(wiring.Component):
     """Counts one event a clock: those of slots as they come, those of operations in between.
 
     A block is covered from the very event on that brings its first sector into use, and until 4 clocks after the last

@@ -8,7 +8,7 @@ from golden.common.config import SECTOR_LINES
 from golden.common.line_access import SECTORS_PER_BLOCK, Access, Retry
 from golden.events.port import EngineKind
 from golden.pipeline.metadata import Outcome, SlotKind
-from hw.coherency.covered_blocks import Coverage
+from hw.coherency.covered_blocks import CoveredBlocks
 from hw.coherency.filter.filter import SnoopFilter
 from hw.coherency.grants_in_flight import GrantsInFlight
 from hw.coherency.held_requests import HeldRequests
@@ -21,8 +21,6 @@ from hw.common import layouts
 from hw.common.layouts import FilterOp
 from hw.front.request_slots import numbered
 from hw.lib.arbiter import Arbiter
-from hw.registers.counters import bi_events
-from hw.registers.ports import coherency as coherency_registers
 
 __all__ = ["Coherency"]
 
@@ -75,7 +73,7 @@ class Coherency(wiring.Component):
         self._config = config
         self._parts = {
             "filter": SnoopFilter(config=config),
-            "coverage": Coverage(config=config),
+            "coverage": CoveredBlocks(config=config),
             "table": SnoopTable(config=config),
             "grants": GrantsInFlight(config=config),
             "held": HeldRequests(config=config),
@@ -96,7 +94,7 @@ class Coherency(wiring.Component):
                 "idle": Out(1),
                 "leave": In(numbered(config, "valid")),
                 "regions": In(data.ArrayLayout(layouts.region_layout(config), config.regions)),
-                "registers": In(coherency_registers()),
+                "registers": In(layouts.coherency_registers()),
                 "bisnp": Out(stream.Signature(layouts.message("bisnp"))),
                 "birsp": In(stream.Signature(layouts.message("birsp"))),
                 "notes": Out(stream.Signature(layouts.engine_note(config))),
@@ -110,7 +108,7 @@ class Coherency(wiring.Component):
                 "sectors": Out(range(config.filter_sectors + 1)),
                 "in_flight": Out(range(config.snoops + 1)),
                 "held": Out(range(config.read_slots + 1)),
-                "events": Out(bi_events()),
+                "events": Out(layouts.bi_events()),
                 "in_use": Out(1),
             }
         )

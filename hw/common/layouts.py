@@ -382,3 +382,32 @@ class TableRead(wiring.Signature):
 
 def slot_stream(config):
     return stream.Signature(slot(config))
+
+
+def availability(config):
+    """What a block of a head may have now, of the pool of its mode.
+
+    `at_maximum`: its head holds all it may; `pool_full`; `for_read`, `for_write`: a frame is free that a read, or a
+    write, may take; `frame`: the free frame that is given out next.
+    """
+    return data.StructLayout(
+        {"at_maximum": 1, "pool_full": 1, "for_read": 1, "for_write": 1, "frame": config.frame_bits}
+    )
+
+
+def coherency_registers():
+    """What the host sets for snoops.
+
+    `timeout`: clocks after which one is late (0: none). `recall_all`: every line is to be taken back. `snoop_limit`:
+    how many are under way at most.
+    """
+    return data.StructLayout({"timeout": 24, "recall_all": 1, "snoop_limit": 13})
+
+
+def bi_events():
+    """What happened to snoops in this clock.
+
+    `snoop`: a BISnp counts as sent. `answer`: answers took effect. `recall`: a sector is taken back. `bad_birsp`: a
+    BIRsp answered nothing. `timed_out`: a BISnp was not answered in time.
+    """
+    return data.StructLayout(dict.fromkeys(("bad_birsp", "timed_out", "snoop", "answer", "recall"), 1))

@@ -13,8 +13,9 @@ from golden.common.config import LINE_BYTES, LINES_PER_BLOCK
 from golden.data.mxint8 import NOT_FINITE, POISONED
 from golden.pipeline.metadata import DataKind
 from hw.common import layouts
+from hw.common.numbering import row_number
 from hw.data.line_memory import LineMemory
-from hw.data.lines_in_flight import LinesInFlight, row_number
+from hw.data.lines_in_flight import LinesInFlight
 from hw.data.memory_port import memory_axi
 from hw.data.mxint8.line_layouts import SCALE_BITS
 from hw.data.mxint8.lines import is_number

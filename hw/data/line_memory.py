@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.common.config import LINE_BYTES
 from hw.common import layouts
-from hw.data.lines_in_flight import place
+from hw.common.numbering import place
 from hw.data.memory_port import MemoryPort, memory_axi
 from hw.data.mxint8.line_layouts import SCALE_BITS, named_place
 from hw.data.mxint8.lines import Mxint8Lines, byte_mask

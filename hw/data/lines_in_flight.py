@@ -4,25 +4,16 @@ AXI orders nothing between reads and writes, nor between two IDs. So the datapat
 it asks for its sidecar line until its response is queued, under its slot number, and compares.
 """
 
-from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.common import layouts
+from hw.common.numbering import place, row_number
 from hw.front.request_slots import numbered
 from hw.lib.one_hot import bit_of
 
-__all__ = ["LinesInFlight", "entering", "place", "row_number"]
-
-
-def place(config):
-    """A line: frame and number within it. Frames of different modes are different memory."""
-    return layouts.layout((("line", config.line_bits), ("frame", config.frame_bits), ("mode", 1)))
-
-
-def row_number(place):
-    """Number of the sidecar row that describes a line (`Config.sidecar_row`), of members `mode`, `frame`, `line`."""
-    return Mux(place.mode, Cat(place.line[-1], place.frame, Const(1, 1)), place.frame)
+__all__ = ["LinesInFlight", "entering"]
 
 
 def entering(config):

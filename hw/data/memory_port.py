@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.common.config import LINE_BYTES
 from hw.common import layouts
-from hw.data.lines_in_flight import place
+from hw.common.numbering import place
 from hw.data.mxint8.line_layouts import confirmed_write, ddr5_line, line_answer, line_to_read, line_to_write
 from hw.data.sidecar.cache import sidecar_fetch, sidecar_write_back
 from hw.lib.axi import AXI4, RESP_OKAY

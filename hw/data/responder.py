@@ -10,8 +10,8 @@ from golden.common.messages import DRSOpcode, MetaField, NDROpcode
 from golden.data.mxint8 import POISONED
 from golden.pipeline.metadata import DataKind
 from hw.common import layouts
+from hw.common.numbering import place
 from hw.data.line_memory import read_end, write_end
-from hw.data.lines_in_flight import place
 from hw.data.mxint8.line_layouts import SCALE_BITS
 from hw.data.mxint8.lines import NAN_LINE
 from hw.data.sidecar.cache import sidecar_update

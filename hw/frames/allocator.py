@@ -12,18 +12,7 @@ from golden.pipeline.metadata import Outcome, SlotKind, State
 from hw.common import layouts
 from hw.frames.frame_pool import FramePool, count_bits, pool_state
 
-__all__ = ["Allocator", "availability"]
-
-
-def availability(config):
-    """What a block of a head may have now, of the pool of its mode.
-
-    `at_maximum`: its head holds all it may; `pool_full`; `for_read`, `for_write`: a frame is free that a read, or a
-    write, may take; `frame`: the free frame that is given out next.
-    """
-    return data.StructLayout(
-        {"at_maximum": 1, "pool_full": 1, "for_read": 1, "for_write": 1, "frame": config.frame_bits}
-    )
+__all__ = ["Allocator"]
 
 
 class Allocator(wiring.Component):
@@ -72,7 +61,7 @@ class Allocator(wiring.Component):
                 "modes": In(config.heads),
                 "cached": In(config.heads),
                 "query": In(stream.Signature(config.head_bits)),
-                "availability": Out(stream.Signature(availability(config))),
+                "availability": Out(stream.Signature(layouts.availability(config))),
                 "commands": In(stream.Signature(layouts.command(config))),
                 "command_answers": Out(stream.Signature(layouts.command_answer())),
                 "engine_slots": Out(layouts.slot_stream(config)),

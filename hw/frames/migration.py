@@ -8,14 +8,10 @@ from golden.events.port import EngineKind, ErrorKind
 from golden.pipeline.metadata import Outcome, SlotKind
 from hw.common import layouts
 from hw.common.layouts import Hold, SidecarKind
+from hw.common.numbering import split_index
 from hw.lib.round_robin import next_in_turn
 
-__all__ = ["Migration", "split_index"]
-
-
-def split_index(config, index):
-    """(head, block) of a metadata index."""
-    return index[config.block_bits :], index[: config.block_bits]
+__all__ = ["Migration"]
 
 
 class _Stage(enum.Enum, shape=3):

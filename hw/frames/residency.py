@@ -12,7 +12,7 @@ from hw.frames.migration import Migration
 from hw.frames.misses.engine import MissEngine
 from hw.lib.arbiter import Arbiter
 from hw.lib.gate import Gate
-from hw.lib.hold_sharer import Share
+from hw.lib.hold_grants import Share
 
 __all__ = ["Residency"]
 

@@ -12,9 +12,8 @@ from hw.common import layouts
 from hw.frames.frame_pool import count_bits
 from hw.lib.axi import AXI4Lite
 from hw.pipeline.tracker import head_counters
-from hw.registers import ports as csr_ports
 from hw.registers.bus import CsrBus
-from hw.registers.counters import EndpointCounters, bi_events
+from hw.registers.counters import EndpointCounters
 from hw.registers.judge import CtrlJudge
 from hw.registers.map import ADDRESS_BITS, Kind, registers
 from hw.registers.regions import RegionRules
@@ -49,7 +48,7 @@ class Csr(wiring.Component):
         The values in force; they change only while the pipeline is held.
     modes, cached : Out(heads)
         The mode of each head, and whether hosts may cache its lines, likewise.
-    coherency : Out(csr_ports.coherency)
+    coherency : Out(layouts.coherency_registers)
         Clocks after which a snoop is late, whether every line is to be taken back, and the most snoops under way.
     dev_load : Out
         Thresholds of `DevLoad`.
@@ -92,12 +91,12 @@ class Csr(wiring.Component):
                 "streams": Out(ArrayLayout(layouts.stream_layout(config), config.streams)),
                 "modes": Out(config.heads),
                 "cached": Out(config.heads),
-                "coherency": Out(csr_ports.coherency()),
+                "coherency": Out(layouts.coherency_registers()),
                 "dev_load": Out(layouts.dev_load_thresholds()),
                 "phases": In(config.regions),
                 "stream_positions": In(ArrayLayout(32, config.streams)),
                 "prefetches": In(layouts.prefetch_counts()),
-                "bi_events": In(bi_events()),
+                "bi_events": In(layouts.bi_events()),
                 "covered_sectors": In(range(config.filter_sectors + 1)),
                 "cached_in_use": In(1),
                 "snoops_in_flight": In(range(config.snoops + 1)),
@@ -150,10 +149,10 @@ class Csr(wiring.Component):
                 elif field.kind in (Kind.CONSTANT, Kind.PULSE):
                     values[register.name, field.name] = Const(field.reset, field.width)
         refused, reason = Signal(), Signal.like(self.command_answers.payload.reason)
-        values |= csr_ports.status(self, m, config, values)
+        values |= _status(self, m, config, values)
         values |= {("COMMAND_STATUS", "REFUSED"): refused, ("COMMAND_STATUS", "REASON"): reason}
 
-        csr_ports.drive(self, m, values)
+        _drive(self, m, values)
         self._read(m, port, values)
         self._write(m, port, values, refused, reason)
         return m
@@ -400,3 +399,73 @@ def _any_of(terms):
         return terms[0] if terms else Const(0)
     half = len(terms) // 2
     return _any_of(terms[:half]) | _any_of(terms[half:])
+
+
+def _status(csr, m, config, values):
+    """{(register, field): value} of the fields of the register block `csr` that follow its inputs."""
+    # The select register may name a head that does not exist; its low bits would show another head's numbers.
+    exists = Signal()
+    m.d.sync += exists.eq(values["HEAD_SELECT", "VALUE"] < config.heads)
+    of_head = {"HEAD_HELD": csr.inspect_held, "HEAD_MIN": csr.inspect_minimum, "HEAD_MAX": csr.inspect_maximum}
+    of_head["PREFETCH_WINDOW"] = csr.inspect_window
+    for name in head_counters(config).members:
+        of_head[f"TRACKER_{name.upper()}"] = csr.inspect_tracker[name]
+    return {
+        ("STATUS", "TABLE_READY"): csr.table_ready,
+        ("STATUS", "FLASH_UNWRITABLE"): csr.flash_unwritable,
+        ("STEP", "VALUE"): csr.now,
+        ("POOL_HELD", "VALUE"): csr.pool_held[Mode.EXACT],
+        ("POOL_HELD_MX", "VALUE"): csr.pool_held[Mode.MXINT8],
+        ("COVERED_SECTORS", "VALUE"): csr.covered_sectors,
+        ("SNOOPS_IN_FLIGHT", "VALUE"): csr.snoops_in_flight,
+        ("HELD_REQUESTS", "VALUE"): csr.held_requests,
+        **{(name, "VALUE"): Mux(exists, value, 0) for name, value in of_head.items()},
+        **{(f"REGION[{number}].PHASE", "VALUE"): phase for number, phase in enumerate(csr.phases)},
+        **{(f"STREAM[{number}].POSITION", "BLOCKS"): position for number, position in enumerate(csr.stream_positions)},
+    }
+
+
+def _drive(csr, m, values):
+    """Drives the outputs of the register block `csr` that are fields: `values` by (register, field)."""
+    m.d.comb += [
+        csr.policy.priority.eq(values["POLICY", "PRIORITY"]),
+        csr.policy.score.eq(values["POLICY", "SCORE"]),
+        csr.policy.protect.eq(values["POLICY", "PROTECT"]),
+        csr.policy.bypass.eq(values["POLICY", "BYPASS"]),
+        csr.policy.alpha.eq(values["ALPHA", "VALUE"]),
+        csr.policy.lam.eq(values["LAMBDA", "VALUE"]),
+        csr.policy.leap_cap.eq(values["LEAP_CAP", "VALUE"]),
+        csr.policy.prefetch_announced.eq(values["PREFETCH", "ANNOUNCED"]),
+        csr.policy.prefetch_window.eq(values["PREFETCH", "WINDOW"]),
+        csr.policy.prefetch_streams.eq(values["PREFETCH", "STREAMS"]),
+        csr.policy.prefetch_depth.eq(values["PREFETCH", "DEPTH"]),
+        csr.policy.phase_ratio.eq(values["PHASE", "RATIO"]),
+        csr.policy.phase_window.eq(values["PHASE", "WINDOW"]),
+        csr.policy.phase_burst.eq(values["PHASE", "BURST"]),
+        csr.policy.phase_burst_lines.eq(values["PHASE", "BURST_LINES"]),
+        *(csr.dev_load[name].eq(values["DEVLOAD", name.upper()]) for name in layouts.dev_load_thresholds().members),
+        csr.coherency.timeout.eq(values["COHERENCY", "TIMEOUT"]),
+        csr.coherency.recall_all.eq(values["COHERENCY", "RECALL_ALL"]),
+        csr.coherency.snoop_limit.eq(values["SNOOP_LIMIT", "VALUE"]),
+        csr.inspect_head.eq(values["HEAD_SELECT", "VALUE"]),
+    ]
+    for number, region in enumerate(csr.regions):
+        path = f"REGION[{number}]."
+        m.d.comb += [
+            region.base.eq(Cat(values[path + "BASE_LO", "ADDRESS"], values[path + "BASE_HI", "ADDRESS"])),
+            region.heads.eq(values[path + "HEADS", "COUNT"]),
+            region.first_head.eq(values[path + "FIRST_HEAD", "NUMBER"]),
+            region.enabled.eq(values[path + "CTRL", "ENABLED"]),
+            region.mode.eq(values[path + "CTRL", "MODE"]),
+            region.cached.eq(values[path + "CTRL", "CACHED"]),
+            region.hosts.eq(values[path + "CTRL", "HOSTS"]),
+        ]
+    for number, descriptor in enumerate(csr.streams):
+        path = f"STREAM[{number}]."
+        m.d.comb += [
+            descriptor.enabled.eq(values[path + "CTRL", "ENABLED"]),
+            descriptor.base.eq(values[path + "BASE", "INDEX"]),
+            descriptor.length.eq(values[path + "LENGTH", "COUNT"]),
+            descriptor.stride.eq(values[path + "STRIDE", "BLOCKS"]),
+            descriptor.ahead.eq(values[path + "AHEAD", "BLOCKS"]),
+        ]

@@ -8,22 +8,13 @@ from golden.common.line_access import Grant
 from golden.registers.rules import COUNTERS, WRITE_BACKS, Only
 from hw.common import layouts
 
-__all__ = ["PULSES", "EndpointCounters", "bi_events"]
+__all__ = ["PULSES", "EndpointCounters"]
 
 _BITS = 32
 #: counters of what is no slot
 PULSES = (
     "EVENT_STALLS", "PREFETCH_QUEUED", "PREFETCH_DROPPED", "BISNP", "BIRSP", "RECALLS", "BAD_BIRSP", "SNOOP_TIMEOUTS",
 )  # fmt: skip
-
-
-def bi_events():
-    """What happened to snoops in this clock.
-
-    `snoop`: a BISnp counts as sent. `answer`: answers took effect. `recall`: a sector is taken back. `bad_birsp`: a
-    BIRsp answered nothing. `timed_out`: a BISnp was not answered in time.
-    """
-    return data.StructLayout(dict.fromkeys(("bad_birsp", "timed_out", "snoop", "answer", "recall"), 1))
 
 
 class EndpointCounters(wiring.Component):
@@ -49,7 +40,7 @@ class EndpointCounters(wiring.Component):
                 "commit": In(layouts.commit(config)),
                 "stalled": In(1),
                 "prefetches": In(layouts.prefetch_counts()),
-                "bi_events": In(bi_events()),
+                "bi_events": In(layouts.bi_events()),
                 "counts": Out(data.StructLayout(dict.fromkeys((*COUNTERS, *PULSES), _BITS))),
             }
         )

@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 
 from sim.results.statistics import Statistics
 from sim.run.checker import Checker
+from tb.checks.recorded import EVENTS, MESSAGES
 from tb.runs import batch
 from tb.runs.build import SimulationFailed
-from tb.runs.recorded import EVENTS, MESSAGES
 
 __all__ = ["LockStep", "clocks_per_second", "run_checked"]
 

@@ -13,8 +13,8 @@ from golden.registers.rules import reset_regions
 from sim.bench.batch import run_checked
 from sim.bench.row import Row
 from sim.run.rtl import register_writes
+from tb.checks.recorded import EVENTS, MESSAGES, Answer, read_messages
 from tb.runs.batch import SLOTS, BatchSettings
-from tb.runs.recorded import EVENTS, MESSAGES, Answer, read_messages
 from tb.runs.tops import batch_top
 from tb.stimuli.operations import fence_all, read, read_shared, write
 

@@ -13,8 +13,8 @@ from sim.bench.row import Row
 from sim.run.data_check import check_messages
 from sim.run.rtl import register_writes
 from sim.run.timing import SCALED_TIMING
+from tb.checks.recorded import MESSAGES
 from tb.runs.batch import BatchSettings
-from tb.runs.recorded import MESSAGES
 from tb.runs.tops import batch_top
 from tb.stimuli.operations import Op, fence_all, read, write
 

@@ -10,8 +10,8 @@ from golden.registers.rules import reset_regions
 from sim.bench.batch import run_checked
 from sim.bench.row import Row
 from sim.run.rtl import register_writes
+from tb.checks.recorded import EVENTS
 from tb.runs.batch import SLOTS, BatchSettings
-from tb.runs.recorded import EVENTS
 from tb.runs.tops import batch_top
 from tb.stimuli.operations import fence_all, read, write
 

@@ -10,10 +10,10 @@ from sim.run.checker import Checker
 from sim.run.run import prepare
 from sim.settings import Settings
 from sim.workload.load import load
+from tb.checks.recorded import EVENTS
 from tb.runs.batch import BatchSettings
 from tb.runs.batch import run as run_batch
 from tb.runs.build import run as run_tests
-from tb.runs.recorded import EVENTS
 from tb.runs.tops import batch_top, interactive_top
 from tb.scenarios.endpoint import FLASH_CLOCKS
 from tb.stimuli.random_traffic import random_operations

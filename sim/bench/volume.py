@@ -5,7 +5,7 @@ from sim.bench.row import Row
 from sim.run.run import prepare
 from sim.settings import Settings
 from sim.workload.load import load
-from tb.runs.recorded import EVENTS
+from tb.checks.recorded import EVENTS
 
 __all__ = ["lock_step"]
 

@@ -11,9 +11,9 @@ from golden.registers.rules import pack, reset_regions
 from sim.bench.batch import run_checked
 from tb.checks.bins_hit import Coverage
 from tb.checks.golden_endpoint import COVERAGE_FILES
+from tb.checks.recorded import TRACE
 from tb.runs.batch import BatchSettings
 from tb.runs.build import SimulationFailed
-from tb.runs.recorded import TRACE
 from tb.runs.tops import batch_top
 from tb.stimuli.caching import Action, CachingHosts
 from tb.stimuli.operations import wait, write

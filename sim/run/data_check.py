@@ -3,7 +3,8 @@
 from golden.front.address import Target, decode
 from golden.front.hints import unpack_hint
 from tb.checks.image import DataMismatch
-from tb.runs.recorded import Answer, check_data, read_messages
+from tb.checks.recorded import Answer, read_messages
+from tb.checks.recorded_data import check_data
 from tb.stimuli.operations import Op
 
 __all__ = ["check_messages"]

@@ -2,7 +2,7 @@
 
 import time
 
-from golden.endpoint import Standalone
+from golden.endpoint import Endpoint
 from golden.front.address import Target, decode
 from golden.front.hints import unpack_hint
 from golden.registers import rules as csr
@@ -20,7 +20,7 @@ def run_golden(operations, *, config, regions, policy, pools, quotas, first_step
     """Serve the host's operations; returns `Measured`. `apart`: heads whose blocks are counted by themselves."""
     measured = Measured(Statistics(apart=apart), 0.0)
     statistics = measured.statistics
-    endpoint = Standalone(config, policy=policy, on_record=statistics.record)
+    endpoint = Endpoint(config, policy=policy, on_record=statistics.record)
     for name, word in placed(config, regions):
         endpoint.write_register(name, **csr.unpack(name, word))
     sizes = [endpoint.pool(frames, mode) for mode, frames in pools.items()]
@@ -47,6 +47,6 @@ def run_golden(operations, *, config, regions, policy, pools, quotas, first_step
         else:
             measured.host_writes += 1
             endpoint.write(where.head, where.block, where.line)
-    measured.exact_victims = endpoint.endpoint.victims
+    measured.exact_victims = endpoint.follower.victims
     measured.wall_seconds = time.monotonic() - started
     return measured

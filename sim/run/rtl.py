@@ -18,10 +18,10 @@ from sim.host.regions import placed
 from sim.run.checker import check
 from sim.run.data_check import check_messages
 from sim.run.measured import Measured
+from tb.checks.recorded import EVENTS, MESSAGES, TRACE
 from tb.runs import batch
 from tb.runs.batch import BatchSettings
 from tb.runs.build import SimulationFailed
-from tb.runs.recorded import EVENTS, MESSAGES, TRACE
 from tb.runs.tops import batch_top
 from tb.stimuli.operations import READS
 

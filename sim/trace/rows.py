@@ -13,9 +13,9 @@ from golden.common.line_access import LineState
 from golden.common.messages import BIRspOpcode, BISnpOpcode, DRSOpcode, NDROpcode, ReqOpcode, RwDOpcode
 from golden.common.mismatch import Mismatch
 from golden.events.port import EngineKind, Lane
-from golden.follow.follower import Endpoint
+from golden.follow.follower import Follower
 from golden.pipeline.metadata import Outcome, SlotKind
-from tb.runs.recorded import read_events
+from tb.checks.recorded import read_events
 
 __all__ = ["Filter", "Row", "rows", "write_csv"]
 
@@ -92,7 +92,7 @@ class _Records:
     """
 
     def __init__(self, config):
-        self._endpoint = Endpoint(config)
+        self._endpoint = Follower(config)
         self._open = {}
         self.requests, self.snoops, self.answers = (defaultdict(deque) for _ in range(3))
         self.mismatch = None
@@ -298,7 +298,7 @@ class Filter:
 def rows(config, events, messages):
     """(rows of all messages, the first difference between records and golden model in words or None).
 
-    `events` is the path of the records, `messages` what `tb.runs.recorded.read_trace` gives.
+    `events` is the path of the records, `messages` what `tb.checks.recorded.read_trace` gives.
     """
     records = _Records(config)
     records.follow(read_events(events, config))

@@ -12,8 +12,8 @@ from pathlib import Path
 from golden.common.config import ConfigError, preset
 from sim.results.results import NAME
 from sim.trace.rows import Filter, rows, write_csv
+from tb.checks.recorded import EVENTS, TRACE, read_trace
 from tb.lib.record_order import SequenceError
-from tb.runs.recorded import EVENTS, TRACE, read_trace
 
 __all__ = ["main", "table"]
 

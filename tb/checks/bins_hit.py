@@ -10,7 +10,7 @@ from golden.events.port import EngineKind, ErrorKind, Lane, RefusalKind
 from golden.pipeline.metadata import Outcome, SlotKind
 from tb.checks.coverage_bins import ANY, GROUPS, message_bin
 from tb.checks.protocol import parse_bisnp
-from tb.runs.recorded import read_trace
+from tb.checks.recorded import read_trace
 
 __all__ = ["Coverage"]
 

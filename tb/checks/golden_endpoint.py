@@ -4,7 +4,7 @@ import os
 import time
 from pathlib import Path
 
-from golden.follow.follower import Endpoint
+from golden.follow.follower import Follower
 from tb.checks.bins_hit import Coverage
 from tb.checks.protocol import ProtocolMonitor
 
@@ -23,7 +23,7 @@ def _of_this_process():
     return _covered.setdefault(os.getpid(), (name, Coverage()))
 
 
-class _CountingEndpoint(Endpoint):
+class _CountingEndpoint(Follower):
     """Counts what its records cover; written down when an endpoint is finished."""
 
     def check(self, lane, record):
@@ -53,4 +53,4 @@ def protocol_monitor(config, **more):
 
 def golden_endpoint(config):
     """A golden `Endpoint` as after reset."""
-    return (_CountingEndpoint if COVERAGE_FOLDER in os.environ else Endpoint)(config)
+    return (_CountingEndpoint if COVERAGE_FOLDER in os.environ else Follower)(config)

@@ -11,14 +11,12 @@ from functools import lru_cache
 
 from golden.common.mode import Mode
 from golden.data.mxint8 import compress, decompress
-from tb.stimuli.operations import FULL
+from tb.stimuli.operations import FULL, WRITES_MAX
 
 __all__ = ["DataMismatch", "Image", "LineWrite", "POISON", "spread", "text_of"]
 
 #: contents of a poisoned line
 POISON = None
-#: writes to one line in flight at once; more would make the possible orders too many (and no host does it)
-WRITES_MAX = 4
 
 
 class DataMismatch(AssertionError):

@@ -225,7 +225,7 @@ def build(simulator, *, top, sources, waves=False, covered=()):
 def run(built, *, module, folder, testcase=None, settings=None, seed=None):
     """Run the cocotb tests of `module` (or only `testcase`) on a build, in `folder`, and return the tests' number.
 
-    `settings`, a dict that JSON can hold, reaches the tests through `tb.interactive.settings()`. Raises
+    `settings`, a dict that JSON can hold, reaches the tests through `tb.lib.cocotb_run.settings()`. Raises
     `SimulationFailed` with the messages of the tests that failed and the end of the log, which is `folder`/sim.log.
     """
     folder = Path(folder).resolve()

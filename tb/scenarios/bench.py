@@ -9,7 +9,8 @@ from cocotb.triggers import ClockCycles, Combine
 
 from golden.front.address import encode
 from tb.agents.registers import Refused
-from tb.interactive import PERIOD_STEPS, TB, configured, settings
+from tb.interactive import TB, configured
+from tb.lib.cocotb_run import PERIOD_STEPS, settings
 from tb.lib.watchdog import Stuck, Watchdog
 from tb.stimuli.random_traffic import random_operations
 

@@ -16,7 +16,8 @@ from golden.front.address import Region, encode
 from hw.endpoint import Endpoint
 from tb.agents.registers import Csr
 from tb.checks.golden_endpoint import golden_endpoint
-from tb.interactive import PERIOD_STEPS, TB, configured, settings
+from tb.interactive import TB, configured
+from tb.lib.cocotb_run import PERIOD_STEPS, settings
 from tb.scenarios.coherency import FLASH_CLOCKS, coherent_traffic, hint_now_and_then
 from tb.stimuli.faults import Gate, channels
 from tb.stimuli.random_traffic import random_operations

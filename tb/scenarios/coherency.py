@@ -19,7 +19,8 @@ from golden.common.mode import Mode
 from golden.front.address import encode
 from tb.agents.snoop_agent import Manners
 from tb.checks.golden_endpoint import golden_endpoint
-from tb.interactive import TB, configured, settings
+from tb.interactive import TB, configured
+from tb.lib.cocotb_run import settings
 from tb.stimuli.coherent_traffic import CoherentTraffic, Shares
 from tb.stimuli.faults import Gate, MediaFaults
 

@@ -9,7 +9,7 @@ from golden.common.messages import BIRspOpcode, NDROpcode
 from golden.front.address import encode
 from tb.agents.caching_host import MESSAGES
 from tb.checks.coherent_image import Mesi
-from tb.interactive import settings
+from tb.lib.cocotb_run import settings
 from tb.scenarios.coherency import coherent_bench
 from tb.stimuli.faults import MediaFaults
 

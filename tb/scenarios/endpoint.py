@@ -16,7 +16,8 @@ from golden.front.address import Region, encode, hint_address
 from golden.registers.rules import control
 from tb.agents.registers import Refused
 from tb.checks.golden_endpoint import golden_endpoint
-from tb.interactive import TB, configured, settings
+from tb.interactive import TB, configured
+from tb.lib.cocotb_run import settings
 from tb.stimuli.fp16_lines import random_line
 from tb.stimuli.random_traffic import random_operations
 

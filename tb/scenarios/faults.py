@@ -16,7 +16,7 @@ from golden.pipeline.metadata import State
 from tb.agents.caching_host import MESSAGES
 from tb.checks.coherent_image import Mesi
 from tb.checks.golden_endpoint import golden_endpoint
-from tb.interactive import PERIOD_STEPS, settings
+from tb.lib.cocotb_run import PERIOD_STEPS, settings
 from tb.scenarios.coherency import coherent_bench, coherent_lines, coherent_traffic, start
 from tb.stimuli.faults import Gate, MediaFaults, bad_birsp, illegal_messages
 

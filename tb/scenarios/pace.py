@@ -17,7 +17,7 @@ from golden.common.config import SECTOR_LINES
 from golden.common.line_access import SECTORS_PER_BLOCK, Access
 from golden.events.port import EngineKind, Lane
 from golden.front.address import encode
-from tb.interactive import settings
+from tb.lib.cocotb_run import settings
 from tb.scenarios.coherency import coherent_bench
 from tb.stimuli.operations import read, write
 

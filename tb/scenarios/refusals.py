@@ -11,7 +11,7 @@ from golden.events.port import RefusalKind
 from golden.front.address import encode
 from golden.registers.rules import control, pack
 from tb.agents.registers import Refused
-from tb.interactive import settings
+from tb.lib.cocotb_run import settings
 from tb.scenarios.coherency import coherent_bench
 
 #: clocks between two looks at a register

@@ -16,7 +16,8 @@ from golden.front.address import encode
 from golden.pipeline.metadata import SlotKind
 from hw.data.sidecar.write_back import TRIES
 from tb.checks.golden_endpoint import golden_endpoint
-from tb.interactive import PERIOD_STEPS, TB, configured, settings
+from tb.interactive import TB, configured
+from tb.lib.cocotb_run import PERIOD_STEPS, settings
 from tb.scenarios.coherency import FLASH_CLOCKS
 
 #: the head of the tests, and the blocks of it that have frames at once, so that a third one makes the first leave

@@ -13,7 +13,7 @@ from golden.common.messages import ADDRESS_BITS, MetaField, MetaValue, ReqOpcode
 from golden.registers import rules as csr
 
 __all__ = [
-    "FIRST_TAG", "FULL", "LOOKAHEAD", "MESSAGES", "READS", "Op", "Operation", "TAGS", "WAIT_MAX", "fence_all",
+    "FIRST_TAG", "FULL", "LOOKAHEAD", "MESSAGES", "READS", "Op", "Operation", "TAGS", "WAIT_MAX", "WRITES_MAX", "fence_all",
     "fence_writes", "line", "read", "read_shared", "register_write", "wait", "write", "write_partial", "write_poisoned",
     "write_stimulus",
 ]  # fmt: skip
@@ -25,6 +25,8 @@ FIRST_TAG = TAGS // 2
 LOOKAHEAD = 16
 #: byte enables of a whole line
 FULL = (1 << 64) - 1
+#: writes to one line in flight at once; more would make the possible orders too many (and no host does it)
+WRITES_MAX = 4
 
 
 class Op(IntEnum):

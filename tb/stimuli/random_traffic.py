@@ -7,9 +7,8 @@ from golden.common.config import LINES_PER_BLOCK
 from golden.common.mode import Mode
 from golden.front.address import encode, hint_address
 from golden.front.hints import ENTRIES_MAX, pack_hint
-from tb.checks.image import WRITES_MAX
 from tb.stimuli.fp16_lines import random_line
-from tb.stimuli.operations import fence_all, fence_writes, read, wait, write, write_partial, write_poisoned
+from tb.stimuli.operations import WRITES_MAX, fence_all, fence_writes, read, wait, write, write_partial, write_poisoned
 
 __all__ = ["random_operations"]
 

@@ -5,7 +5,7 @@ from amaranth.hdl import Assert, Assume, Cover, Elaboratable, Module, Signal
 
 from golden.common.config import preset
 from golden.common.line_access import SECTORS_PER_BLOCK
-from hw.coherency.covered_blocks import Coverage
+from hw.coherency.covered_blocks import CoveredBlocks
 from hw.pipeline.metadata import FILTER_CLOCKS
 from tests.formal.free import drive
 
@@ -30,7 +30,7 @@ class CoverageBench(Elaboratable):
         config = preset(
             "tiny", heads=2, blocks_per_head=2, filter_sets=2, filter_ways=2, snoops=2, pin_cap=0, demotion_slots=1,
         )  # fmt: skip
-        m.submodules.dut = dut = Coverage(config=config)
+        m.submodules.dut = dut = CoveredBlocks(config=config)
         drive(m, dut)
         block = AnyConst(config.index_bits)
         slot, op, holds = dut.slot_covers, dut.op_covers, dut.slot_holds

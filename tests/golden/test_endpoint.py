@@ -8,7 +8,7 @@ import pytest
 from golden.common.config import preset
 from golden.common.mismatch import Mismatch
 from golden.common.policy import Policy
-from golden.endpoint import Standalone
+from golden.endpoint import Endpoint
 from golden.events.port import (
     EngineKind,
     ErrorKind,
@@ -20,7 +20,7 @@ from golden.events.port import (
     record_fields,
     unpack,
 )
-from golden.follow.follower import Endpoint
+from golden.follow.follower import Follower
 from golden.front.hints import SCORE_ONE
 from golden.pipeline.metadata import Outcome, SlotKind, State
 from tests.support.concurrent_golden import ConcurrentDevice
@@ -376,7 +376,7 @@ def test_records_of_a_busy_device_pass(seed, failures, prefetches):
 
 def test_records_made_standalone_pass_at_preset_small():
     config, records = preset("small"), []
-    device = Standalone(config, pool_frames=60, on_record=lambda lane, record: records.append((lane, record)))
+    device = Endpoint(config, pool_frames=60, on_record=lambda lane, record: records.append((lane, record)))
     chance = random.Random(5)
     for step in range(1, 40):
         for head in range(8):
@@ -385,12 +385,12 @@ def test_records_made_standalone_pass_at_preset_small():
             device.write(head, step // 4)
             for block in blocks:
                 device.read(head, block, chance.randrange(128))
-    checker = Endpoint(config, pool_frames=60)
+    checker = Follower(config, pool_frames=60)
     for lane, record in records:
         checker.check(lane, unpack(config, lane, pack(config, lane, **record)))
     checker.finish()
-    assert checker.victims == device.endpoint.victims > 20
-    assert checker.bypasses == device.endpoint.bypasses > 20
+    assert checker.victims == device.follower.victims > 20
+    assert checker.bypasses == device.follower.bypasses > 20
 
 
 CHECKPOINT_EVERY = 100

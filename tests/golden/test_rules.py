@@ -33,7 +33,7 @@ def test_of_equal_keys_the_older_leaves_before_the_lower_head():
     device.write_all((1, 0))
     device.hint(0, [], 2)
     device.write_all((0, 0))
-    assert device.endpoint.key_of(device.endpoint.entry(0, 0)) == device.endpoint.key_of(device.endpoint.entry(1, 0))
+    assert device.follower.key_of(device.follower.entry(0, 0)) == device.follower.key_of(device.follower.entry(1, 0))
     device.write_all((2, 0))
     assert device.victims() == [(1, 0)]
 
@@ -47,7 +47,7 @@ def test_an_announced_block_is_spared_until_it_is_touched():
     device.read(0, 9)
     # All three have an event in step 2; 0 is touched, 1 and 2 are still waited for.
     assert device.victims()[-1] == (0, 0)
-    assert device.endpoint.waived == 0
+    assert device.follower.waived == 0
 
 
 def test_the_announcement_expires_with_its_step():
@@ -56,7 +56,7 @@ def test_the_announcement_expires_with_its_step():
     device.hint(0, [(1, 1), (2, 1)], 3)
     device.read(0, 9)
     assert device.victims()[-1] == (0, 0)
-    assert device.endpoint.waived == 0
+    assert device.follower.waived == 0
 
 
 def test_without_protection_an_announcement_spares_nothing():
@@ -64,7 +64,7 @@ def test_without_protection_an_announcement_spares_nothing():
     device.hint(0, [(0, 1), (1, 1), (2, 1)], 2)
     device.read(0, 9)
     assert device.victims()[-1] == (0, 0)
-    assert device.endpoint.waived == 0
+    assert device.follower.waived == 0
 
 
 def test_if_all_are_announced_the_announcement_is_waived():
@@ -72,7 +72,7 @@ def test_if_all_are_announced_the_announcement_is_waived():
     device.hint(0, [(0, 300), (1, 200), (2, 100)], 2)
     device.read(0, 9)
     assert device.victims()[-1] == (0, 2)
-    assert device.endpoint.waived == 1
+    assert device.follower.waived == 1
     assert [r["aux"] for _, r in device.records if r["kind"] == EngineKind.VICTIM and "aux" in r][-1] == 0b10
 
 
@@ -114,7 +114,7 @@ def test_a_shrunken_pool_is_emptied_by_the_next_miss():
     assert device.pool(5) is None
     device.write_all((1, 0))
     assert device.victims() == [(0, 0), (0, 1), (0, 2), (0, 3)]
-    assert device.endpoint.allocator.total_held == 5
+    assert device.follower.allocator.total_held == 5
 
 
 @pytest.mark.parametrize("priority", list(Priority))
@@ -193,7 +193,7 @@ def test_a_write_is_never_bypassed_and_makes_the_slot_forget_the_block():
     device = bypassing()
     assert device.write(0, 9) == Outcome.MISS
     assert device.state(0, 9) == State.WARM
-    assert device.endpoint.bypass_slots.holding((0, 9)) is None
+    assert device.follower.bypass_slots.holding((0, 9)) is None
 
 
 def test_bypass_slots_are_reused_oldest_first():
@@ -332,9 +332,9 @@ def test_quotas_and_pool_sizes_that_promise_too_much_are_refused():
 def test_a_second_hint_in_the_step_is_ignored():
     device = Device()
     device.hint(0, [(0, 1000)], 1)
-    once = device.endpoint.entry(0, 0)
+    once = device.follower.entry(0, 0)
     device.hint(0, [(0, 5000)], 1)
-    assert device.endpoint.entry(0, 0) == once
+    assert device.follower.entry(0, 0) == once
     assert [r["outcome"] for _, r in device.records if r["kind"] == SlotKind.HINT and "ema" in r] == [
         Outcome.DONE,
         Outcome.IGNORED,
@@ -345,25 +345,25 @@ def test_a_hint_after_the_touch_scores_without_protecting():
     device = Device.full(Policy(bypass=False))
     device.hint(0, [(1, 50), (2, 50)], 2)
     device.read(0, 0)
-    before = device.endpoint.entry(0, 0).ema
+    before = device.follower.entry(0, 0).ema
     device.hint(0, [(0, 40)], 2)
-    assert device.endpoint.entry(0, 0).ema > before
+    assert device.follower.entry(0, 0).ema > before
     device.read(0, 9)
     assert device.victims()[-1] == (0, 0)
-    assert device.endpoint.waived == 0
+    assert device.follower.waived == 0
 
 
 def test_hint_headers_advance_once_and_are_dropped_when_stale_or_at_the_end():
     device = Device()
     assert device.hint(0, [], 5) == Outcome.HINT_DONE
-    assert device.endpoint.now == 5
+    assert device.follower.now == 5
     assert device.hint(0, [], 4) == Outcome.HINT_STALE
     assert device.hint(0, [], 5 + 256) == Outcome.HINT_DONE
     assert device.hint(0, [], 5 + 2 * 256 + 1) == Outcome.HINT_STALE
     assert device.hint(0, [(TINY.blocks_per_head, 1)], 5 + 256) == Outcome.HINT_MALFORMED
-    assert device.endpoint.now == 5 + 256
-    device.endpoint.now = (1 << TINY.step_bits) - (1 << 16) - 1
-    assert device.hint(0, [], device.endpoint.now + 1) == Outcome.HINT_EXHAUSTED
+    assert device.follower.now == 5 + 256
+    device.follower.now = (1 << TINY.step_bits) - (1 << 16) - 1
+    assert device.hint(0, [], device.follower.now + 1) == Outcome.HINT_EXHAUSTED
 
 
 def test_a_first_write_is_neither_hit_nor_miss():
@@ -377,7 +377,7 @@ def test_a_first_write_is_neither_hit_nor_miss():
     device.write_all((0, 1), (0, 2))
     device.hint(0, [], 3)
     assert device.read(0, 0) == Outcome.MISS
-    counters = device.endpoint.counters[0]
+    counters = device.follower.counters[0]
     assert (counters.touches, counters.hits, counters.misses, counters.first_writes) == (5, 1, 1, 3)
     assert (counters.frames_held, counters.evictions) == (2, 2)
     assert counters.hit_rate == 0.5
@@ -389,15 +389,15 @@ def test_the_score_mean_follows_the_ema_of_the_touched_blocks():
     for step in range(1, 40):
         device.hint(1, [], step)
         device.write(1, 0)
-        mean += (device.endpoint.entry(1, 0).ema - mean) >> 4
+        mean += (device.follower.entry(1, 0).ema - mean) >> 4
     assert mean > 100_000
-    assert device.endpoint.counters[1].score_mean == mean
+    assert device.follower.counters[1].score_mean == mean
 
 
 def test_alternating_flags_and_pins_survive_eviction():
     device = Device.full(LRU)
     device.hint(0, [(9, SCORE_ONE)], 2)
-    ema = device.endpoint.entry(0, 9).ema
+    ema = device.follower.entry(0, 9).ema
     assert ema > 0
     device.hint(0, [], 3)
-    assert device.endpoint.entry(0, 9).ema == ema
+    assert device.follower.entry(0, 9).ema == ema

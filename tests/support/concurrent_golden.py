@@ -4,7 +4,7 @@ import random
 
 from golden.common.policy import Policy
 from golden.events.port import EngineKind, ErrorKind, Lane, PrefetchDrop, RefusalKind
-from golden.follow.follower import Endpoint
+from golden.follow.follower import Follower
 from golden.frames.allocator import Action
 from golden.frames.misses import REPLAY_OF
 from golden.pipeline.metadata import Outcome, Slot, SlotKind, State
@@ -39,7 +39,7 @@ class ConcurrentDevice:
 
     def fresh(self):
         """A golden endpoint that has seen nothing yet, to check the records with."""
-        return Endpoint(self.config, policy=self.policy, pool_frames=self.pool_frames)
+        return Follower(self.config, policy=self.policy, pool_frames=self.pool_frames)
 
     def run(self, actions):
         """Do so many things, then only finish what is in progress. Returns the records."""

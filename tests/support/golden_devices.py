@@ -4,9 +4,9 @@ import copy
 
 from golden.common.config import preset
 from golden.common.policy import Policy, Priority
-from golden.endpoint import Standalone
+from golden.endpoint import Endpoint
 from golden.events.port import EngineKind, Lane, pack, unpack
-from golden.follow.follower import Endpoint
+from golden.follow.follower import Follower
 from golden.pipeline.metadata import Outcome, Slot, SlotKind
 
 __all__ = ["LRU", "TINY", "Device", "Scripted"]
@@ -15,7 +15,7 @@ TINY = preset("tiny")
 LRU = Policy(priority=Priority.LRU, protect=False, bypass=False)
 
 
-class Device(Standalone):
+class Device(Endpoint):
     """A standalone endpoint that keeps its records."""
 
     def __init__(self, *, policy=None, pool_frames=None):
@@ -36,7 +36,7 @@ class Device(Standalone):
         return self.notes(EngineKind.VICTIM)
 
     def state(self, head, block):
-        return self.endpoint.entry(head, block).state
+        return self.follower.entry(head, block).state
 
     def write_all(self, *where):
         """First writes: the blocks are warm and touched in this step."""
@@ -61,8 +61,8 @@ class Scripted:
     """
 
     def __init__(self, device):
-        self.golden = copy.deepcopy(device.endpoint)
-        self.checker = Endpoint(TINY, policy=device.policy, pool_frames=device.pool_frames)
+        self.golden = copy.deepcopy(device.follower)
+        self.checker = Follower(TINY, policy=device.policy, pool_frames=device.pool_frames)
         self._sequence = 0
         for lane, record in device.records:
             self._feed(lane, record)

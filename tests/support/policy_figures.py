@@ -8,7 +8,7 @@ import sys
 
 from golden.common.config import preset
 from golden.common.policy import Policy, Priority
-from golden.endpoint import Standalone
+from golden.endpoint import Endpoint
 from golden.front.hints import relative_mass
 from golden.pipeline.metadata import Outcome
 from sim.workload.load import load
@@ -50,7 +50,7 @@ def hit_rate(pool, order, share, setting):
     hinted, policy = SETTINGS[setting]
     config, trace = preset("small"), load("attention-a")
     per_head = max(2, int(share * trace.blocks))
-    device = Standalone(config, policy=policy, pool_frames=per_head * trace.heads)
+    device = Endpoint(config, policy=policy, pool_frames=per_head * trace.heads)
     if pool == "split":
         for head in range(trace.heads):
             if device.quota(head, per_head, per_head) is not None:
@@ -68,7 +68,7 @@ def hit_rate(pool, order, share, setting):
                     device.read(access.head, access.block)
                 else:
                     device.write(access.head, access.block, access.token * LINES_PER_TOKEN)
-    counters = device.endpoint.counters
+    counters = device.follower.counters
     hits, misses = sum(c.hits for c in counters), sum(c.misses for c in counters)
     return hits / (hits + misses)
 

@@ -1,6 +1,6 @@
 """A world around `hw.frames.residency.Residency`: pipeline, victim engine, prefetch unit, flash, datapath and host.
 
-Every slot and every note goes through `golden.follow.follower.Endpoint`, which refuses what the rules do not allow;
+Every slot and every note goes through `golden.follow.follower.Follower`, which refuses what the rules do not allow;
 besides, the data is checked end to end: each line read must hold what was written last.
 """
 
@@ -17,7 +17,7 @@ from golden.common.mismatch import Mismatch
 from golden.common.mode import Mode
 from golden.common.policy import Policy, policy_fields
 from golden.events.port import EngineKind, PrefetchDrop
-from golden.follow.follower import Endpoint
+from golden.follow.follower import Follower
 from golden.frames.allocator import Action
 from golden.pipeline.metadata import DataKind, Outcome, Slot, SlotKind, State
 from hw.common.layouts import Domain, SidecarKind, page_tag_bits
@@ -149,7 +149,7 @@ class World:
     def _restart(self):
         """Everything as after reset."""
         config = self.config
-        self.golden = Endpoint(config, policy=self.policy)
+        self.golden = Follower(config, policy=self.policy)
         self.golden.registers.modes[:] = self.modes
         #: frames whose sidecar line memory has refused
         self.refused = set()

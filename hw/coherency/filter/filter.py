@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.coherency.filter.access import FilterAccess, decode
 from hw.coherency.filter.bank import FilterBank
-from hw.coherency.filter.lookup import FilterLane, lane_key, matches
+from hw.coherency.filter.lookup import FilterLookup, lookup_key, matches
 from hw.coherency.filter.operation import FilterOperation, decode_op
 from hw.coherency.filter.row import set_number
 from hw.common import layouts
@@ -87,14 +87,14 @@ class SnoopFilter(wiring.Component):
         m = Module()
         config = self._config
         m.submodules.bank0, m.submodules.bank1 = self.banks
-        m.submodules.lane = lane = FilterLane(config=config)
+        m.submodules.lane = lane = FilterLookup(config=config)
         m.submodules.access = access = FilterAccess(config=config)
         m.submodules.operation = operation = FilterOperation(config=config)
         set_bits = config.filter_set_bits
 
         # Clock 0: who goes to which bank
-        op, op_key = self.op.payload, Signal(lane_key(config))
-        op_keys = [op_key, *(Signal(lane_key(config), name=f"op_key{clock}") for clock in (1, 2, 3))]
+        op, op_key = self.op.payload, Signal(lookup_key(config))
+        op_keys = [op_key, *(Signal(lookup_key(config), name=f"op_key{clock}") for clock in (1, 2, 3))]
         meets, do_op = Signal(), Signal()
         m.d.comb += [
             lane.key.valid.eq(self.question.valid),

@@ -10,10 +10,10 @@ from amaranth.lib.wiring import In, Out
 from hw.coherency.filter.row import row_layout, tag_bits
 from hw.common import layouts
 
-__all__ = ["FilterLane", "lane_key", "matches"]
+__all__ = ["FilterLookup", "lookup_key", "matches"]
 
 
-def lane_key(config):
+def lookup_key(config):
     """What is sought: a set, and a sector's tag."""
     return layouts.layout((("valid", 1), ("number", config.filter_set_bits), ("tag", tag_bits(config))))
 
@@ -23,7 +23,7 @@ def matches(row, tag):
     return Cat(way.used & (way.tag == tag) for way in row.ways)
 
 
-class FilterLane(wiring.Component):
+class FilterLookup(wiring.Component):
     """Follows one question a clock from clock 0 to its commit in clock 3, and forwards to it.
 
     The RAM gives the row as it was in clock 0. What a question or an operation commits to the same set in clock 1 or 2
@@ -32,7 +32,7 @@ class FilterLane(wiring.Component):
 
     Members
     -------
-    key : In(lane_key)
+    key : In(lookup_key)
         Clock 0.
     rows, written : In
         Of each bank: the row, in clock 1; what was written in the clock before.
@@ -48,7 +48,7 @@ class FilterLane(wiring.Component):
 
     def __init__(self, *, config):
         self._config = config
-        row, key = row_layout(config), lane_key(config)
+        row, key = row_layout(config), lookup_key(config)
         super().__init__(
             {
                 "key": In(key),

@@ -5,7 +5,7 @@ from amaranth.hdl import Cat
 from golden.common.config import LINE_BYTES
 from golden.data.mxint8 import VALUES
 from hw.common import layouts
-from hw.data.lines_in_flight import place
+from hw.common.numbering import place
 
 __all__ = [
     "ELEMENTS_BITS", "SCALE_BITS", "confirmed_write", "ddr5_line", "half_read", "half_returned", "half_write",

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from golden.common.config import LINE_BYTES
 from golden.data.mxint8 import NAN, NOT_FINITE, POISONED, VALUES, ZERO
 from hw.common import layouts
-from hw.data.lines_in_flight import place
+from hw.common.numbering import place
 from hw.data.mxint8.codec import Compressor, Decompressor
 from hw.data.mxint8.line_layouts import (
     SCALE_BITS,

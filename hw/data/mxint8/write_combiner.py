@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.common.config import LINE_BYTES
 from hw.common import layouts
-from hw.data.lines_in_flight import place
+from hw.common.numbering import place
 from hw.data.mxint8.joined_accesses import Pairs
 from hw.data.mxint8.line_layouts import (
     ELEMENTS_BITS,

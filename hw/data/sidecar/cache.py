@@ -15,7 +15,7 @@ from golden.data.sidecar import CLEAR, POISON
 from golden.pipeline.metadata import DataKind
 from hw.common import layouts
 from hw.common.layouts import LINE_BITS
-from hw.data.lines_in_flight import row_number
+from hw.common.numbering import row_number
 from hw.data.sidecar.lost_rows import LostRows, page_placed
 from hw.data.sidecar.rows import SidecarRows, cached_row, sidecar_update
 from hw.data.sidecar.rows_in_flight import RowsInFlight

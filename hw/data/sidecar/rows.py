@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from golden.common.config import LINE_BYTES, LINES_PER_BLOCK
 from hw.common import layouts
 from hw.common.layouts import LINE_BITS
-from hw.data.lines_in_flight import place, row_number
+from hw.common.numbering import place, row_number
 from hw.lib.one_hot import bit_of
 
 __all__ = ["SidecarRows", "cached_row", "sidecar_update"]

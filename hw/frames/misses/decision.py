@@ -6,7 +6,6 @@ from golden.events.port import EngineKind, PrefetchDrop
 from golden.pipeline.metadata import SlotKind
 from hw.common import layouts
 from hw.common.layouts import Domain, SidecarKind
-from hw.frames.allocator import availability
 from hw.frames.misses.prefetch import dropped_aux
 from hw.frames.misses.table import Source, Stage
 
@@ -103,7 +102,7 @@ class MissDecision:
         sel, bypass, hold = table.sel, self._bypass, engine.hold
         head, block = table.place
         is_write = self._requests.has_writes.bit_select(sel, 1)
-        may = Signal(availability(config))
+        may = Signal(layouts.availability(config))
         victim = Signal(layouts.victim_answer(config))
         domain = Signal(Domain)
         own_is_lower = Signal()

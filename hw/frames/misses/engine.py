@@ -11,7 +11,6 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.common import layouts
 from hw.common.layouts import Hold
-from hw.frames.allocator import availability
 from hw.frames.bypass import BypassSlots
 from hw.frames.misses.commits import watch_commits
 from hw.frames.misses.decision import MissDecision
@@ -108,7 +107,7 @@ class MissEngine(wiring.Component):
                 "now": In(config.step_bits),
                 "policy": In(layouts.policy_layout()),
                 "query": Out(stream.Signature(config.head_bits)),
-                "availability": In(stream.Signature(availability(config))),
+                "availability": In(stream.Signature(layouts.availability(config))),
                 "quotas_changed": In(1),
                 "demotion_free": In(1),
                 "demoting": In(1),

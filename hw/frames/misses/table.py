@@ -3,7 +3,7 @@
 from amaranth.hdl import Array, Cat, Mux, Signal
 from amaranth.lib import enum
 
-from hw.frames.migration import split_index
+from hw.common.numbering import split_index
 from hw.lib.round_robin import next_in_turn
 
 __all__ = ["MissTable", "Source", "Stage"]

@@ -15,9 +15,9 @@ from golden.common.line_access import Access, Grant, LineState, Retry, SnoopKind
 from golden.common.mismatch import Mismatch
 from golden.common.mode import Mode
 from golden.common.policy import Policy
-from golden.endpoint import Standalone
+from golden.endpoint import Endpoint
 from golden.events.port import EngineKind, ErrorKind, Lane, RefusalKind, pack, record_fields, unpack
-from golden.follow.follower import Endpoint
+from golden.follow.follower import Follower
 from golden.frames.allocator import Action
 from golden.frames.misses import REPLAY_OF
 from golden.front.hints import SCORE_ONE
@@ -216,7 +216,7 @@ class Script:
 
     def __init__(self, config=TWO, *, policy=LRU, pool_frames=POOL, control=None):
         self.config = config
-        self.endpoint = Endpoint(config, policy=policy, pool_frames=pool_frames)
+        self.follower = Follower(config, policy=policy, pool_frames=pool_frames)
         self._tag = 0
         control = {"CACHED": 1, "HOSTS": (1 << config.hosts) - 1} if control is None else control
         for name, value in region_writes(config, [(config.heads, control)]):
@@ -225,7 +225,7 @@ class Script:
         self.slot(SlotKind.ANSWER, rwd=True, value=1, outcome=Outcome.HINT_DONE)
 
     def slot(self, kind, block=0, **fields):
-        _, result = self.endpoint.slot(Slot(kind, block=block, **fields))
+        _, result = self.follower.slot(Slot(kind, block=block, **fields))
         return result.outcome
 
     def ask(self, access, block=0, line=0, *, host=0, tag=None, **more):
@@ -240,10 +240,10 @@ class Script:
 
     def note(self, kind, *, head=0, block=0, frame=0, key=0, aux=0):
         fields = {"head": head, "block": block, "frame": frame, "key": key, "aux": aux}
-        self.endpoint.note(kind, {"kind": kind, **fields})
+        self.follower.note(kind, {"kind": kind, **fields})
 
     def outstanding(self):
-        return self.endpoint.coherent.snoops.outstanding
+        return self.follower.coherent.snoops.outstanding
 
     def send(self, tag):
         snoop = self.outstanding()[tag].snoop
@@ -266,10 +266,10 @@ class Script:
 
     def miss(self, block, kind):
         """The miss of the request before, of a block that was never written, from its opening to its end."""
-        (request,) = self.endpoint.misses.waiting[0, block]
+        (request,) = self.follower.misses.waiting[0, block]
         self.note(EngineKind.MISS_OPEN, block=block, aux=int(kind == SlotKind.WRITE))
         self.demote((0, block))
-        self.slot(SlotKind.ALLOCATE, block, frame=self.endpoint.decide((0, block), True).frame)
+        self.slot(SlotKind.ALLOCATE, block, frame=self.follower.decide((0, block), True).frame)
         self.slot(
             REPLAY_OF[kind], block, rwd=request.write, tag=request.tag, line=request.line, access=request.access,
             host=request.host,
@@ -278,7 +278,7 @@ class Script:
 
     def demote(self, where):
         """A victim leaves for a write or a cached read of a block, if one is needed."""
-        endpoint = self.endpoint
+        endpoint = self.follower
         write = endpoint.misses.open[where].write
         decision = endpoint.decide(where, write, not write)
         if decision.action == Action.VICTIM:
@@ -293,7 +293,7 @@ class Script:
             self.slot(SlotKind.EVICT, victim.block)
 
     def state(self, host, line=0, block=0):
-        coherent = self.endpoint.coherent
+        coherent = self.follower.coherent
         return coherent.filter.state(host, coherent.sector(0, block, line), line % 4)
 
 
@@ -321,7 +321,7 @@ def test_ownership_goes_from_one_host_to_the_other():
     script.answer(0)
     assert again(script) == Outcome.ZEROS
     assert (script.state(0), script.state(1)) == (I, A)
-    script.endpoint.finish()
+    script.follower.finish()
 
 
 def test_a_reader_leaves_the_owner_a_shared_copy():
@@ -347,7 +347,7 @@ def test_a_current_read_is_served_after_its_snoop_whatever_the_owner_keeps():
 
 def test_a_replay_that_is_held_has_left_its_miss():
     script = Script(ONE)
-    endpoint, coherent = script.endpoint, script.endpoint.coherent
+    endpoint, coherent = script.follower, script.follower.coherent
     for block in range(POOL + 1):
         assert script.ask(Access.WRITE_THROUGH, block) == Outcome.FIRST_WRITE
         script.miss(block, SlotKind.WRITE)
@@ -392,9 +392,9 @@ ILLEGAL = {
     ),
     "tries again for the other host": (asked, lambda s: (s.answer(0), again(s, host=0)), "host: expected 1"),
     "tries again another line": (asked, lambda s: (s.answer(0), again(s, line=1)), "line: expected 0"),
-    "never tries again": (asked, lambda s: (s.answer(0), s.endpoint.finish()), "READ of tag 70 again"),
-    "never sends a snoop": (contended, lambda s: s.endpoint.finish(), "BI_SNOOP of BITag 0"),
-    "never has a snoop answered": (asked, lambda s: s.endpoint.finish(), "BI_ANSWER of BITag 0"),
+    "never tries again": (asked, lambda s: (s.answer(0), s.follower.finish()), "READ of tag 70 again"),
+    "never sends a snoop": (contended, lambda s: s.follower.finish(), "BI_SNOOP of BITag 0"),
+    "never has a snoop answered": (asked, lambda s: s.follower.finish(), "BI_ANSWER of BITag 0"),
     "takes an answer before the snoop has left": (contended, lambda s: s.answer(0), "was sent"),
     "sends a snoop twice": (asked, lambda s: s.send(0), "not in use"),
     "takes an answer that leaves the owner its line": (asked, lambda s: s.answer(0, {0: S}), "asked by INV"),
@@ -494,7 +494,7 @@ def test_a_filter_that_grants_what_is_being_snooped_is_noticed(monkeypatch):
     for line in range(2):
         script.ask(Access.READ_OWN, line=line)
     script.note(EngineKind.BI_RECALL)
-    row = script.endpoint.coherent.filter.row(0)
+    row = script.follower.coherent.filter.row(0)
     next(way for way in row.ways if way is not None).busy = 0
     with pytest.raises(Mismatch, match="P1"):
         script.ask(Access.READ_OWN, line=1)
@@ -512,7 +512,7 @@ def test_a_covered_block_that_leaves_is_noticed():
     script = Script(ONE)
     script.warm(0)
     script.ask(Access.READ_OWN, 0)
-    script.endpoint.leaving = 0, 0
+    script.follower.leaving = 0, 0
     with pytest.raises(Mismatch, match="no host may hold lines of"):
         script.slot(SlotKind.DEMOTE)
 
@@ -526,25 +526,25 @@ def held_read():
     (tag,) = script.outstanding()
     script.send(tag)
     script.answer(tag)
-    assert not script.endpoint.coherent.filter.sectors
+    assert not script.follower.coherent.filter.sectors
     return script
 
 
 def comes_again(script):
-    (slot,) = script.endpoint.coherent.held.ready
-    _, result = script.endpoint.slot(slot)
+    (slot,) = script.follower.coherent.held.ready
+    _, result = script.follower.slot(slot)
     return result.outcome
 
 
 def test_a_block_stays_until_the_held_read_has_it():
     script = held_read()
-    script.endpoint.leaving = 0, 0
+    script.follower.leaving = 0, 0
     with pytest.raises(Mismatch, match="nor is kept for a held read"):
         script.slot(SlotKind.DEMOTE)
     script = held_read()
-    assert script.endpoint.coherent.covered == {(0, 0)}
+    assert script.follower.coherent.covered == {(0, 0)}
     assert comes_again(script) == Outcome.HIT
-    assert not script.endpoint.coherent.kept.blocks
+    assert not script.follower.coherent.kept.blocks
 
 
 def test_a_region_stays_cached_until_held_and_missed_reads_are_granted():
@@ -557,7 +557,7 @@ def test_a_region_stays_cached_until_held_and_missed_reads_are_granted():
     script = Script()
     script.warm(0)
     head, block = 0, 0
-    script.endpoint.table[head, block] = replace(script.endpoint.entry(head, block), state=State.COLD)
+    script.follower.table[head, block] = replace(script.follower.entry(head, block), state=State.COLD)
     assert script.ask(Access.READ_CURRENT) == Outcome.MISS
     with pytest.raises(Mismatch, match="COVERED"):
         script.note(EngineKind.CSR_WRITE, key=address, aux=word)
@@ -570,7 +570,7 @@ def test_a_held_slot_counts_for_nothing():
     script = Script(policy=Policy(prefetch_window=True, phase_window=4))
     script.warm(0)
     script.ask(Access.READ_OWN)
-    endpoint = script.endpoint
+    endpoint = script.follower
     endpoint.now += 1
     kept = copy.deepcopy((endpoint.table, endpoint.counters, endpoint.phases, endpoint.prefetcher))
     before = [vars(detector) for detector in kept[2].detectors], vars(kept[3])["_windows"]
@@ -586,12 +586,12 @@ def test_a_run_without_caching_hosts_never_asks_the_filter(monkeypatch):
         raise AssertionError("an access of an uncached region")
 
     blind(monkeypatch, "access", asked)
-    device = Standalone(ONE, pool_frames=POOL)
+    device = Endpoint(ONE, pool_frames=POOL)
     device.hint(0, [], 1)
     for block in range(16):
         device.write(0, block)
         device.read(0, block // 2)
-    assert not device.endpoint.coherent.covered
+    assert not device.follower.coherent.covered
 
 
 # Frames ---------------------------------------------------------------------------------------------------------------
@@ -614,7 +614,7 @@ class Host:
 
 def cached_device(config=ONE, *, host=None, policy=LRU, pool_frames=POOL, mode=Mode.EXACT):
     records = []
-    device = Standalone(
+    device = Endpoint(
         config, policy=policy, pool_frames=pool_frames, host=host or Host(),
         on_record=lambda lane, record: records.append((lane, record)),
     )  # fmt: skip
@@ -630,7 +630,7 @@ def notes(device, kind):
 
 
 def checked(device, config=ONE, **more):
-    checker = Endpoint(config, **more)
+    checker = Follower(config, **more)
     for lane, record in device.records:
         checker.check(lane, unpack(config, lane, pack(config, lane, **record)))
     checker.finish()
@@ -659,7 +659,7 @@ def test_a_covered_block_that_is_uncovered_leaves_like_any_other():
     device = filled_device()
     device.write(1, 0, access=Access.WRITE_THROUGH)
     assert [(record["head"], record["block"]) for record in notes(device, EngineKind.VICTIM)] == [(0, 0)]
-    assert not device.endpoint.coherent.covered
+    assert not device.follower.coherent.covered
     checked(device, policy=LRU, pool_frames=POOL)
 
 
@@ -675,7 +675,7 @@ def test_hosts_that_answer_at_once_change_no_decision():
                 device.write(head, step % 16, access=Access.WRITE_THROUGH)
                 for block in blocks:
                     device.read(head, block, chance.randrange(128), access=access)
-        assert device.endpoint.victims > 50
+        assert device.follower.victims > 50
         victims.append([(record["head"], record["block"]) for record in notes(device, EngineKind.VICTIM)])
         checked(device, policy=Policy(bypass=False), pool_frames=POOL)
     assert victims[0] == victims[1]
@@ -696,7 +696,7 @@ def test_a_read_that_may_be_cached_is_never_read_past_the_pool():
             for block in range(POOL):
                 device.read(0, block, access=Access.READ_CURRENT)
         assert device.read(0, 15, access=access) == Outcome.MISS
-        outcomes.append((device.endpoint.bypasses, device.endpoint.entry(0, 15).state))
+        outcomes.append((device.follower.bypasses, device.follower.entry(0, 15).state))
     assert outcomes == [(1, State.COLD), (0, State.WARM)]
 
 
@@ -711,7 +711,7 @@ def test_a_remembered_bypass_slot_serves_no_read_that_may_be_cached():
         for block in range(POOL):
             device.read(0, block, access=Access.READ_CURRENT)
     device.read(0, 15, access=Access.READ_CURRENT)
-    endpoint = device.endpoint
+    endpoint = device.follower
     for access, line in ((Access.READ_CURRENT, 1), (Access.READ_SHARED, 2)):
         kept = copy.deepcopy(endpoint)
         kept.slot(Slot(SlotKind.READ, tag=900, block=15, line=line, access=access))
@@ -728,7 +728,7 @@ def test_a_remembered_bypass_slot_serves_no_read_that_may_be_cached():
 @pytest.mark.parametrize("access", [Access.READ_SHARED, Access.OWN])
 def test_a_read_that_would_need_a_victim_is_answered_while_flash_is_unwritable(access):
     device = filled_device(host=Host())
-    endpoint = device.endpoint
+    endpoint = device.follower
     device.recall(0, 0)
     # Block 0 has left, and comes back while nothing can be demoted any more.
     device.write(1, 0, access=Access.WRITE_THROUGH)
@@ -779,8 +779,8 @@ def test_a_host_that_takes_its_time_is_waited_for():
     ((tag, snoop),) = host.waiting
     assert (snoop.kind, snoop.host, snoop.lines) == (SnoopKind.DATA, 0, 1)
     device.answer(tag, {0: S})
-    assert not len(device.endpoint.coherent.held)
-    assert device.endpoint.coherent.filter.state(1, 0, 0) == S
+    assert not len(device.follower.coherent.held)
+    assert device.follower.coherent.filter.state(1, 0, 0) == S
     checked(device, TWO, policy=LRU, pool_frames=POOL)
 
 
@@ -789,9 +789,9 @@ def test_what_hosts_keep_of_lossy_lines_is_taken_back():
     for line in range(8):
         device.read(0, 0, line, access=Access.READ_OWN)
         device.write(0, 0, line, access=Access.WRITE_KEEP if line % 2 else Access.WRITE_BACK)
-    assert device.endpoint.coherent.filter.sectors == 2
+    assert device.follower.coherent.filter.sectors == 2
     device.scrub()
-    assert not device.endpoint.coherent.covered
+    assert not device.follower.coherent.covered
     assert len(notes(device, EngineKind.BI_SCRUB)) == 2
     checked(device, policy=LRU, pool_frames=POOL)
 
@@ -801,9 +801,9 @@ def test_every_line_is_taken_back():
     for block in range(4):
         for host in range(2):
             device.read(0, block, 5 * block, access=Access.READ_SHARED, host=host)
-    assert device.endpoint.coherent.covered
+    assert device.follower.coherent.covered
     for _ in range(2 * TWO.filter_ways):
         device.scrub(everything=True)
-    assert not device.endpoint.coherent.covered
+    assert not device.follower.coherent.covered
     device.write_register("REGION[0].CTRL", ENABLED=1, HOSTS=1)
     checked(device, TWO, policy=LRU, pool_frames=POOL)

@@ -12,7 +12,7 @@ from golden.common.mismatch import Mismatch
 from golden.common.mode import Mode
 from golden.common.policy import Policy, Priority
 from golden.events.port import EngineKind, ErrorKind, RefusalKind
-from golden.follow.follower import Endpoint
+from golden.follow.follower import Follower
 from golden.frames.allocator import Allocator
 from golden.pipeline.metadata import Outcome, Slot, SlotKind
 from golden.registers import rules as csr
@@ -95,7 +95,7 @@ def note(endpoint, name, value):
 
 
 def test_the_endpoint_follows_its_registers_and_reports_writes_that_cannot_be():
-    endpoint = Endpoint(TINY)
+    endpoint = Follower(TINY)
     note(endpoint, "LEAP_CAP", 9)
     assert endpoint.policy == Policy(leap_cap=9)
     for name, value, field in (("POOL_FRAMES", 8, "key"), ("POLICY", 3, "aux"), ("REGION[0].HEADS", 1, "aux")):
@@ -141,14 +141,14 @@ def test_a_head_that_is_occupied_keeps_its_mode_and_so_does_the_whole_region():
 
 
 def endpoint_with_blocks(head):
-    endpoint = Endpoint(TINY)
+    endpoint = Follower(TINY)
     endpoint.slot(Slot(SlotKind.WRITE, rwd=True, head=head))
     return endpoint
 
 
 @pytest.mark.parametrize("occupy", ["written", "minimum"])
 def test_the_endpoint_refuses_another_mode_to_heads_with_blocks_or_a_minimum(occupy):
-    endpoint = Endpoint(TINY)
+    endpoint = Follower(TINY)
     if occupy == "written":
         endpoint = endpoint_with_blocks(TINY.heads - 1)
     else:
@@ -178,12 +178,12 @@ def refuse(endpoint, kind, aux, **fields):
 )
 def test_a_refusal_without_a_reason_is_a_mismatch(kind, aux, field):
     with pytest.raises(Mismatch) as found:
-        refuse(Endpoint(TINY), kind, aux)
+        refuse(Follower(TINY), kind, aux)
     assert found.value.field == field
 
 
 def test_each_pool_has_its_own_size_and_minimums():
-    endpoint = Endpoint(TINY)
+    endpoint = Follower(TINY)
     allocator, frames = endpoint.allocator, TINY.pool_frames_min
     endpoint.note(EngineKind.POOL, {"head": 0, "block": 0, "frame": 0, "key": Mode.MXINT8, "aux": frames})
     assert [allocator.pools[mode].size for mode in Mode] == [TINY.pool_frames_max, frames]
@@ -357,7 +357,7 @@ def test_a_region_with_a_stream_stays_enabled_in_its_mode():
 
 
 def test_the_endpoint_follows_refused_streams():
-    endpoint = Endpoint(TINY)
+    endpoint = Follower(TINY)
     refuse(endpoint, RefusalKind.STREAM_RANGE, 1)
     for name, value in (*stream_writes(0, LENGTH=4, CTRL=1), *stream_writes(1, BASE=3, LENGTH=1)):
         note(endpoint, name, value)

@@ -9,7 +9,7 @@ from amaranth.sim import Simulator
 
 from golden.common.config import preset
 from golden.common.line_access import SECTORS_PER_BLOCK
-from hw.coherency.covered_blocks import Coverage
+from hw.coherency.covered_blocks import CoveredBlocks
 from hw.pipeline.metadata import FILTER_CLOCKS
 from tests.support.simulation import set_payload
 
@@ -137,7 +137,7 @@ class Traffic:
 @pytest.mark.parametrize("busy", [1.0, 0.4])
 @pytest.mark.parametrize("blocks", [BLOCKS[:1], BLOCKS[1:3], BLOCKS], ids=["one_block", "two_blocks", "all_blocks"])
 def test_every_event_counts(blocks, busy):
-    dut = Coverage(config=CONFIG)
+    dut = CoveredBlocks(config=CONFIG)
 
     async def bench(ctx):
         await until_ready(ctx, dut)
@@ -158,7 +158,7 @@ def test_every_event_counts(blocks, busy):
 
 
 def test_operations_wait_while_slots_keep_the_counter_busy():
-    dut = Coverage(config=CONFIG)
+    dut = CoveredBlocks(config=CONFIG)
     traffic = Traffic(5, blocks=BLOCKS, busy=1.0, rising=0.6)
 
     async def bench(ctx):
@@ -172,7 +172,7 @@ def test_operations_wait_while_slots_keep_the_counter_busy():
 
 
 def test_an_event_is_told_after_four_clocks():
-    dut = Coverage(config=CONFIG)
+    dut = CoveredBlocks(config=CONFIG)
 
     async def bench(ctx):
         await until_ready(ctx, dut)
@@ -193,7 +193,7 @@ def test_an_event_is_told_after_four_clocks():
 
 
 def test_a_reset_in_the_middle_forgets_every_event():
-    dut = Coverage(config=CONFIG)
+    dut = CoveredBlocks(config=CONFIG)
     reset = Signal()
 
     async def bench(ctx):

@@ -10,7 +10,7 @@ from golden.common.config import preset
 from golden.common.mismatch import Mismatch
 from golden.common.policy import Policy
 from golden.events.port import EngineKind, Lane, Phase
-from golden.follow.follower import Endpoint
+from golden.follow.follower import Follower
 from golden.front.address import Region, encode, hint_address
 from golden.front.hints import pack_hint
 from golden.pipeline.metadata import Outcome, SlotKind
@@ -250,7 +250,7 @@ def test_the_golden_endpoint_is_owed_a_note_of_each_change(device):
 
 
 def test_records_that_lack_a_note_of_a_change_do_not_finish(device):
-    checker = Endpoint(CONFIG, policy=device.policy)
+    checker = Follower(CONFIG, policy=device.policy)
     sequence = 0
     for lane, record in device.records:
         if lane != Lane.ENGINE or record["kind"] != EngineKind.PHASE:
@@ -263,7 +263,7 @@ def test_records_that_lack_a_note_of_a_change_do_not_finish(device):
 def test_replays_are_no_accesses(device):
     """The first write was replayed when its block had a frame; 16 writes are one window of 16 all the same."""
     assert [record["kind"] for lane, record in device.records if lane == Lane.SLOT].count(SlotKind.REPLAY_WRITE) == 1
-    assert device.endpoint.phases.detectors[0].verdict == PREFILL
+    assert device.follower.phases.detectors[0].verdict == PREFILL
     last = [record["kind"] for lane, record in device.records][-2:]
     assert last == [SlotKind.WRITE, EngineKind.PHASE]
 
@@ -549,7 +549,7 @@ def test_a_reset_forgets_phases_signs_and_counts():
     simulate(ResetInserter(reset)(dut), bench)
 
 
-# Endpoint -------------------------------------------------------------------------------------------------------------
+# Follower -------------------------------------------------------------------------------------------------------------
 
 
 class Shown(Lockstep):

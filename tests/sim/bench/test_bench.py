@@ -24,9 +24,9 @@ from sim.bench.row import Row
 from sim.bench.streams import layer_replay, prefix_replay, weights
 from sim.host.adversary import adversarial_operations, adversarial_registers, adversarial_rounds
 from sim.workload.steps import WorkloadError
+from tb.checks.recorded import EVENTS
 from tb.runs.batch import SLOTS, BatchSettings
 from tb.runs.build import SimulationFailed
-from tb.runs.recorded import EVENTS
 from tb.runs.tops import batch_top
 from tb.stimuli.operations import Op
 

@@ -14,8 +14,8 @@ from sim.bench import regress as bench_regress
 from sim.bench.coherency import coherency, granted_per_clock
 from sim.bench.regress import Recalls, regress
 from sim.run import progress
+from tb.checks.recorded import EVENTS
 from tb.runs.batch import SLOTS
-from tb.runs.recorded import EVENTS
 
 TINY = preset("tiny")
 

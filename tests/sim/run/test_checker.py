@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from golden.common.config import preset
-from golden.endpoint import Standalone
+from golden.endpoint import Endpoint
 from golden.events.port import EngineKind, Lane, pack, unpack
 from golden.pipeline.metadata import SlotKind
 from sim.run.checker import Checker, follow
@@ -18,7 +18,7 @@ def lines():
     """The event file of a short run with evictions and bypasses, made by the golden model alone."""
     written = []
     letters = {Lane.SLOT: "S", Lane.ENGINE: "E"}
-    endpoint = Standalone(
+    endpoint = Endpoint(
         TINY, on_record=lambda lane, record: written.append(f"{letters[lane]} {pack(TINY, lane, **record):x}\n")
     )
     assert endpoint.pool(TINY.pool_frames_min) is None

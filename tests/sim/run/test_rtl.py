@@ -9,13 +9,13 @@ import pytest
 
 from golden.common.config import preset
 from golden.events.port import Lane
-from golden.follow.follower import Endpoint
+from golden.follow.follower import Follower
 from golden.pipeline.metadata import SlotKind
 from sim.cli import main
 from sim.run import checker
 from sim.trace.rows import rows
 from tb.checks.image import Image
-from tb.runs.recorded import EVENTS, TRACE, read_trace
+from tb.checks.recorded import EVENTS, TRACE, read_trace
 
 STEPS = 14
 
@@ -92,7 +92,7 @@ def test_what_the_golden_model_alone_reaches_is_near(workload, runs, tmp_path):
 
 
 def test_a_difference_stops_the_run_and_is_shown_with_its_place(workload, tmp_path, capsys, monkeypatch):
-    class Misread(Endpoint):
+    class Misread(Follower):
         """Reads one bit of one score wrongly, as if the RTL had it so."""
 
         def check(self, lane, record):

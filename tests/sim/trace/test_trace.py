@@ -14,8 +14,8 @@ from sim.cli import main
 from sim.results.results import NAME
 from sim.trace.rows import Filter, Row, rows
 from sim.trace.trace import table
+from tb.checks.recorded import EVENTS, TRACE, Traced, read_trace
 from tb.lib import payload
-from tb.runs.recorded import EVENTS, TRACE, Traced, read_trace
 
 TINY = preset("tiny")
 NO_DATA = ("be", "data")

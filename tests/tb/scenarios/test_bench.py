@@ -9,10 +9,11 @@ from golden.common.config import preset
 from golden.common.messages import DevLoad
 from golden.common.mode import Mode
 from golden.registers.rules import reset_regions
+from tb.checks.recorded import EVENTS, MESSAGES, Answer, Offer, read_events, read_messages
+from tb.checks.recorded_data import check_data
 from tb.runs.batch import BatchSettings
 from tb.runs.batch import run as run_batch
 from tb.runs.build import SIMULATORS, SimulationFailed, build, run
-from tb.runs.recorded import EVENTS, MESSAGES, Answer, Offer, check_data, read_events, read_messages
 from tb.runs.verilog_header import HEADER_NAME, bench_sources, verilog_header
 from tb.stimuli.operations import read, register_write, wait, write
 from tb.stimuli.random_traffic import random_operations

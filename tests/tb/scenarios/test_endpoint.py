@@ -13,10 +13,11 @@ from golden.front.address import encode
 from golden.registers.rules import pack, reset_regions, unpack
 from tb.checks.golden_endpoint import golden_endpoint
 from tb.checks.image import DataMismatch
+from tb.checks.recorded import EVENTS, MESSAGES, Answer, Offer, read_events, read_messages
+from tb.checks.recorded_data import check_data
 from tb.runs.batch import BatchSettings
 from tb.runs.batch import run as run_batch
 from tb.runs.build import SIMULATORS, SimulationFailed, run
-from tb.runs.recorded import EVENTS, MESSAGES, Answer, Offer, check_data, read_events, read_messages
 from tb.runs.tops import batch_top, interactive_top
 from tb.stimuli.operations import fence_all, read, write
 from tb.stimuli.random_traffic import random_operations

@@ -12,9 +12,10 @@ from golden.front.address import encode
 from golden.front.frontend import Served, serve_req, serve_rwd
 from golden.registers.rules import reset_regions
 from tb.checks.image import DataMismatch
+from tb.checks.recorded import Answer, Offer, read_events, read_messages
+from tb.checks.recorded_data import check_data
 from tb.lib import payload
 from tb.lib.record_order import Merger, SequenceError
-from tb.runs.recorded import Answer, Offer, check_data, read_events, read_messages
 from tb.stimuli.operations import (
     WAIT_MAX,
     Op,
