@@ -70,7 +70,7 @@ waves: setup
 lint: setup
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
-	@$(PYTHON) -m hw.registers.documents --check
+	@$(PYTHON) -m kv_endpoint.hw.registers.documents --check
 
 bench: setup
 	@$(PYTHON) -m sim bench $(ARGS)
@@ -88,14 +88,14 @@ formal: setup
 
 fpga: setup
 	@$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["fpga"], sep="\n")' \
-		| $(PYTHON) -m pip install --disable-pip-version-check --quiet -r /dev/stdin
-	@$(PYTHON) -m hw.area --preset $(PRESET) $(BLOCKS)
+		| $(PYTHON) -m pip install --disable-pip-version-check --quiet -c constraints.txt -r /dev/stdin
+	@$(PYTHON) -m kv_endpoint.hw.area --preset $(PRESET) $(BLOCKS)
 
 mutants: setup
 	@$(PYTHON) -m tests.mutants $(ARGS)
 
 registers: setup
-	@$(PYTHON) -m hw.registers.documents
+	@$(PYTHON) -m kv_endpoint.hw.registers.documents
 
 clean:
 	rm -rf build out .pytest_cache .ruff_cache

@@ -1,4 +1,4 @@
-/* The registers of the endpoint. Generated from hw/registers/csr.rdl by `python -m hw.registers.documents`: do not edit. */
+/* The registers of the endpoint. Generated from hw/registers/csr.rdl by `make registers`: do not edit. */
 #ifndef KV_ENDPOINT_REGISTERS_H
 #define KV_ENDPOINT_REGISTERS_H
 

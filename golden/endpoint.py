@@ -2,16 +2,16 @@
 
 from dataclasses import replace
 
-from golden.coherency.snoops import answer_aux, snoop_aux
-from golden.common.config import SECTOR_LINES
-from golden.common.line_access import SECTORS_PER_BLOCK, Access, LineState, Retry
-from golden.common.mode import Mode
-from golden.events.port import SEQUENCE_BITS, EngineKind, ErrorKind, Lane
-from golden.follow.follower import Follower
-from golden.frames.allocator import Action
-from golden.front.hints import ENTRIES_MAX, HeaderCheck, check_header, pack_hint
-from golden.pipeline.metadata import Outcome, Slot, SlotKind, State
-from golden.registers import rules as csr
+from kv_endpoint.golden.coherency.snoops import answer_aux, snoop_aux
+from kv_endpoint.golden.common.config import SECTOR_LINES
+from kv_endpoint.golden.common.line_access import SECTORS_PER_BLOCK, Access, LineState, Retry
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.events.port import SEQUENCE_BITS, EngineKind, ErrorKind, Lane
+from kv_endpoint.golden.follow.follower import Follower
+from kv_endpoint.golden.frames.allocator import Action
+from kv_endpoint.golden.front.hints import ENTRIES_MAX, HeaderCheck, check_header, pack_hint
+from kv_endpoint.golden.pipeline.metadata import Outcome, Slot, SlotKind, State
+from kv_endpoint.golden.registers import rules as csr
 
 __all__ = ["Endpoint"]
 

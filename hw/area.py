@@ -1,4 +1,4 @@
-"""Size and clock of a block on an FPGA: `python -m hw.area compressor decompressor`, or `make fpga`.
+"""Size and clock of a block on an FPGA: `python -m kv_endpoint.hw.area compressor decompressor`, or `make fpga`.
 
 Yosys counts the cells of the block alone; nextpnr places and routes it on an ECP5-85 (speed grade 6, CABGA381) between
 registers that a shift chain fills and empties, so that the clock is that of the block's own paths, its ports included.
@@ -16,18 +16,18 @@ from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.common.config import ConfigError, preset
-from hw.coherency.covered_blocks import CoveredBlocks
-from hw.coherency.filter.filter import SnoopFilter
-from hw.data.datapath import Datapath
-from hw.data.mxint8.codec import Compressor, Decompressor
-from hw.frames.allocator import Allocator
-from hw.frames.residency import Residency
-from hw.pipeline.metadata import MetadataPipeline
-from hw.pipeline.phase import PhaseDetector
-from hw.pipeline.tracker import Tracker
-from hw.registers.block import Csr
-from hw.victims.engine import VictimEngine
+from kv_endpoint.golden.common.config import ConfigError, preset
+from kv_endpoint.hw.coherency.covered_blocks import CoveredBlocks
+from kv_endpoint.hw.coherency.filter.filter import SnoopFilter
+from kv_endpoint.hw.data.datapath import Datapath
+from kv_endpoint.hw.data.mxint8.codec import Compressor, Decompressor
+from kv_endpoint.hw.frames.allocator import Allocator
+from kv_endpoint.hw.frames.residency import Residency
+from kv_endpoint.hw.pipeline.metadata import MetadataPipeline
+from kv_endpoint.hw.pipeline.phase import PhaseDetector
+from kv_endpoint.hw.pipeline.tracker import Tracker
+from kv_endpoint.hw.registers.block import Csr
+from kv_endpoint.hw.victims.engine import VictimEngine
 
 __all__ = ["BLOCKS", "Between", "main", "measure"]
 
@@ -120,7 +120,7 @@ def measure(name, config, folder):
 
 def main(arguments=None):
     """Measure blocks; returns the exit code, 1 where one is below 100 MHz."""
-    parser = argparse.ArgumentParser(prog="python -m hw.area", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m kv_endpoint.hw.area", description=__doc__.splitlines()[0])
     parser.add_argument("blocks", nargs="*", metavar="BLOCK", help=f"of {', '.join(BLOCKS)} (the codec)")
     parser.add_argument("--preset", default="small", help="configuration (default: %(default)s)")
     options = parser.parse_args(arguments)

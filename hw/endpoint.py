@@ -4,28 +4,28 @@ from amaranth.hdl import Module, Mux
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from golden.events.port import EngineKind, ErrorKind, Lane
-from hw.coherency.unit import Coherency
-from hw.common import layouts
-from hw.data.datapath import Datapath
-from hw.data.error_notes import ErrorNotes
-from hw.data.memory_port import memory_axi
-from hw.events.port import EventPort
-from hw.frames.residency import Residency
-from hw.front.devload import LoadMeter
-from hw.front.frontend import FrontEnd
-from hw.front.request_slots import ReadSlots, WriteSlots
-from hw.lib.arbiter import Arbiter
-from hw.lib.axi import AXI4Lite
-from hw.lib.drain_gate import DrainGate
-from hw.lib.hold_grants import Quiesce
-from hw.pipeline.metadata import MetadataPipeline
-from hw.pipeline.phase import PhaseDetector
-from hw.pipeline.tracker import Tracker
-from hw.prefetch.unit import PrefetchUnit
-from hw.registers.block import Csr
-from hw.registers.map import ADDRESS_BITS as CSR_ADDRESS_BITS
-from hw.victims.engine import VictimEngine
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind, Lane
+from kv_endpoint.hw.coherency.unit import Coherency
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.data.datapath import Datapath
+from kv_endpoint.hw.data.error_notes import ErrorNotes
+from kv_endpoint.hw.data.memory_port import memory_axi
+from kv_endpoint.hw.events.port import EventPort
+from kv_endpoint.hw.frames.residency import Residency
+from kv_endpoint.hw.front.devload import LoadMeter
+from kv_endpoint.hw.front.frontend import FrontEnd
+from kv_endpoint.hw.front.request_slots import ReadSlots, WriteSlots
+from kv_endpoint.hw.lib.arbiter import Arbiter
+from kv_endpoint.hw.lib.axi import AXI4Lite
+from kv_endpoint.hw.lib.drain_gate import DrainGate
+from kv_endpoint.hw.lib.hold_grants import Quiesce
+from kv_endpoint.hw.pipeline.metadata import MetadataPipeline
+from kv_endpoint.hw.pipeline.phase import PhaseDetector
+from kv_endpoint.hw.pipeline.tracker import Tracker
+from kv_endpoint.hw.prefetch.unit import PrefetchUnit
+from kv_endpoint.hw.registers.block import Csr
+from kv_endpoint.hw.registers.map import ADDRESS_BITS as CSR_ADDRESS_BITS
+from kv_endpoint.hw.victims.engine import VictimEngine
 
 __all__ = ["Endpoint"]
 

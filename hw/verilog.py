@@ -13,12 +13,7 @@ import sys
 from importlib import metadata as packages
 from pathlib import Path
 
-from amaranth.back import verilog
-from amaranth.hdl import Value
-from amaranth.lib.wiring import Out
-
-from golden.common.config import ConfigError, preset
-from hw.endpoint import Endpoint
+from kv_endpoint.golden.common.config import ConfigError, preset
 
 __all__ = ["WAIVERS", "emit", "manifest", "waiver_file", "write"]
 
@@ -53,6 +48,13 @@ def _wake_constants(module):
 
 def _emit(config):
     """(text, ports as [{name, direction, width}]): one `Endpoint` serves for both."""
+    # Here, so that a machine without Amaranth is told what it lacks.
+    from amaranth.back import verilog
+    from amaranth.hdl import Value
+    from amaranth.lib.wiring import Out
+
+    from kv_endpoint.hw.endpoint import Endpoint
+
     component = Endpoint(config=config)
     ports = [{"name": name, "direction": "input", "width": 1} for name in ("clk", "rst")]
     for path, member, value in component.signature.flatten(component):
@@ -117,6 +119,9 @@ def main(arguments=None):
         facts = write(preset(options.preset), options.out)
     except ConfigError as error:
         print(f"hw.verilog: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        print(f"hw.verilog: needs {error.name}, which is not installed: pip install kv-endpoint[rtl]", file=sys.stderr)
         return 2
     except OSError as error:
         print(f"hw.verilog: --out {options.out!r}: {error.strerror}", file=sys.stderr)

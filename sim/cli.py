@@ -7,22 +7,40 @@ Exit code 0: as it should be; 1: a mismatch or an error; 2: bad input.
 import argparse
 import signal
 import sys
+from importlib import import_module
 from pathlib import Path
 
-from golden.common.config import PRESETS, ConfigError, preset
-from sim.results.report import summary
-from sim.results.results import NAME, failed
-from sim.run.run import ENGINES, prepare
-from sim.settings import ANNOUNCE, MODES, POOLS, PREFETCH, PRIORITIES, SCORES, STREAM_ORDERS, Settings, SettingsError
-from sim.workload.load import load
-from sim.workload.steps import WorkloadError
-from tb.runs.build import SimulationFailed
+from kv_endpoint import __version__
+from kv_endpoint.golden.common.config import PRESETS, ConfigError, preset
+from kv_endpoint.sim.results.report import summary
+from kv_endpoint.sim.results.results import NAME, failed
+from kv_endpoint.sim.run.run import ENGINES, RunFailed, prepare
+from kv_endpoint.sim.run.tools import require_extra
+from kv_endpoint.sim.settings import (
+    ANNOUNCE,
+    MODES,
+    POOLS,
+    PREFETCH,
+    PRIORITIES,
+    SCORES,
+    STREAM_ORDERS,
+    Settings,
+    SettingsError,
+)
+from kv_endpoint.sim.workload.load import load
+from kv_endpoint.sim.workload.steps import WorkloadError
 
 __all__ = ["main"]
 
 BAD_INPUT = 2
 FAILED = 1
 INTERRUPTED = 130
+#: commands that need the RTL's tools -> the module that has them
+OF_RTL = {
+    "bench": "kv_endpoint.sim.bench.bench",
+    "coverage": "kv_endpoint.sim.coverage.coverage",
+    "trace": "kv_endpoint.sim.trace.trace",
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -55,6 +73,7 @@ def _number(text):
 def _parser():
     default = Settings()
     parser = _Parser(prog="python -m sim", description="Simulate the endpoint on a workload.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"kv-endpoint {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     style = {"formatter_class": argparse.ArgumentDefaultsHelpFormatter, "allow_abbrev": False}
     what = "run a workload and check every decision of the RTL against the golden model"
@@ -135,30 +154,26 @@ def _prepare(options, out):
 def main(arguments=None):
     """Run the command line; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] == ["bench"]:
-        # Here, since it needs Amaranth and cocotb, which take a second to import.
-        from sim.bench.bench import main as bench
-
-        return bench(arguments[1:])
-    if arguments[:1] == ["trace"]:
-        from sim.trace.trace import main as trace
-
-        return trace(arguments[1:])
-    if arguments[:1] == ["coverage"]:
-        from sim.coverage.coverage import main as coverage
-
-        return coverage(arguments[1:])
-    options = _parser().parse_args(arguments)
 
     def fail(code, message):
         print(f"python -m sim: {message}", file=sys.stderr)
         return code
 
+    if arguments and arguments[0] in OF_RTL:
+        try:
+            require_extra(arguments[0], "rtl")
+        except SettingsError as error:
+            return fail(BAD_INPUT, error)
+        # Here, since only these commands need Amaranth and cocotb, which take a second to import.
+        return import_module(OF_RTL[arguments[0]]).main(arguments[1:])
+    options = _parser().parse_args(arguments)
+
     # A run has children of its own to stop, so being terminated is to be interrupted.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if options.command == "waves":
-            from sim.trace.waves import write_waves
+            require_extra("waves", "rtl")
+            from kv_endpoint.sim.trace.waves import write_waves
 
             complaints = write_waves(lambda out: _prepare(options, out), preset(options.preset), Path(options.out))
             failure = bool(complaints)
@@ -170,7 +185,7 @@ def main(arguments=None):
             failure = failed(result)
     except (ConfigError, SettingsError, WorkloadError) as error:
         return fail(BAD_INPUT, error)
-    except SimulationFailed as error:
+    except RunFailed as error:
         return fail(FAILED, error)
     except OSError as error:
         return fail(BAD_INPUT, f"--out {options.out}: {error.strerror}")

@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from golden.common.config import LINES_PER_BLOCK
-from golden.common.mode import Mode
-from golden.common.policy import Policy, Priority, ScoreSource, alpha_code, lambda_of
+from kv_endpoint.golden.common.config import LINES_PER_BLOCK
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.common.policy import Policy, Priority, ScoreSource, alpha_code, lambda_of
 
 __all__ = [
     "ANNOUNCE", "MODES", "POOLS", "PREFETCH", "PRIORITIES", "SCORES", "STREAM_ORDERS", "SettingsError",

@@ -5,26 +5,26 @@ from cocotb.clock import Clock
 from cocotb.queue import Queue
 from cocotb.triggers import ClockCycles, FallingEdge, First, ValueChange
 
-from golden.common.config import preset
-from golden.common.messages import FIELDS
-from golden.events.port import Lane, unpack
-from golden.registers.rules import reset_regions
-from tb.agents.cache_agent import CacheAgent
-from tb.agents.caching_host import CachingHost
-from tb.agents.flash import FlashAgent
-from tb.agents.host import Host
-from tb.agents.memory import MemoryAgent, Store
-from tb.agents.registers import Csr
-from tb.checks.coherency_counts import CoherencyCounts
-from tb.checks.coherent_image import CoherentImage
-from tb.checks.golden_endpoint import protocol_monitor
-from tb.checks.responses import ProtocolError
-from tb.checks.scoreboard import EventScoreboard
-from tb.lib.bus import Clocks, StreamSink, StreamSource, gated, stalls
-from tb.lib.cocotb_run import PERIOD_STEPS, RESET_CLOCKS, TABLE_READY_POLL_CLOCKS, settings
-from tb.lib.payload import unpack as unpack_payload
-from tb.lib.watchdog import Watchdog
-from tb.stimuli.regions import regions_writes
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.messages import FIELDS
+from kv_endpoint.golden.events.port import Lane, unpack
+from kv_endpoint.golden.host.regions import regions_writes
+from kv_endpoint.golden.registers.rules import reset_regions
+from kv_endpoint.tb.agents.cache_agent import CacheAgent
+from kv_endpoint.tb.agents.caching_host import CachingHost
+from kv_endpoint.tb.agents.flash import FlashAgent
+from kv_endpoint.tb.agents.host import Host
+from kv_endpoint.tb.agents.memory import MemoryAgent, Store
+from kv_endpoint.tb.agents.registers import Csr
+from kv_endpoint.tb.checks.coherency_counts import CoherencyCounts
+from kv_endpoint.tb.checks.coherent_image import CoherentImage
+from kv_endpoint.tb.checks.golden_endpoint import protocol_monitor
+from kv_endpoint.tb.checks.responses import ProtocolError
+from kv_endpoint.tb.checks.scoreboard import EventScoreboard
+from kv_endpoint.tb.lib.bus import Clocks, StreamSink, StreamSource, gated, stalls
+from kv_endpoint.tb.lib.cocotb_run import PERIOD_STEPS, RESET_CLOCKS, TABLE_READY_POLL_CLOCKS, settings
+from kv_endpoint.tb.lib.payload import unpack as unpack_payload
+from kv_endpoint.tb.lib.watchdog import Watchdog
 
 __all__ = ["TB"]
 

@@ -7,9 +7,9 @@ is a function of the row alone: `access` (a slot of the pipeline), `recall` and 
 
 from dataclasses import dataclass, field
 
-from golden.common.config import SECTOR_LINES
-from golden.common.line_access import Access, Grant, LineState, Retry, Snoop, SnoopKind, covering
-from golden.pipeline.metadata import Outcome
+from kv_endpoint.golden.common.config import SECTOR_LINES
+from kv_endpoint.golden.common.line_access import Access, Grant, LineState, Retry, Snoop, SnoopKind, covering
+from kv_endpoint.golden.pipeline.metadata import Outcome
 
 __all__ = ["SnoopFilter", "Verdict", "Way", "Row", "set_of"]
 

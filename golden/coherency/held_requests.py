@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-from golden.common.line_access import Retry
-from golden.common.mismatch import Mismatch
-from golden.pipeline.metadata import Outcome, Slot, SlotKind
+from kv_endpoint.golden.common.line_access import Retry
+from kv_endpoint.golden.common.mismatch import Mismatch
+from kv_endpoint.golden.pipeline.metadata import Outcome, Slot, SlotKind
 
 __all__ = ["Held", "HeldRequests"]
 

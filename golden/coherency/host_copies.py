@@ -4,8 +4,8 @@ Lines leave the book as a host says so: MemClnEvct, MemInv Meta0 I, a MemWr that
 numbered as in hw/README.md.
 """
 
-from golden.common.line_access import Access, Grant, LineState
-from golden.common.mismatch import Mismatch
+from kv_endpoint.golden.common.line_access import Access, Grant, LineState
+from kv_endpoint.golden.common.mismatch import Mismatch
 
 __all__ = ["HostCopies"]
 

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from golden.common.config import SECTOR_LINES
-from golden.common.line_access import LineState, Snoop, answer_states, snoop_opcode
-from golden.common.mismatch import Mismatch
+from kv_endpoint.golden.common.config import SECTOR_LINES
+from kv_endpoint.golden.common.line_access import LineState, Snoop, answer_states, snoop_opcode
+from kv_endpoint.golden.common.mismatch import Mismatch
 
 __all__ = ["Outstanding", "SnoopTable", "snoop_aux", "answer_aux"]
 

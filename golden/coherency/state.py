@@ -4,17 +4,17 @@ What the filter does is written in `golden/coherency/filter.py`; here its verdic
 records, and what must hold whatever it says is checked beside it.
 """
 
-from golden.coherency.filter import SnoopFilter, set_of
-from golden.coherency.held_requests import HeldRequests
-from golden.coherency.host_copies import HostCopies
-from golden.coherency.kept_blocks import KeptBlocks
-from golden.coherency.snoops import SnoopTable
-from golden.common.config import SECTOR_LINES
-from golden.common.line_access import SECTORS_PER_BLOCK
-from golden.common.mismatch import Mismatch
-from golden.common.mode import Mode
-from golden.events.port import EngineKind
-from golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.golden.coherency.filter import SnoopFilter, set_of
+from kv_endpoint.golden.coherency.held_requests import HeldRequests
+from kv_endpoint.golden.coherency.host_copies import HostCopies
+from kv_endpoint.golden.coherency.kept_blocks import KeptBlocks
+from kv_endpoint.golden.coherency.snoops import SnoopTable
+from kv_endpoint.golden.common.config import SECTOR_LINES
+from kv_endpoint.golden.common.line_access import SECTORS_PER_BLOCK
+from kv_endpoint.golden.common.mismatch import Mismatch
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.events.port import EngineKind
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
 
 __all__ = ["FILTERED_KINDS", "HELD", "CoherentState"]
 

@@ -6,8 +6,8 @@ States and encodings: CXL 3.0 sections 3.3.3 and 3.5.1, tables 3-39 and 3-42 by 
 from dataclasses import dataclass
 from enum import IntEnum
 
-from golden.common.config import LINES_PER_BLOCK, SECTOR_LINES
-from golden.common.messages import (
+from kv_endpoint.golden.common.config import LINES_PER_BLOCK, SECTOR_LINES
+from kv_endpoint.golden.common.messages import (
     BIRspOpcode,
     BISnpOpcode,
     MetaField,

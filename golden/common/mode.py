@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
-from golden.common.config import LINES_PER_BLOCK
+from kv_endpoint.golden.common.config import LINES_PER_BLOCK
 
 __all__ = ["Frame", "FRAMES", "Mode"]
 

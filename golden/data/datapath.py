@@ -3,9 +3,9 @@
 `hw/data/datapath.py` computes the same through memory and sidecar cache, one operation a clock.
 """
 
-from golden.common.config import LINE_BYTES
-from golden.common.mode import FRAMES, Mode
-from golden.data import mxint8, sidecar
+from kv_endpoint.golden.common.config import LINE_BYTES
+from kv_endpoint.golden.common.mode import FRAMES, Mode
+from kv_endpoint.golden.data import mxint8, sidecar
 
 __all__ = ["ALL_BYTES", "ALL_ONES", "Frames", "Mxint8Frames", "byte_mask"]
 

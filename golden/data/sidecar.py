@@ -5,9 +5,9 @@ is 0. Mode mxint8, two rows, the first for lines 0 to 63: byte n is the scale of
 (`golden.data.mxint8`), of which three values need no data: never written or zero, poisoned, not finite.
 """
 
-from golden.common.config import LINE_BYTES, LINES_PER_BLOCK
-from golden.common.mode import Mode
-from golden.data.mxint8 import POISONED
+from kv_endpoint.golden.common.config import LINE_BYTES, LINES_PER_BLOCK
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.data.mxint8 import POISONED
 
 __all__ = ["ALL_LINES", "CLEAR", "POISON", "pack", "unpack", "scale", "with_scale"]
 

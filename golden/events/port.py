@@ -8,7 +8,7 @@ state that the golden model follows changes exactly at a record, in this order.
 from enum import IntEnum
 from functools import cache
 
-from golden.common.config import EMA_BITS
+from kv_endpoint.golden.common.config import EMA_BITS
 
 __all__ = [
     "SEQUENCE_BITS",

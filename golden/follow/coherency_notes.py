@@ -1,7 +1,7 @@
 """What the notes about snoops must be: which leave, which are answered, what is taken back, what went wrong."""
 
-from golden.common.mismatch import Mismatch
-from golden.events.port import EngineKind, ErrorKind
+from kv_endpoint.golden.common.mismatch import Mismatch
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind
 
 __all__ = ["CoherencyNotes"]
 

@@ -2,10 +2,10 @@
 
 from itertools import product
 
-from golden.common.mismatch import Mismatch
-from golden.common.mode import Mode
-from golden.events.port import EngineKind, ErrorKind, RefusalKind
-from golden.registers import rules as csr
+from kv_endpoint.golden.common.mismatch import Mismatch
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind, RefusalKind
+from kv_endpoint.golden.registers import rules as csr
 
 __all__ = ["CommandNotes"]
 

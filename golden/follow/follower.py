@@ -10,25 +10,25 @@ hardware.
 from collections import Counter
 from functools import cache
 
-from golden.coherency.state import FILTERED_KINDS, HELD, CoherentState
-from golden.common.mismatch import Mismatch
-from golden.events.port import SEQUENCE_BITS, EngineKind, Lane
-from golden.follow.hint_line import HintLine
-from golden.follow.note_rules import NoteRules
-from golden.follow.slot_record import slot_of, slot_record
-from golden.follow.slot_rules import SlotRules
-from golden.frames.allocator import Allocator
-from golden.frames.bypass import BypassSlots
-from golden.frames.migration import Migration
-from golden.frames.misses import Misses, Request
-from golden.frames.page_tags import PageTags
-from golden.pipeline.metadata import PLAIN_VERDICT, Entry, Outcome, SlotKind, commit
-from golden.pipeline.phase import Phases
-from golden.pipeline.score import key
-from golden.pipeline.tracker import HeadCounters, track
-from golden.prefetch.unit import Prefetcher
-from golden.registers.state import Registers
-from golden.victims.search import Domain, VictimSearch
+from kv_endpoint.golden.coherency.state import FILTERED_KINDS, HELD, CoherentState
+from kv_endpoint.golden.common.mismatch import Mismatch
+from kv_endpoint.golden.events.port import SEQUENCE_BITS, EngineKind, Lane
+from kv_endpoint.golden.follow.hint_line import HintLine
+from kv_endpoint.golden.follow.note_rules import NoteRules
+from kv_endpoint.golden.follow.slot_record import slot_of, slot_record
+from kv_endpoint.golden.follow.slot_rules import SlotRules
+from kv_endpoint.golden.frames.allocator import Allocator
+from kv_endpoint.golden.frames.bypass import BypassSlots
+from kv_endpoint.golden.frames.migration import Migration
+from kv_endpoint.golden.frames.misses import Misses, Request
+from kv_endpoint.golden.frames.page_tags import PageTags
+from kv_endpoint.golden.pipeline.metadata import PLAIN_VERDICT, Entry, Outcome, SlotKind, commit
+from kv_endpoint.golden.pipeline.phase import Phases
+from kv_endpoint.golden.pipeline.score import key
+from kv_endpoint.golden.pipeline.tracker import HeadCounters, track
+from kv_endpoint.golden.prefetch.unit import Prefetcher
+from kv_endpoint.golden.registers.state import Registers
+from kv_endpoint.golden.victims.search import Domain, VictimSearch
 
 __all__ = ["Follower"]
 
@@ -147,7 +147,7 @@ class Follower:
             ) from None
 
     def slot(self, slot):
-        """Commit a slot of our own making; the entry before it, and what `golden.pipeline.metadata.commit` says of it."""
+        """Commit a slot of our own making; the entry before it, and what `commit` says of it."""
         before, result, verdict = self._evaluate(slot)
         self._follow_slot(slot, before, result, verdict)
         return before, result

@@ -1,9 +1,9 @@
 """What the notes about frames must be: misses, who leaves, what is read past the pool, pages to and from flash."""
 
-from golden.common.mismatch import Mismatch
-from golden.events.port import EngineKind, ErrorKind
-from golden.frames.allocator import Action
-from golden.pipeline.metadata import SlotKind
+from kv_endpoint.golden.common.mismatch import Mismatch
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind
+from kv_endpoint.golden.frames.allocator import Action
+from kv_endpoint.golden.pipeline.metadata import SlotKind
 
 __all__ = ["FrameNotes"]
 

@@ -1,8 +1,8 @@
 """The hint line in progress: STEP if it moves the counter, its blocks one by one, and the ANSWER that ends it."""
 
-from golden.common.mismatch import Mismatch
-from golden.front.hints import ENTRIES_MAX, HeaderCheck, check_header, pack_hint
-from golden.pipeline.metadata import Outcome
+from kv_endpoint.golden.common.mismatch import Mismatch
+from kv_endpoint.golden.front.hints import ENTRIES_MAX, HeaderCheck, check_header, pack_hint
+from kv_endpoint.golden.pipeline.metadata import Outcome
 
 __all__ = ["HintLine"]
 

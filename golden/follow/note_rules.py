@@ -1,11 +1,11 @@
 """What each engine note must be: the fields of its kind, and the rule that it follows."""
 
-from golden.common.mismatch import Mismatch
-from golden.events.port import EngineKind, ErrorKind, Lane, record_fields
-from golden.follow.coherency_notes import CoherencyNotes
-from golden.follow.command_notes import CommandNotes
-from golden.follow.frame_notes import FrameNotes
-from golden.follow.prefetch_notes import PrefetchNotes
+from kv_endpoint.golden.common.mismatch import Mismatch
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind, Lane, record_fields
+from kv_endpoint.golden.follow.coherency_notes import CoherencyNotes
+from kv_endpoint.golden.follow.command_notes import CommandNotes
+from kv_endpoint.golden.follow.frame_notes import FrameNotes
+from kv_endpoint.golden.follow.prefetch_notes import PrefetchNotes
 
 __all__ = ["NoteRules"]
 

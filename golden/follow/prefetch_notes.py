@@ -1,8 +1,8 @@
 """What the notes about prefetches must be: which wait, which come to nothing, and why."""
 
-from golden.common.mismatch import Mismatch
-from golden.events.port import EngineKind, PrefetchDrop, PrefetchSource
-from golden.frames.allocator import Action
+from kv_endpoint.golden.common.mismatch import Mismatch
+from kv_endpoint.golden.events.port import EngineKind, PrefetchDrop, PrefetchSource
+from kv_endpoint.golden.frames.allocator import Action
 
 __all__ = ["PrefetchNotes"]
 

@@ -1,8 +1,8 @@
 """Slot records: the slot that a record tells of, and the record that a committed slot must have."""
 
-from golden.common.line_access import Access, Retry
-from golden.common.mismatch import Mismatch
-from golden.pipeline.metadata import Outcome, Slot, SlotKind
+from kv_endpoint.golden.common.line_access import Access, Retry
+from kv_endpoint.golden.common.mismatch import Mismatch
+from kv_endpoint.golden.pipeline.metadata import Outcome, Slot, SlotKind
 
 __all__ = ["slot_of", "slot_record"]
 

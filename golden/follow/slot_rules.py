@@ -1,12 +1,12 @@
 """What each slot needs: the notes and slots that must have come before it."""
 
-from golden.coherency.state import HELD
-from golden.common.line_access import Access
-from golden.common.mismatch import Mismatch
-from golden.events.port import EngineKind
-from golden.frames.allocator import Action
-from golden.frames.migration import Demotion
-from golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.golden.coherency.state import HELD
+from kv_endpoint.golden.common.line_access import Access
+from kv_endpoint.golden.common.mismatch import Mismatch
+from kv_endpoint.golden.events.port import EngineKind
+from kv_endpoint.golden.frames.allocator import Action
+from kv_endpoint.golden.frames.migration import Demotion
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
 
 __all__ = ["SlotRules"]
 

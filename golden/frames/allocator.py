@@ -8,12 +8,12 @@ from collections import deque
 from dataclasses import dataclass
 from enum import IntEnum
 
-from golden.common.mismatch import Mismatch
-from golden.common.mode import Mode
-from golden.events.port import PrefetchDrop, RefusalKind
-from golden.pipeline.metadata import SlotKind
-from golden.pipeline.tracker import holds_frame
-from golden.victims.search import Domain, Victim
+from kv_endpoint.golden.common.mismatch import Mismatch
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.events.port import PrefetchDrop, RefusalKind
+from kv_endpoint.golden.pipeline.metadata import SlotKind
+from kv_endpoint.golden.pipeline.tracker import holds_frame
+from kv_endpoint.golden.victims.search import Domain, Victim
 
 __all__ = ["Action", "Decision", "Pool", "Allocator"]
 

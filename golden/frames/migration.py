@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from golden.common.mismatch import Mismatch
-from golden.pipeline.metadata import SlotKind, State
+from kv_endpoint.golden.common.mismatch import Mismatch
+from kv_endpoint.golden.pipeline.metadata import SlotKind, State
 
 __all__ = ["Demotion", "Migration"]
 

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from golden.common.line_access import Access
-from golden.common.mismatch import Mismatch
-from golden.events.port import PrefetchSource
-from golden.pipeline.metadata import SlotKind
+from kv_endpoint.golden.common.line_access import Access
+from kv_endpoint.golden.common.mismatch import Mismatch
+from kv_endpoint.golden.events.port import PrefetchSource
+from kv_endpoint.golden.pipeline.metadata import SlotKind
 
 __all__ = ["Request", "Miss", "Misses"]
 

@@ -1,6 +1,6 @@
 """Tags of page commands to flash: which are in use, and which are of reads and of writes."""
 
-from golden.common.mismatch import Mismatch
+from kv_endpoint.golden.common.mismatch import Mismatch
 
 __all__ = ["PageTags"]
 

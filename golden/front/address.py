@@ -7,8 +7,8 @@ block. All factors but the head count are powers of two, so decoding is a subtra
 from dataclasses import dataclass
 from enum import IntEnum
 
-from golden.common.config import LINE_BYTES, LINES_PER_BLOCK
-from golden.common.mode import Mode
+from kv_endpoint.golden.common.config import LINE_BYTES, LINES_PER_BLOCK
+from kv_endpoint.golden.common.mode import Mode
 
 __all__ = ["Region", "Target", "Decoded", "decode", "encode", "hint_address", "region_lines"]
 

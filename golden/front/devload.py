@@ -5,7 +5,7 @@ What counts is the depth: requests accepted and not yet answered, in read and wr
 
 from dataclasses import dataclass
 
-from golden.common.messages import DevLoad
+from kv_endpoint.golden.common.messages import DevLoad
 
 __all__ = ["Thresholds", "load"]
 

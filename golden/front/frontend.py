@@ -2,10 +2,10 @@
 
 from enum import IntEnum
 
-from golden.common.line_access import Access, access_of_req, access_of_rwd
-from golden.common.messages import ReqOpcode, RwDOpcode
-from golden.front.address import Target, decode
-from golden.pipeline.metadata import Outcome, Slot, SlotKind
+from kv_endpoint.golden.common.line_access import Access, access_of_req, access_of_rwd
+from kv_endpoint.golden.common.messages import ReqOpcode, RwDOpcode
+from kv_endpoint.golden.front.address import Target, decode
+from kv_endpoint.golden.pipeline.metadata import Outcome, Slot, SlotKind
 
 __all__ = ["Served", "answer", "host_of", "serve_req", "serve_rwd", "slot_of_req", "slot_of_rwd"]
 

@@ -8,10 +8,10 @@ same in one slot a clock.
 from dataclasses import dataclass
 from enum import IntEnum
 
-from golden.common.config import EMA_BITS
-from golden.common.line_access import Access, Grant, Retry
-from golden.common.policy import ScoreSource
-from golden.pipeline.score import decay, increment
+from kv_endpoint.golden.common.config import EMA_BITS
+from kv_endpoint.golden.common.line_access import Access, Grant, Retry
+from kv_endpoint.golden.common.policy import ScoreSource
+from kv_endpoint.golden.pipeline.score import decay, increment
 
 __all__ = ["State", "Entry", "entry_fields", "FLAGS", "SlotKind", "Outcome", "DataKind", "Slot", "Commit", "commit"]
 

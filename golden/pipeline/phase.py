@@ -19,8 +19,8 @@ turns to as many blocks; spread line by line over more, they are no burst. A lin
 A step that has both bursts and single tokens (prefill and decode in one batch) shows prefill.
 """
 
-from golden.common.mismatch import Mismatch
-from golden.events.port import EngineKind, Phase
+from kv_endpoint.golden.common.mismatch import Mismatch
+from kv_endpoint.golden.events.port import EngineKind, Phase
 
 __all__ = ["BURST_BLOCKS", "COUNT_MAX", "Phases", "RegionPhase"]
 

@@ -6,9 +6,9 @@ even. `hw/pipeline/score.py` computes the same bits.
 
 import math
 
-from golden.common.config import EMA_BITS
-from golden.common.fixed import FACTOR_BITS, FRACTION_BITS, exp2, log2, round_even
-from golden.common.policy import ALPHA_BITS, Priority
+from kv_endpoint.golden.common.config import EMA_BITS
+from kv_endpoint.golden.common.fixed import FACTOR_BITS, FRACTION_BITS, exp2, log2, round_even
+from kv_endpoint.golden.common.policy import ALPHA_BITS, Priority
 
 __all__ = [
     "SHIFTED_OUT", "AGE_BITS", "RATE", "RATE_BITS", "PRODUCT_TAU_STEPS", "decay", "increment", "product_score", "key",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from golden.pipeline.metadata import Outcome, SlotKind, State
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind, State
 
 __all__ = ["COUNTER_BITS", "MEAN_SHIFT", "HeadCounters", "holds_frame", "track"]
 

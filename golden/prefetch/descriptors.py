@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from golden.pipeline.metadata import State
-from golden.prefetch.stream_descriptor import Stream
+from kv_endpoint.golden.pipeline.metadata import State
+from kv_endpoint.golden.prefetch.stream_descriptor import Stream
 
 __all__ = ["StreamCourses"]
 

@@ -7,11 +7,11 @@ since the RTL looks for cold blocks only, in a table read some clocks earlier, a
 
 from collections import Counter, deque
 
-from golden.common.mismatch import Mismatch
-from golden.events.port import EngineKind, PrefetchDrop, PrefetchSource
-from golden.pipeline.metadata import Outcome, SlotKind, State
-from golden.prefetch.descriptors import StreamCourses
-from golden.prefetch.window import HeadWindow, neighbours
+from kv_endpoint.golden.common.mismatch import Mismatch
+from kv_endpoint.golden.events.port import EngineKind, PrefetchDrop, PrefetchSource
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind, State
+from kv_endpoint.golden.prefetch.descriptors import StreamCourses
+from kv_endpoint.golden.prefetch.window import HeadWindow, neighbours
 
 __all__ = ["TOUCH_DEPTH", "Prefetcher"]
 

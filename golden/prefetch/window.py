@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
 
 __all__ = [
     "PROBE_TOUCHES", "ROUND", "ROUND_GOOD", "ROUND_POOR", "WINDOW_MAX", "WINDOW_START", "HeadWindow", "neighbours",

@@ -1,4 +1,4 @@
-"""The register map. Generated from `hw/registers/csr.rdl` by `python -m hw.registers.documents`: do not edit."""
+"""The register map. Generated from `hw/registers/csr.rdl` by `make registers`: do not edit."""
 
 __all__ = ["REGISTERS"]
 

@@ -6,14 +6,14 @@ Addresses and fields come from `golden/registers/map.py`, which is generated fro
 from dataclasses import replace
 from enum import Enum
 
-from golden.common.config import LINE_BYTES, SECTOR_LINES
-from golden.common.line_access import Access, Grant
-from golden.common.mode import Mode
-from golden.common.policy import Policy, Priority, ScoreSource
-from golden.events.port import RefusalKind
-from golden.front.address import Region
-from golden.pipeline.metadata import Outcome, SlotKind
-from golden.registers.map import REGISTERS
+from kv_endpoint.golden.common.config import LINE_BYTES, SECTOR_LINES
+from kv_endpoint.golden.common.line_access import Access, Grant
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.common.policy import Policy, Priority, ScoreSource
+from kv_endpoint.golden.events.port import RefusalKind
+from kv_endpoint.golden.front.address import Region
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.golden.registers.map import REGISTERS
 
 __all__ = [
     "NAMES", "COUNTERS", "WRITE_BACKS", "Only", "address", "pack", "unpack", "reset_value", "control", "reset_regions",

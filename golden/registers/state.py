@@ -1,9 +1,9 @@
 """The policy, region and stream registers of an endpoint, and which writes of them it accepts."""
 
-from golden.common.mode import Mode
-from golden.common.policy import Policy
-from golden.prefetch.stream_descriptor import Stream
-from golden.registers import rules as csr
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.common.policy import Policy
+from kv_endpoint.golden.prefetch.stream_descriptor import Stream
+from kv_endpoint.golden.registers import rules as csr
 
 __all__ = ["Registers"]
 

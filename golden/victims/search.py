@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
-from golden.common.policy import Priority
-from golden.pipeline.metadata import State
-from golden.pipeline.score import key
+from kv_endpoint.golden.common.policy import Priority
+from kv_endpoint.golden.pipeline.metadata import State
+from kv_endpoint.golden.pipeline.score import key
 
 __all__ = ["Domain", "Victim", "VictimSearch"]
 

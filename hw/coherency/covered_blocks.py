@@ -5,9 +5,9 @@ from amaranth.lib import fifo, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.common.line_access import SECTORS_PER_BLOCK
-from hw.common import layouts
-from hw.pipeline.metadata import FILTER_CLOCKS
+from kv_endpoint.golden.common.line_access import SECTORS_PER_BLOCK
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.pipeline.metadata import FILTER_CLOCKS
 
 __all__ = ["CoveredBlocks"]
 

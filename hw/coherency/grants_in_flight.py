@@ -4,10 +4,10 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.common.config import SECTOR_LINES
-from hw.common import layouts
-from hw.front.request_slots import numbered
-from hw.lib.one_hot import bit_of
+from kv_endpoint.golden.common.config import SECTOR_LINES
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.front.request_slots import numbered
+from kv_endpoint.hw.lib.one_hot import bit_of
 
 __all__ = ["GrantsInFlight", "sector_of"]
 

@@ -5,10 +5,10 @@ from amaranth.lib import data, fifo, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.common.line_access import Retry
-from golden.pipeline.metadata import Outcome, SlotKind
-from hw.common import layouts
-from hw.lib.one_hot import bit_of
+from kv_endpoint.golden.common.line_access import Retry
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.lib.one_hot import bit_of
 
 __all__ = ["HeldRequests"]
 

@@ -4,9 +4,9 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.common.line_access import Retry
-from golden.pipeline.metadata import Outcome, SlotKind
-from hw.common import layouts
+from kv_endpoint.golden.common.line_access import Retry
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.hw.common import layouts
 
 __all__ = ["KeptBlocks"]
 

@@ -4,10 +4,10 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.common.line_access import SECTORS_PER_BLOCK
-from hw.coherency.filter.row import set_number
-from hw.common import layouts
-from hw.common.layouts import FilterOp
+from kv_endpoint.golden.common.line_access import SECTORS_PER_BLOCK
+from kv_endpoint.hw.coherency.filter.row import set_number
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.common.layouts import FilterOp
 
 __all__ = ["PAUSE_CLOCKS", "Recall"]
 

@@ -4,23 +4,23 @@ from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from golden.common.config import SECTOR_LINES
-from golden.common.line_access import SECTORS_PER_BLOCK, Access, Retry
-from golden.events.port import EngineKind
-from golden.pipeline.metadata import Outcome, SlotKind
-from hw.coherency.covered_blocks import CoveredBlocks
-from hw.coherency.filter.filter import SnoopFilter
-from hw.coherency.grants_in_flight import GrantsInFlight
-from hw.coherency.held_requests import HeldRequests
-from hw.coherency.kept_blocks import KeptBlocks
-from hw.coherency.recall import Recall
-from hw.coherency.snoops.sender import BI_TAG_BITS
-from hw.coherency.snoops.table import SnoopTable
-from hw.coherency.starvation import StarvationGuard
-from hw.common import layouts
-from hw.common.layouts import FilterOp
-from hw.front.request_slots import numbered
-from hw.lib.arbiter import Arbiter
+from kv_endpoint.golden.common.config import SECTOR_LINES
+from kv_endpoint.golden.common.line_access import SECTORS_PER_BLOCK, Access, Retry
+from kv_endpoint.golden.events.port import EngineKind
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.hw.coherency.covered_blocks import CoveredBlocks
+from kv_endpoint.hw.coherency.filter.filter import SnoopFilter
+from kv_endpoint.hw.coherency.grants_in_flight import GrantsInFlight
+from kv_endpoint.hw.coherency.held_requests import HeldRequests
+from kv_endpoint.hw.coherency.kept_blocks import KeptBlocks
+from kv_endpoint.hw.coherency.recall import Recall
+from kv_endpoint.hw.coherency.snoops.sender import BI_TAG_BITS
+from kv_endpoint.hw.coherency.snoops.table import SnoopTable
+from kv_endpoint.hw.coherency.starvation import StarvationGuard
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.common.layouts import FilterOp
+from kv_endpoint.hw.front.request_slots import numbered
+from kv_endpoint.hw.lib.arbiter import Arbiter
 
 __all__ = ["Coherency"]
 

@@ -3,9 +3,9 @@
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.common import messages, policy
-from golden.events import port as events
-from golden.pipeline import metadata
+from kv_endpoint.golden.common import messages, policy
+from kv_endpoint.golden.events import port as events
+from kv_endpoint.golden.pipeline import metadata
 
 __all__ = [
     "command",
@@ -237,7 +237,7 @@ def filter_question(config):
 
 
 def filter_verdict():
-    """What the filter says (`golden.coherency.filter.Verdict`): `held` is 0 or the outcome HELD_*, `grant` a `Grant`."""
+    """What the filter says (`golden.coherency.filter.Verdict`): `held` is 0 or an outcome HELD_*, `grant` a `Grant`."""
     return layout((("held", 5), ("owner", 1), ("grant", 2)))
 
 

@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Cat, Const, Mux
 
-from hw.common import layouts
+from kv_endpoint.hw.common import layouts
 
 __all__ = ["place", "row_number", "split_index"]
 

@@ -9,22 +9,22 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
-from golden.common.config import LINE_BYTES, LINES_PER_BLOCK
-from golden.data.mxint8 import NOT_FINITE, POISONED
-from golden.pipeline.metadata import DataKind
-from hw.common import layouts
-from hw.common.numbering import row_number
-from hw.data.line_memory import LineMemory
-from hw.data.lines_in_flight import LinesInFlight
-from hw.data.memory_port import memory_axi
-from hw.data.mxint8.line_layouts import SCALE_BITS
-from hw.data.mxint8.lines import is_number
-from hw.data.responder import Responder, datapath_errors, direct_op
-from hw.data.sidecar.cache import SidecarCache, tracked_op
-from hw.data.sidecar.lost_rows import page_placed
-from hw.data.sidecar.write_back import WriteBacks
-from hw.front.request_slots import identity, numbered, write_data
-from hw.lib.drain import Drain
+from kv_endpoint.golden.common.config import LINE_BYTES, LINES_PER_BLOCK
+from kv_endpoint.golden.data.mxint8 import NOT_FINITE, POISONED
+from kv_endpoint.golden.pipeline.metadata import DataKind
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.common.numbering import row_number
+from kv_endpoint.hw.data.line_memory import LineMemory
+from kv_endpoint.hw.data.lines_in_flight import LinesInFlight
+from kv_endpoint.hw.data.memory_port import memory_axi
+from kv_endpoint.hw.data.mxint8.line_layouts import SCALE_BITS
+from kv_endpoint.hw.data.mxint8.lines import is_number
+from kv_endpoint.hw.data.responder import Responder, datapath_errors, direct_op
+from kv_endpoint.hw.data.sidecar.cache import SidecarCache, tracked_op
+from kv_endpoint.hw.data.sidecar.lost_rows import page_placed
+from kv_endpoint.hw.data.sidecar.write_back import WriteBacks
+from kv_endpoint.hw.front.request_slots import identity, numbered, write_data
+from kv_endpoint.hw.lib.drain import Drain
 
 __all__ = ["Datapath", "datapath_errors"]
 

@@ -4,9 +4,9 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.events.port import EngineKind, ErrorKind
-from hw.common import layouts
-from hw.data.responder import datapath_errors
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.data.responder import datapath_errors
 
 __all__ = ["ErrorNotes"]
 

@@ -4,15 +4,15 @@ from amaranth.hdl import Module, Mux
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.common.config import LINE_BYTES
-from hw.common import layouts
-from hw.common.numbering import place
-from hw.data.memory_port import MemoryPort, memory_axi
-from hw.data.mxint8.line_layouts import SCALE_BITS, named_place
-from hw.data.mxint8.lines import Mxint8Lines, byte_mask
-from hw.data.sidecar.cache import sidecar_fetch, sidecar_write_back
-from hw.front.request_slots import write_data
-from hw.lib.arbiter import Arbiter
+from kv_endpoint.golden.common.config import LINE_BYTES
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.common.numbering import place
+from kv_endpoint.hw.data.memory_port import MemoryPort, memory_axi
+from kv_endpoint.hw.data.mxint8.line_layouts import SCALE_BITS, named_place
+from kv_endpoint.hw.data.mxint8.lines import Mxint8Lines, byte_mask
+from kv_endpoint.hw.data.sidecar.cache import sidecar_fetch, sidecar_write_back
+from kv_endpoint.hw.front.request_slots import write_data
+from kv_endpoint.hw.lib.arbiter import Arbiter
 
 __all__ = ["LineMemory", "read_request", "read_end", "strobed", "write_request", "write_end"]
 

@@ -8,10 +8,10 @@ from amaranth import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.common import layouts
-from hw.common.numbering import place, row_number
-from hw.front.request_slots import numbered
-from hw.lib.one_hot import bit_of
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.common.numbering import place, row_number
+from kv_endpoint.hw.front.request_slots import numbered
+from kv_endpoint.hw.lib.one_hot import bit_of
 
 __all__ = ["LinesInFlight", "entering"]
 

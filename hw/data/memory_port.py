@@ -5,12 +5,12 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
-from golden.common.config import LINE_BYTES
-from hw.common import layouts
-from hw.common.numbering import place
-from hw.data.mxint8.line_layouts import confirmed_write, ddr5_line, line_answer, line_to_read, line_to_write
-from hw.data.sidecar.cache import sidecar_fetch, sidecar_write_back
-from hw.lib.axi import AXI4, RESP_OKAY
+from kv_endpoint.golden.common.config import LINE_BYTES
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.common.numbering import place
+from kv_endpoint.hw.data.mxint8.line_layouts import confirmed_write, ddr5_line, line_answer, line_to_read, line_to_write
+from kv_endpoint.hw.data.sidecar.cache import sidecar_fetch, sidecar_write_back
+from kv_endpoint.hw.lib.axi import AXI4, RESP_OKAY
 
 __all__ = ["MemoryPort", "memory_axi", "line_read", "line_write", "line_returned", "line_confirmed"]
 

@@ -6,16 +6,16 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.common.messages import DRSOpcode, MetaField, NDROpcode
-from golden.data.mxint8 import POISONED
-from golden.pipeline.metadata import DataKind
-from hw.common import layouts
-from hw.common.numbering import place
-from hw.data.line_memory import read_end, write_end
-from hw.data.mxint8.line_layouts import SCALE_BITS
-from hw.data.mxint8.lines import NAN_LINE
-from hw.data.sidecar.cache import sidecar_update
-from hw.front.request_slots import identity, numbered
+from kv_endpoint.golden.common.messages import DRSOpcode, MetaField, NDROpcode
+from kv_endpoint.golden.data.mxint8 import POISONED
+from kv_endpoint.golden.pipeline.metadata import DataKind
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.common.numbering import place
+from kv_endpoint.hw.data.line_memory import read_end, write_end
+from kv_endpoint.hw.data.mxint8.line_layouts import SCALE_BITS
+from kv_endpoint.hw.data.mxint8.lines import NAN_LINE
+from kv_endpoint.hw.data.sidecar.cache import sidecar_update
+from kv_endpoint.hw.front.request_slots import identity, numbered
 
 __all__ = ["Responder", "datapath_errors", "direct_op", "issued_op", "finished_op"]
 

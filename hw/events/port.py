@@ -4,9 +4,9 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.events.port import SEQUENCE_BITS, Lane
-from hw.common import layouts
-from hw.pipeline.metadata import FILTER_CLOCKS
+from kv_endpoint.golden.events.port import SEQUENCE_BITS, Lane
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.pipeline.metadata import FILTER_CLOCKS
 
 __all__ = ["EventPort"]
 

@@ -5,12 +5,12 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.common.mode import Mode
-from golden.events.port import EngineKind, ErrorKind, RefusalKind
-from golden.frames.allocator import UNPINNED_FRAMES_MIN
-from golden.pipeline.metadata import Outcome, SlotKind, State
-from hw.common import layouts
-from hw.frames.frame_pool import FramePool, count_bits, pool_state
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind, RefusalKind
+from kv_endpoint.golden.frames.allocator import UNPINNED_FRAMES_MIN
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind, State
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.frames.frame_pool import FramePool, count_bits, pool_state
 
 __all__ = ["Allocator"]
 

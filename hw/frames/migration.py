@@ -4,12 +4,12 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.events.port import EngineKind, ErrorKind
-from golden.pipeline.metadata import Outcome, SlotKind
-from hw.common import layouts
-from hw.common.layouts import Hold, SidecarKind
-from hw.common.numbering import split_index
-from hw.lib.round_robin import next_in_turn
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.common.layouts import Hold, SidecarKind
+from kv_endpoint.hw.common.numbering import split_index
+from kv_endpoint.hw.lib.round_robin import next_in_turn
 
 __all__ = ["Migration"]
 

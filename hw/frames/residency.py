@@ -4,15 +4,15 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from golden.common.mode import Mode
-from hw.common import layouts
-from hw.common.layouts import Hold
-from hw.frames.allocator import Allocator
-from hw.frames.migration import Migration
-from hw.frames.misses.engine import MissEngine
-from hw.lib.arbiter import Arbiter
-from hw.lib.gate import Gate
-from hw.lib.hold_grants import Share
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.common.layouts import Hold
+from kv_endpoint.hw.frames.allocator import Allocator
+from kv_endpoint.hw.frames.migration import Migration
+from kv_endpoint.hw.frames.misses.engine import MissEngine
+from kv_endpoint.hw.lib.arbiter import Arbiter
+from kv_endpoint.hw.lib.gate import Gate
+from kv_endpoint.hw.lib.hold_grants import Share
 
 __all__ = ["Residency"]
 

@@ -1,13 +1,13 @@
-"""Address decoding, two clocks deep: host physical address -> region -> head, block, line (`golden/front/address.py`)."""
+"""Address decoding in two clocks: host physical address -> region -> head, block, line (`golden/front/address.py`)."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.common.config import LINES_PER_BLOCK
-from golden.common.messages import ADDRESS_BITS
-from golden.front.address import Target
-from hw.common import layouts
+from kv_endpoint.golden.common.config import LINES_PER_BLOCK
+from kv_endpoint.golden.common.messages import ADDRESS_BITS
+from kv_endpoint.golden.front.address import Target
+from kv_endpoint.hw.common import layouts
 
 __all__ = ["AddressDecoder", "decoded_layout"]
 

@@ -4,8 +4,8 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.common.messages import DevLoad
-from hw.common import layouts
+from kv_endpoint.golden.common.messages import DevLoad
+from kv_endpoint.hw.common import layouts
 
 __all__ = ["LoadMeter"]
 

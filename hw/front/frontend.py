@@ -4,15 +4,15 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.common.line_access import Access
-from golden.common.messages import MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
-from golden.front.address import Target
-from golden.front.frontend import READ_VALUE, Served
-from golden.pipeline.metadata import Outcome, SlotKind
-from hw.common import layouts
-from hw.front.address import AddressDecoder
-from hw.front.hints import HintUnit
-from hw.front.request_slots import store_read, store_write
+from kv_endpoint.golden.common.line_access import Access
+from kv_endpoint.golden.common.messages import MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
+from kv_endpoint.golden.front.address import Target
+from kv_endpoint.golden.front.frontend import READ_VALUE, Served
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.front.address import AddressDecoder
+from kv_endpoint.hw.front.hints import HintUnit
+from kv_endpoint.hw.front.request_slots import store_read, store_write
 
 __all__ = ["FrontEnd"]
 

@@ -1,13 +1,13 @@
-"""Hint lines in hardware: a step counter, and one HINT slot for each block that a line names (`golden/front/hints.py`)."""
+"""Hint lines in hardware: a step counter, and a HINT slot for each block of a line (`golden/front/hints.py`)."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.events.port import EngineKind, ErrorKind
-from golden.front.hints import ENTRIES_MAX, HeaderCheck
-from golden.pipeline.metadata import Outcome, SlotKind
-from hw.common import layouts
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind
+from kv_endpoint.golden.front.hints import ENTRIES_MAX, HeaderCheck
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.hw.common import layouts
 
 __all__ = ["HintUnit", "hint_line"]
 

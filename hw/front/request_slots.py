@@ -10,8 +10,8 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.common.messages import FIELDS
-from hw.common import layouts
+from kv_endpoint.golden.common.messages import FIELDS
+from kv_endpoint.hw.common import layouts
 
 __all__ = ["ReadSlots", "WriteSlots", "identity", "write_data", "store_read", "store_write", "numbered"]
 

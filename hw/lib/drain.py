@@ -4,7 +4,7 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.common import layouts
+from kv_endpoint.hw.common import layouts
 
 __all__ = ["Drain"]
 

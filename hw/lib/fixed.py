@@ -4,8 +4,15 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.common.config import EMA_BITS
-from golden.common.fixed import EXP2_TABLE, FACTOR_BITS, FRACTION_BITS, LOG2_TABLE, MANTISSA_BITS, SEGMENT_BITS
+from kv_endpoint.golden.common.config import EMA_BITS
+from kv_endpoint.golden.common.fixed import (
+    EXP2_TABLE,
+    FACTOR_BITS,
+    FRACTION_BITS,
+    LOG2_TABLE,
+    MANTISSA_BITS,
+    SEGMENT_BITS,
+)
 
 __all__ = ["round_even", "Exp2", "Log2"]
 

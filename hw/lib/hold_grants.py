@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.common.layouts import Hold
+from kv_endpoint.hw.common.layouts import Hold
 
 __all__ = ["Quiesce", "Share"]
 

@@ -8,13 +8,13 @@ from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.common.config import EMA_BITS, SECTOR_LINES
-from golden.common.line_access import Access
-from golden.common.policy import ScoreSource
-from golden.events.port import Lane
-from golden.pipeline.metadata import FLAGS, DataKind, Outcome, SlotKind, State
-from hw.common import layouts
-from hw.pipeline.score import Decay, Increment
+from kv_endpoint.golden.common.config import EMA_BITS, SECTOR_LINES
+from kv_endpoint.golden.common.line_access import Access
+from kv_endpoint.golden.common.policy import ScoreSource
+from kv_endpoint.golden.events.port import Lane
+from kv_endpoint.golden.pipeline.metadata import FLAGS, DataKind, Outcome, SlotKind, State
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.pipeline.score import Decay, Increment
 
 __all__ = ["FILTER_CLOCKS", "MetadataPipeline"]
 

@@ -7,13 +7,13 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from golden.common.policy import policy_fields
-from golden.events.port import EngineKind, Phase
-from golden.pipeline.metadata import Outcome, SlotKind
-from golden.pipeline.phase import BURST_BLOCKS, COUNT_MAX
-from hw.common import layouts
-from hw.lib.arbiter import Arbiter
-from hw.lib.delay_line import delayed, registered
+from kv_endpoint.golden.common.policy import policy_fields
+from kv_endpoint.golden.events.port import EngineKind, Phase
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.golden.pipeline.phase import BURST_BLOCKS, COUNT_MAX
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.lib.arbiter import Arbiter
+from kv_endpoint.hw.lib.delay_line import delayed, registered
 
 __all__ = ["PhaseDetector"]
 

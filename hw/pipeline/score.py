@@ -9,12 +9,12 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.common.config import EMA_BITS
-from golden.common.fixed import FACTOR_BITS, FRACTION_BITS
-from golden.common.policy import ALPHA_BITS, LAMBDA_BITS, Priority
-from golden.pipeline.score import AGE_BITS, RATE, RATE_BITS
-from hw.lib.delay_line import delayed
-from hw.lib.fixed import Exp2, Log2, round_even
+from kv_endpoint.golden.common.config import EMA_BITS
+from kv_endpoint.golden.common.fixed import FACTOR_BITS, FRACTION_BITS
+from kv_endpoint.golden.common.policy import ALPHA_BITS, LAMBDA_BITS, Priority
+from kv_endpoint.golden.pipeline.score import AGE_BITS, RATE, RATE_BITS
+from kv_endpoint.hw.lib.delay_line import delayed
+from kv_endpoint.hw.lib.fixed import Exp2, Log2, round_even
 
 __all__ = ["Decay", "Increment", "Key"]
 

@@ -5,10 +5,10 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.common.config import EMA_BITS
-from golden.pipeline.metadata import Outcome, SlotKind, State
-from golden.pipeline.tracker import COUNTER_BITS, MEAN_SHIFT
-from hw.common import layouts
+from kv_endpoint.golden.common.config import EMA_BITS
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind, State
+from kv_endpoint.golden.pipeline.tracker import COUNTER_BITS, MEAN_SHIFT
+from kv_endpoint.hw.common import layouts
 
 __all__ = ["Tracker", "head_counters"]
 

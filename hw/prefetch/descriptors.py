@@ -7,9 +7,9 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.common import layouts
-from hw.lib.delay_line import registered
-from hw.lib.round_robin import next_in_turn
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.lib.delay_line import registered
+from kv_endpoint.hw.lib.round_robin import next_in_turn
 
 __all__ = ["PrefetchStreams"]
 

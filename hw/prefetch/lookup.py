@@ -4,9 +4,9 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.events.port import PrefetchSource
-from golden.pipeline.metadata import State
-from hw.common import layouts
+from kv_endpoint.golden.events.port import PrefetchSource
+from kv_endpoint.golden.pipeline.metadata import State
+from kv_endpoint.hw.common import layouts
 
 __all__ = ["PrefetchLookup"]
 

@@ -5,10 +5,10 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.prefetch.unit import TOUCH_DEPTH
-from golden.prefetch.window import WINDOW_MAX
-from hw.common import layouts
-from hw.prefetch.window import near_request
+from kv_endpoint.golden.prefetch.unit import TOUCH_DEPTH
+from kv_endpoint.golden.prefetch.window import WINDOW_MAX
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.prefetch.window import near_request
 
 __all__ = ["PrefetchTouches"]
 

@@ -4,14 +4,14 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from golden.events.port import EngineKind, PrefetchDrop, PrefetchSource
-from golden.pipeline.metadata import Outcome, SlotKind, State
-from hw.common import layouts
-from hw.prefetch.descriptors import POSITION_BITS, PrefetchStreams
-from hw.prefetch.lookup import PrefetchLookup
-from hw.prefetch.queue import PrefetchQueue, waiting_block
-from hw.prefetch.touches import PrefetchTouches
-from hw.prefetch.window import PrefetchWindow
+from kv_endpoint.golden.events.port import EngineKind, PrefetchDrop, PrefetchSource
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind, State
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.prefetch.descriptors import POSITION_BITS, PrefetchStreams
+from kv_endpoint.hw.prefetch.lookup import PrefetchLookup
+from kv_endpoint.hw.prefetch.queue import PrefetchQueue, waiting_block
+from kv_endpoint.hw.prefetch.touches import PrefetchTouches
+from kv_endpoint.hw.prefetch.window import PrefetchWindow
 
 __all__ = ["PrefetchUnit"]
 

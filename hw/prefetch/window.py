@@ -5,9 +5,9 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.pipeline.metadata import Outcome, SlotKind
-from golden.prefetch.window import PROBE_TOUCHES, ROUND, ROUND_GOOD, ROUND_POOR, WINDOW_MAX, WINDOW_START
-from hw.common import layouts
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.golden.prefetch.window import PROBE_TOUCHES, ROUND, ROUND_GOOD, ROUND_POOR, WINDOW_MAX, WINDOW_START
+from kv_endpoint.hw.common import layouts
 
 __all__ = ["PrefetchWindow", "near_request"]
 

@@ -5,19 +5,19 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
 
-from golden.common.mode import Mode
-from golden.events.port import EngineKind, ErrorKind
-from golden.pipeline.metadata import Outcome
-from hw.common import layouts
-from hw.frames.frame_pool import count_bits
-from hw.lib.axi import AXI4Lite
-from hw.pipeline.tracker import head_counters
-from hw.registers.bus import CsrBus
-from hw.registers.counters import EndpointCounters
-from hw.registers.judge import CtrlJudge
-from hw.registers.map import ADDRESS_BITS, Kind, registers
-from hw.registers.regions import RegionRules
-from hw.registers.words import word_is_legal
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind
+from kv_endpoint.golden.pipeline.metadata import Outcome
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.frames.frame_pool import count_bits
+from kv_endpoint.hw.lib.axi import AXI4Lite
+from kv_endpoint.hw.pipeline.tracker import head_counters
+from kv_endpoint.hw.registers.bus import CsrBus
+from kv_endpoint.hw.registers.counters import EndpointCounters
+from kv_endpoint.hw.registers.judge import CtrlJudge
+from kv_endpoint.hw.registers.map import ADDRESS_BITS, Kind, registers
+from kv_endpoint.hw.registers.regions import RegionRules
+from kv_endpoint.hw.registers.words import word_is_legal
 
 __all__ = ["Csr"]
 

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.lib.axi import RESP_OKAY, RESP_SLVERR, AXI4Lite
+from kv_endpoint.hw.lib.axi import RESP_OKAY, RESP_SLVERR, AXI4Lite
 
 __all__ = ["CsrBus"]
 

@@ -4,9 +4,9 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.common.line_access import Grant
-from golden.registers.rules import COUNTERS, WRITE_BACKS, Only
-from hw.common import layouts
+from kv_endpoint.golden.common.line_access import Grant
+from kv_endpoint.golden.registers.rules import COUNTERS, WRITE_BACKS, Only
+from kv_endpoint.hw.common import layouts
 
 __all__ = ["PULSES", "EndpointCounters"]
 

@@ -4,7 +4,7 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.events.port import RefusalKind
+from kv_endpoint.golden.events.port import RefusalKind
 
 __all__ = ["StreamRules"]
 

@@ -1,7 +1,7 @@
 """Writes what follows from `csr.rdl`: the golden model's map, the register document and the C header.
 
-`python -m hw.registers.documents` writes them; with `--check` it writes nothing and fails if one of them is out of
-date.
+`python -m kv_endpoint.hw.registers.documents` writes them; with `--check` it writes nothing and fails if one of them
+is out of date.
 """
 
 import argparse
@@ -9,8 +9,8 @@ import re
 import sys
 from pathlib import Path
 
-from golden.common.config import PRESETS
-from hw.registers.map import ADDRESS_BITS, PARAMETERS, Kind, registers
+from kv_endpoint.golden.common.config import PRESETS
+from kv_endpoint.hw.registers.map import ADDRESS_BITS, PARAMETERS, Kind, registers
 
 __all__ = ["documents", "main"]
 
@@ -41,7 +41,7 @@ def _parameter_of_reset():
 
 def _golden_map(all_registers, parameter_of):
     lines = [
-        '"""The register map. Generated from `hw/registers/csr.rdl` by `python -m hw.registers.documents`: do not edit."""',
+        '"""The register map. Generated from `hw/registers/csr.rdl` by `make registers`: do not edit."""',
         "",
         '__all__ = ["REGISTERS"]',
         "",
@@ -62,7 +62,7 @@ def _golden_map(all_registers, parameter_of):
 
 _DOCUMENT_HEAD = """# Registers
 
-Generated from `hw/registers/csr.rdl` by `python -m hw.registers.documents`: do not edit.
+Generated from `hw/registers/csr.rdl` by `make registers`: do not edit.
 
 One AXI4-Lite port, 32 bits wide, {bits} address bits. Addresses are byte addresses.
 
@@ -142,7 +142,7 @@ def _document(all_registers, parameter_of):
 def _header(all_registers):
     by_name = {register.name: register for register in all_registers}
     lines = [
-        "/* The registers of the endpoint. Generated from hw/registers/csr.rdl by `python -m hw.registers.documents`: do not edit. */",
+        "/* The registers of the endpoint. Generated from hw/registers/csr.rdl by `make registers`: do not edit. */",
         "#ifndef KV_ENDPOINT_REGISTERS_H",
         "#define KV_ENDPOINT_REGISTERS_H",
         "",
@@ -171,14 +171,16 @@ def documents():
     all_registers = registers(_CONFIG, **_ALL)
     parameter_of = _parameter_of_reset()
     return {
-        _ROOT / "golden" / "csr_map.py": _golden_map(all_registers, parameter_of),
+        _ROOT / "golden" / "registers" / "map.py": _golden_map(all_registers, parameter_of),
         _ROOT / "docs" / "registers.md": _document(all_registers, parameter_of),
         _ROOT / "docs" / "registers.h": _header(all_registers),
     }
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(prog="python -m hw.registers.documents", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m kv_endpoint.hw.registers.documents", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file is out of date")
     check = parser.parse_args(arguments).check
     stale = []
@@ -189,7 +191,10 @@ def main(arguments=None):
         elif not path.exists() or path.read_text() != text:
             stale.append(path.relative_to(_ROOT))
     for path in stale:
-        print(f"{path}: does not match hw/registers/csr.rdl; run: python -m hw.registers.documents", file=sys.stderr)
+        print(
+            f"{path}: does not match hw/registers/csr.rdl; run: python -m kv_endpoint.hw.registers.documents",
+            file=sys.stderr,
+        )
     return 1 if stale else 0
 
 

@@ -4,11 +4,11 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.common.mode import Mode
-from golden.events.port import RefusalKind
-from hw.common import layouts
-from hw.registers.descriptors import StreamRules
-from hw.registers.modes import HeadModes
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.events.port import RefusalKind
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.registers.descriptors import StreamRules
+from kv_endpoint.hw.registers.modes import HeadModes
 
 __all__ = ["CtrlJudge", "control"]
 

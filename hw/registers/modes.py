@@ -4,8 +4,8 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.pipeline.metadata import Outcome
-from hw.common import layouts
+from kv_endpoint.golden.pipeline.metadata import Outcome
+from kv_endpoint.hw.common import layouts
 
 __all__ = ["HeadModes"]
 

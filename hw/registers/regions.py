@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.common.config import SECTOR_LINES
+from kv_endpoint.golden.common.config import SECTOR_LINES
 
 __all__ = ["RegionRules"]
 

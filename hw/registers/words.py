@@ -1,6 +1,6 @@
 """Which words a register takes, as far as its own fields go."""
 
-from hw.registers.map import Kind
+from kv_endpoint.hw.registers.map import Kind
 
 __all__ = ["word_is_legal"]
 

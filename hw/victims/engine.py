@@ -4,16 +4,16 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.common.config import ConfigError
-from golden.common.mode import Mode
-from golden.common.policy import Priority
-from hw.common import layouts
-from hw.common.layouts import Domain
-from hw.victims.queues import QueueCommand, Queues, leaf, queue_record
-from hw.victims.rank import RankedCommits, beyond, is_before, key_of, rank_layout
-from hw.victims.refresh import Refresh
-from hw.victims.sweep import Sweep, SweepKind, covered_rank
-from hw.victims.tournament import Tournament
+from kv_endpoint.golden.common.config import ConfigError
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.common.policy import Priority
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.common.layouts import Domain
+from kv_endpoint.hw.victims.queues import QueueCommand, Queues, leaf, queue_record
+from kv_endpoint.hw.victims.rank import RankedCommits, beyond, is_before, key_of, rank_layout
+from kv_endpoint.hw.victims.refresh import Refresh
+from kv_endpoint.hw.victims.sweep import Sweep, SweepKind, covered_rank
+from kv_endpoint.hw.victims.tournament import Tournament
 
 __all__ = ["VictimEngine"]
 

@@ -5,7 +5,7 @@ from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from hw.victims.rank import beyond, is_before, rank_layout, ranked_event
+from kv_endpoint.hw.victims.rank import beyond, is_before, rank_layout, ranked_event
 
 __all__ = ["QueueCommand", "queue_record", "queue_command", "refresh_order", "queue_write", "leaf", "Queues"]
 

@@ -4,9 +4,9 @@ from amaranth.hdl import C, Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.pipeline.metadata import State
-from hw.common import layouts
-from hw.pipeline.score import Key
+from kv_endpoint.golden.pipeline.metadata import State
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.pipeline.score import Key
 
 __all__ = ["rank_layout", "rank_of", "key_of", "beyond", "is_before", "ranked_event", "RankedCommits"]
 

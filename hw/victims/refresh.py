@@ -4,8 +4,8 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.lib.one_hot import bit_of
-from hw.victims.queues import refresh_order
+from kv_endpoint.hw.lib.one_hot import bit_of
+from kv_endpoint.hw.victims.queues import refresh_order
 
 __all__ = ["Refresh"]
 

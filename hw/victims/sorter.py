@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.victims.rank import beyond, is_before, rank_layout
+from kv_endpoint.hw.victims.rank import beyond, is_before, rank_layout
 
 __all__ = ["Sorter"]
 

@@ -4,12 +4,12 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.pipeline.metadata import State
-from hw.common import layouts
-from hw.pipeline.score import Key
-from hw.victims.queues import count_bits, position_bits, queue_write
-from hw.victims.rank import beyond, is_before, rank_layout, rank_of
-from hw.victims.sorter import Sorter
+from kv_endpoint.golden.pipeline.metadata import State
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.pipeline.score import Key
+from kv_endpoint.hw.victims.queues import count_bits, position_bits, queue_write
+from kv_endpoint.hw.victims.rank import beyond, is_before, rank_layout, rank_of
+from kv_endpoint.hw.victims.sorter import Sorter
 
 __all__ = ["SweepKind", "covered_rank", "sweep_job", "sweep_peek", "sweep_result", "sweep_sight", "Sweep"]
 

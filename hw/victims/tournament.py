@@ -5,8 +5,8 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from hw.victims.queues import leaf
-from hw.victims.rank import is_before
+from kv_endpoint.hw.victims.queues import leaf
+from kv_endpoint.hw.victims.rank import is_before
 
 __all__ = ["Tournament"]
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from sim.results.statistics import Statistics
-from sim.run.checker import Checker
-from tb.checks.recorded import EVENTS, MESSAGES
-from tb.runs import batch
-from tb.runs.build import SimulationFailed
+from kv_endpoint.sim.results.statistics import Statistics
+from kv_endpoint.sim.run.checker import Checker
+from kv_endpoint.tb.checks.recorded import EVENTS, MESSAGES
+from kv_endpoint.tb.runs import batch
+from kv_endpoint.tb.runs.build import SimulationFailed
 
 __all__ = ["LockStep", "clocks_per_second", "run_checked"]
 

@@ -6,21 +6,22 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from sim.bench.cacheable import cacheable
-from sim.bench.codec import codec
-from sim.bench.coherency import coherency
-from sim.bench.compression import compression
-from sim.bench.hit_rates import hit_rates
-from sim.bench.prefetch import prefetch
-from sim.bench.progress import progress
-from sim.bench.regress import regress
-from sim.bench.resident import resident_reads
-from sim.bench.speed import speed
-from sim.bench.streams import layer_replay, prefix_replay, weights
-from sim.bench.volume import lock_step
-from sim.settings import SettingsError
-from sim.workload.steps import WorkloadError
-from tb.runs.build import SimulationFailed
+from kv_endpoint.sim.bench.cacheable import cacheable
+from kv_endpoint.sim.bench.codec import codec
+from kv_endpoint.sim.bench.coherency import coherency
+from kv_endpoint.sim.bench.compression import compression
+from kv_endpoint.sim.bench.hit_rates import hit_rates
+from kv_endpoint.sim.bench.prefetch import prefetch
+from kv_endpoint.sim.bench.progress import progress
+from kv_endpoint.sim.bench.regress import regress
+from kv_endpoint.sim.bench.resident import resident_reads
+from kv_endpoint.sim.bench.speed import speed
+from kv_endpoint.sim.bench.streams import layer_replay, prefix_replay, weights
+from kv_endpoint.sim.bench.volume import lock_step
+from kv_endpoint.sim.run.run import RunFailed
+from kv_endpoint.sim.settings import SettingsError
+from kv_endpoint.sim.workload.steps import WorkloadError
+from kv_endpoint.tb.runs.build import SimulationFailed
 
 __all__ = ["BENCHES", "main"]
 
@@ -77,7 +78,7 @@ def main(arguments=None):
                 measured = bench(folder / name)
             except (SettingsError, WorkloadError) as error:
                 parser.error(error)
-            except (SimulationFailed, OSError) as error:
+            except (RunFailed, SimulationFailed, OSError) as error:
                 broken.append(name)
                 print(f"FAILED    {name}: {error}", flush=True)
                 continue

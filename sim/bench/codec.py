@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from golden.data.mxint8 import VALUES, compress_array, decompress_array, sqnr_db
-from sim.bench.row import Row
-from sim.workload.load import load
-from sim.workload.steps import WorkloadError
+from kv_endpoint.golden.data.mxint8 import VALUES, compress_array, decompress_array, sqnr_db
+from kv_endpoint.sim.bench.row import Row
+from kv_endpoint.sim.workload.load import load
+from kv_endpoint.sim.workload.steps import WorkloadError
 
 __all__ = ["codec", "lines_of"]
 

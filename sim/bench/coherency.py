@@ -2,21 +2,21 @@
 
 from dataclasses import replace
 
-from golden.coherency.filter import set_of
-from golden.common.config import LINES_PER_BLOCK, SECTOR_LINES, preset
-from golden.common.line_access import SECTORS_PER_BLOCK
-from golden.common.policy import Policy
-from golden.events.port import Lane, unpack
-from golden.front.address import encode
-from golden.pipeline.metadata import Outcome, SlotKind
-from golden.registers.rules import reset_regions
-from sim.bench.batch import run_checked
-from sim.bench.row import Row
-from sim.run.rtl import register_writes
-from tb.checks.recorded import EVENTS, MESSAGES, Answer, read_messages
-from tb.runs.batch import SLOTS, BatchSettings
-from tb.runs.tops import batch_top
-from tb.stimuli.operations import fence_all, read, read_shared, write
+from kv_endpoint.golden.coherency.filter import set_of
+from kv_endpoint.golden.common.config import LINES_PER_BLOCK, SECTOR_LINES, preset
+from kv_endpoint.golden.common.line_access import SECTORS_PER_BLOCK
+from kv_endpoint.golden.common.policy import Policy
+from kv_endpoint.golden.events.port import Lane, unpack
+from kv_endpoint.golden.front.address import encode
+from kv_endpoint.golden.host.operations import fence_all, read, read_shared, write
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.golden.registers.rules import reset_regions
+from kv_endpoint.sim.bench.batch import run_checked
+from kv_endpoint.sim.bench.row import Row
+from kv_endpoint.sim.run.rtl import register_writes
+from kv_endpoint.tb.checks.recorded import EVENTS, MESSAGES, Answer, read_messages
+from kv_endpoint.tb.runs.batch import SLOTS, BatchSettings
+from kv_endpoint.tb.runs.tops import batch_top
 
 __all__ = ["coherency", "granted_per_clock"]
 

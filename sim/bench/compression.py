@@ -3,20 +3,20 @@
 import random
 from dataclasses import replace
 
-from golden.common.config import LINE_BYTES, LINES_PER_BLOCK, preset
-from golden.common.mode import FRAMES, Mode
-from golden.common.policy import Policy
-from golden.front.address import encode
-from golden.registers.rules import reset_regions
-from sim.bench.batch import run_checked
-from sim.bench.row import Row
-from sim.run.data_check import check_messages
-from sim.run.rtl import register_writes
-from sim.run.timing import SCALED_TIMING
-from tb.checks.recorded import MESSAGES
-from tb.runs.batch import BatchSettings
-from tb.runs.tops import batch_top
-from tb.stimuli.operations import Op, fence_all, read, write
+from kv_endpoint.golden.common.config import LINE_BYTES, LINES_PER_BLOCK, preset
+from kv_endpoint.golden.common.mode import FRAMES, Mode
+from kv_endpoint.golden.common.policy import Policy
+from kv_endpoint.golden.front.address import encode
+from kv_endpoint.golden.host.operations import Op, fence_all, read, write
+from kv_endpoint.golden.registers.rules import reset_regions
+from kv_endpoint.sim.bench.batch import run_checked
+from kv_endpoint.sim.bench.row import Row
+from kv_endpoint.sim.run.data_check import check_messages
+from kv_endpoint.sim.run.rtl import register_writes
+from kv_endpoint.sim.run.timing import SCALED_TIMING
+from kv_endpoint.tb.checks.recorded import MESSAGES
+from kv_endpoint.tb.runs.batch import BatchSettings
+from kv_endpoint.tb.runs.tops import batch_top
 
 __all__ = ["compression"]
 

@@ -1,10 +1,10 @@
 """The bundled trace through the RTL: demand hit rate beside Belady with bypass, and evictions beside brute force."""
 
-from golden.common.config import preset
-from sim.bench.row import Row
-from sim.run.run import prepare
-from sim.settings import Settings
-from sim.workload.load import load
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.sim.bench.row import Row
+from kv_endpoint.sim.run.run import prepare
+from kv_endpoint.sim.settings import Settings
+from kv_endpoint.sim.workload.load import load
 
 __all__ = ["hit_rates"]
 

@@ -2,11 +2,11 @@
 
 from collections import Counter
 
-from golden.common.config import preset
-from sim.bench.row import Row
-from sim.run.run import prepare
-from sim.settings import PREFETCH, Settings
-from sim.workload.load import load
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.sim.bench.row import Row
+from kv_endpoint.sim.run.run import prepare
+from kv_endpoint.sim.settings import PREFETCH, Settings
+from kv_endpoint.sim.workload.load import load
 
 __all__ = ["prefetch"]
 

@@ -2,16 +2,16 @@
 
 from collections import Counter
 
-from golden.common.config import preset
-from golden.events.port import EngineKind, Lane
-from golden.pipeline.metadata import FLAGS, SlotKind
-from golden.pipeline.tracker import holds_frame
-from golden.registers.rules import reset_regions
-from sim.bench.batch import run_checked
-from sim.bench.row import Row
-from sim.host.adversary import adversarial_operations, adversarial_registers, adversarial_rounds
-from tb.runs.batch import BatchSettings
-from tb.runs.tops import batch_top
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.events.port import EngineKind, Lane
+from kv_endpoint.golden.pipeline.metadata import FLAGS, SlotKind
+from kv_endpoint.golden.pipeline.tracker import holds_frame
+from kv_endpoint.golden.registers.rules import reset_regions
+from kv_endpoint.sim.bench.batch import run_checked
+from kv_endpoint.sim.bench.row import Row
+from kv_endpoint.sim.host.adversary import adversarial_operations, adversarial_registers, adversarial_rounds
+from kv_endpoint.tb.runs.batch import BatchSettings
+from kv_endpoint.tb.runs.tops import batch_top
 
 __all__ = ["Pressure", "progress"]
 

@@ -2,21 +2,21 @@
 
 from dataclasses import replace
 
-from golden.common.config import preset
-from golden.common.mode import Mode
-from golden.events.port import EngineKind, Lane
-from golden.front.address import hint_address
-from golden.front.hints import pack_hint
-from golden.pipeline.metadata import Outcome, SlotKind
-from golden.registers.rules import control, reset_regions
-from sim.bench.batch import run_checked
-from sim.bench.row import Row
-from sim.run.progress import RequestProgress
-from sim.run.rtl import pool_register
-from tb.runs.batch import BatchSettings
-from tb.runs.tops import batch_top
-from tb.stimuli.caching import CachingHosts
-from tb.stimuli.operations import wait, write
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.events.port import EngineKind, Lane
+from kv_endpoint.golden.front.address import hint_address
+from kv_endpoint.golden.front.hints import pack_hint
+from kv_endpoint.golden.host.operations import wait, write
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.golden.registers.rules import control, reset_regions
+from kv_endpoint.sim.bench.batch import run_checked
+from kv_endpoint.sim.bench.row import Row
+from kv_endpoint.sim.run.progress import RequestProgress
+from kv_endpoint.sim.run.rtl import pool_register
+from kv_endpoint.tb.runs.batch import BatchSettings
+from kv_endpoint.tb.runs.tops import batch_top
+from kv_endpoint.tb.stimuli.caching import CachingHosts
 
 __all__ = ["Recalls", "regress"]
 

@@ -1,19 +1,19 @@
 """Resident reads with ideal memory: how many metadata slots a clock the endpoint sustains, and whether any is lost."""
 
-from golden.common.config import LINES_PER_BLOCK, preset
-from golden.common.mode import Mode
-from golden.common.policy import Policy
-from golden.events.port import EngineKind, Lane, unpack
-from golden.front.address import encode
-from golden.pipeline.metadata import SlotKind
-from golden.registers.rules import reset_regions
-from sim.bench.batch import run_checked
-from sim.bench.row import Row
-from sim.run.rtl import register_writes
-from tb.checks.recorded import EVENTS
-from tb.runs.batch import SLOTS, BatchSettings
-from tb.runs.tops import batch_top
-from tb.stimuli.operations import fence_all, read, write
+from kv_endpoint.golden.common.config import LINES_PER_BLOCK, preset
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.common.policy import Policy
+from kv_endpoint.golden.events.port import EngineKind, Lane, unpack
+from kv_endpoint.golden.front.address import encode
+from kv_endpoint.golden.host.operations import fence_all, read, write
+from kv_endpoint.golden.pipeline.metadata import SlotKind
+from kv_endpoint.golden.registers.rules import reset_regions
+from kv_endpoint.sim.bench.batch import run_checked
+from kv_endpoint.sim.bench.row import Row
+from kv_endpoint.sim.run.rtl import register_writes
+from kv_endpoint.tb.checks.recorded import EVENTS
+from kv_endpoint.tb.runs.batch import SLOTS, BatchSettings
+from kv_endpoint.tb.runs.tops import batch_top
 
 __all__ = ["resident_reads"]
 

@@ -2,21 +2,21 @@
 
 import time
 
-from golden.common.config import preset
-from golden.registers.rules import reset_regions
-from sim.bench.batch import clocks_per_second
-from sim.bench.row import Row
-from sim.run.checker import Checker
-from sim.run.run import prepare
-from sim.settings import Settings
-from sim.workload.load import load
-from tb.checks.recorded import EVENTS
-from tb.runs.batch import BatchSettings
-from tb.runs.batch import run as run_batch
-from tb.runs.build import run as run_tests
-from tb.runs.tops import batch_top, interactive_top
-from tb.scenarios.endpoint import FLASH_CLOCKS
-from tb.stimuli.random_traffic import random_operations
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.registers.rules import reset_regions
+from kv_endpoint.sim.bench.batch import clocks_per_second
+from kv_endpoint.sim.bench.row import Row
+from kv_endpoint.sim.run.checker import Checker
+from kv_endpoint.sim.run.run import prepare
+from kv_endpoint.sim.settings import Settings
+from kv_endpoint.sim.workload.load import load
+from kv_endpoint.tb.checks.recorded import EVENTS
+from kv_endpoint.tb.runs.batch import BatchSettings
+from kv_endpoint.tb.runs.batch import run as run_batch
+from kv_endpoint.tb.runs.build import run as run_tests
+from kv_endpoint.tb.runs.tops import batch_top, interactive_top
+from kv_endpoint.tb.scenarios.endpoint import FLASH_CLOCKS
+from kv_endpoint.tb.stimuli.random_traffic import random_operations
 
 __all__ = ["speed"]
 
@@ -39,7 +39,9 @@ def _batch(simulator, config, traffic, folder):
 def _interactive(simulator, config, folder):
     settings = TRAFFIC | {"preset": config.name, "pool_frames": POOL_FRAMES}
     built = interactive_top(simulator, config)
-    run_tests(built, module="tb.scenarios.endpoint", testcase="random_traffic", folder=folder, settings=settings)
+    run_tests(
+        built, module="kv_endpoint.tb.scenarios.endpoint", testcase="random_traffic", folder=folder, settings=settings
+    )
     return clocks_per_second(folder)
 
 

@@ -2,25 +2,25 @@
 
 from itertools import groupby
 
-from golden.common.config import LINES_PER_BLOCK, preset
-from golden.common.policy import Policy
-from golden.events.port import PrefetchSource
-from golden.front.address import encode
-from golden.front.hints import SCORE_ONE
-from golden.prefetch.stream_descriptor import Stream
-from golden.registers.rules import reset_regions
-from sim.bench.batch import run_checked
-from sim.bench.row import Row
-from sim.host.descriptors import STREAM_AHEAD, streams
-from sim.host.hint_lines import hint_lines
-from sim.run.rtl import register_writes
-from sim.run.run import prepare
-from sim.run.timing import SCALED_TIMING
-from sim.settings import Settings
-from sim.workload.load import load
-from tb.runs.batch import BatchSettings
-from tb.runs.tops import batch_top
-from tb.stimuli.operations import fence_all, fence_writes, read, write
+from kv_endpoint.golden.common.config import LINES_PER_BLOCK, preset
+from kv_endpoint.golden.common.policy import Policy
+from kv_endpoint.golden.events.port import PrefetchSource
+from kv_endpoint.golden.front.address import encode
+from kv_endpoint.golden.front.hints import SCORE_ONE
+from kv_endpoint.golden.host.operations import fence_all, fence_writes, read, write
+from kv_endpoint.golden.prefetch.stream_descriptor import Stream
+from kv_endpoint.golden.registers.rules import reset_regions
+from kv_endpoint.sim.bench.batch import run_checked
+from kv_endpoint.sim.bench.row import Row
+from kv_endpoint.sim.host.descriptors import STREAM_AHEAD, streams
+from kv_endpoint.sim.host.hint_lines import hint_lines
+from kv_endpoint.sim.run.rtl import register_writes
+from kv_endpoint.sim.run.run import prepare
+from kv_endpoint.sim.run.timing import SCALED_TIMING
+from kv_endpoint.sim.settings import Settings
+from kv_endpoint.sim.workload.load import load
+from kv_endpoint.tb.runs.batch import BatchSettings
+from kv_endpoint.tb.runs.tops import batch_top
 
 __all__ = ["layer_replay", "prefix_replay", "weights"]
 

@@ -1,11 +1,11 @@
 """Golden lock-step over many records on both simulators, which must record the same."""
 
-from golden.common.config import preset
-from sim.bench.row import Row
-from sim.run.run import prepare
-from sim.settings import Settings
-from sim.workload.load import load
-from tb.checks.recorded import EVENTS
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.sim.bench.row import Row
+from kv_endpoint.sim.run.run import prepare
+from kv_endpoint.sim.settings import Settings
+from kv_endpoint.sim.workload.load import load
+from kv_endpoint.tb.checks.recorded import EVENTS
 
 __all__ = ["lock_step"]
 

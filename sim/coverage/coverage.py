@@ -10,12 +10,12 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from sim.coverage.runs import RUNS, play
-from tb.checks.bins_hit import Coverage
-from tb.checks.coverage_bins import GROUPS
-from tb.checks.golden_endpoint import COVERAGE_FILES, COVERAGE_FOLDER
-from tb.runs.build import SimulationFailed
-from tb.runs.verilator_coverage import FILE, KINDS, VerilogCoverage
+from kv_endpoint.sim.coverage.runs import RUNS, play
+from kv_endpoint.tb.checks.bins_hit import Coverage
+from kv_endpoint.tb.checks.coverage_bins import GROUPS
+from kv_endpoint.tb.checks.golden_endpoint import COVERAGE_FILES, COVERAGE_FOLDER
+from kv_endpoint.tb.runs.build import SimulationFailed
+from kv_endpoint.tb.runs.verilator_coverage import FILE, KINDS, VerilogCoverage
 
 __all__ = ["main", "report", "verilog_report"]
 

@@ -3,21 +3,21 @@
 import shutil
 from dataclasses import dataclass, replace
 
-from golden.common.config import preset
-from golden.common.mode import Mode
-from golden.front.address import hint_address
-from golden.front.hints import pack_hint
-from golden.registers.rules import pack, reset_regions
-from sim.bench.batch import run_checked
-from tb.checks.bins_hit import Coverage
-from tb.checks.golden_endpoint import COVERAGE_FILES
-from tb.checks.recorded import TRACE
-from tb.runs.batch import BatchSettings
-from tb.runs.build import SimulationFailed
-from tb.runs.tops import batch_top
-from tb.stimuli.caching import Action, CachingHosts
-from tb.stimuli.operations import wait, write
-from tb.stimuli.regions import regions_writes
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.front.address import hint_address
+from kv_endpoint.golden.front.hints import pack_hint
+from kv_endpoint.golden.host.operations import wait, write
+from kv_endpoint.golden.host.regions import regions_writes
+from kv_endpoint.golden.registers.rules import pack, reset_regions
+from kv_endpoint.sim.bench.batch import run_checked
+from kv_endpoint.tb.checks.bins_hit import Coverage
+from kv_endpoint.tb.checks.golden_endpoint import COVERAGE_FILES
+from kv_endpoint.tb.checks.recorded import TRACE
+from kv_endpoint.tb.runs.batch import BatchSettings
+from kv_endpoint.tb.runs.build import SimulationFailed
+from kv_endpoint.tb.runs.tops import batch_top
+from kv_endpoint.tb.stimuli.caching import Action, CachingHosts
 
 __all__ = ["RUNS", "CoverageRun", "play"]
 

@@ -5,12 +5,12 @@ The stimulus can be played over and over: its last hints run the 16 bits of the 
 
 import random
 
-from golden.common.config import LINES_PER_BLOCK
-from golden.common.policy import Priority, ScoreSource
-from golden.front.address import encode, hint_address
-from golden.front.hints import ENTRIES_MAX, pack_hint
-from golden.registers.rules import pack
-from tb.stimuli.operations import fence_all, fence_writes, read, write, write_partial
+from kv_endpoint.golden.common.config import LINES_PER_BLOCK
+from kv_endpoint.golden.common.policy import Priority, ScoreSource
+from kv_endpoint.golden.front.address import encode, hint_address
+from kv_endpoint.golden.front.hints import ENTRIES_MAX, pack_hint
+from kv_endpoint.golden.host.operations import fence_all, fence_writes, read, write, write_partial
+from kv_endpoint.golden.registers.rules import pack
 
 __all__ = ["adversarial_operations", "adversarial_registers", "adversarial_rounds"]
 

@@ -5,9 +5,9 @@ A descriptor follows either a head along its blocks (STRIDE 1) or a block number
 its last block: what is read again in the next step has to be described again, or enabled anew, in the next step.
 """
 
-from golden.prefetch.stream_descriptor import Stream
-from sim.workload.steps import Replay
-from tb.stimuli.operations import register_write
+from kv_endpoint.golden.host.operations import register_write
+from kv_endpoint.golden.prefetch.stream_descriptor import Stream
+from kv_endpoint.sim.workload.steps import Replay
 
 __all__ = ["STREAM_AHEAD", "Descriptors", "streams"]
 

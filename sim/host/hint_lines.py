@@ -1,8 +1,8 @@
 """The hint lines that tell an endpoint what a step will read of a head."""
 
-from golden.front.address import hint_address
-from golden.front.hints import ENTRIES_MAX, pack_hint
-from tb.stimuli.operations import write
+from kv_endpoint.golden.front.address import hint_address
+from kv_endpoint.golden.front.hints import ENTRIES_MAX, pack_hint
+from kv_endpoint.golden.host.operations import write
 
 __all__ = ["hint_lines"]
 

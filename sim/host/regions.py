@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from golden.common.config import LINE_BYTES
-from golden.common.mode import Mode
-from golden.front.address import Region, region_lines
-from golden.registers.rules import control, reset_regions
-from sim.settings import SettingsError
-from sim.workload.weights import Weights
-from tb.stimuli.regions import region_writes
+from kv_endpoint.golden.common.config import LINE_BYTES
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.front.address import Region, region_lines
+from kv_endpoint.golden.host.regions import region_writes
+from kv_endpoint.golden.registers.rules import control, reset_regions
+from kv_endpoint.sim.settings import SettingsError
+from kv_endpoint.sim.workload.weights import Weights
 
 __all__ = ["check_weights", "kv_region", "placed", "weights_of"]
 

@@ -14,14 +14,14 @@ import random
 
 import numpy as np
 
-from golden.common.config import HEAD_DIM, LINE_BYTES, LINES_PER_BLOCK
-from golden.front.address import encode
-from golden.front.hints import relative_mass
-from sim.host.descriptors import Descriptors
-from sim.host.hint_lines import hint_lines
-from sim.host.weight_traffic import WeightReads, load_weights
-from sim.settings import PREFETCH
-from tb.stimuli.operations import fence_all, fence_writes, read, read_shared, wait, write
+from kv_endpoint.golden.common.config import HEAD_DIM, LINE_BYTES, LINES_PER_BLOCK
+from kv_endpoint.golden.front.address import encode
+from kv_endpoint.golden.front.hints import relative_mass
+from kv_endpoint.golden.host.operations import fence_all, fence_writes, read, read_shared, wait, write
+from kv_endpoint.sim.host.descriptors import Descriptors
+from kv_endpoint.sim.host.hint_lines import hint_lines
+from kv_endpoint.sim.host.weight_traffic import WeightReads, load_weights
+from kv_endpoint.sim.settings import PREFETCH
 
 __all__ = ["FIRST_STEP", "first_step", "lines_of_read", "lines_of_row", "traffic"]
 
@@ -97,7 +97,7 @@ def _announced(step, announce):
 
 
 def traffic(workload, settings, steps, *, config, region, leap_cap, weights=None):
-    """The operations of the run's first `steps` steps, in order (`tb.stimuli.operations.Operation`).
+    """The operations of the run's first `steps` steps, in order (`golden.host.operations.Operation`).
 
     `region` is that of the KV cache, `weights` a `sim.workload.weights.Weights`.
     """

@@ -4,11 +4,11 @@ from itertools import groupby
 
 import numpy as np
 
-from golden.common.config import LINE_BYTES, LINES_PER_BLOCK
-from golden.front.address import encode
-from golden.front.hints import SCORE_ONE
-from sim.host.hint_lines import hint_lines
-from tb.stimuli.operations import fence_all, fence_writes, read, write
+from kv_endpoint.golden.common.config import LINE_BYTES, LINES_PER_BLOCK
+from kv_endpoint.golden.front.address import encode
+from kv_endpoint.golden.front.hints import SCORE_ONE
+from kv_endpoint.golden.host.operations import fence_all, fence_writes, read, write
+from kv_endpoint.sim.host.hint_lines import hint_lines
 
 __all__ = ["WeightReads", "load_weights"]
 

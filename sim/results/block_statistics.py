@@ -3,8 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from golden.events.port import EngineKind
-from golden.pipeline.metadata import Outcome
+from kv_endpoint.golden.events.port import EngineKind
+from kv_endpoint.golden.pipeline.metadata import Outcome
 
 __all__ = ["BlockStatistics"]
 

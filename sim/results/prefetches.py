@@ -3,8 +3,8 @@
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from golden.events.port import EngineKind, PrefetchDrop, PrefetchSource
-from golden.pipeline.metadata import FLAGS, Outcome, SlotKind
+from kv_endpoint.golden.events.port import EngineKind, PrefetchDrop, PrefetchSource
+from kv_endpoint.golden.pipeline.metadata import FLAGS, Outcome, SlotKind
 
 __all__ = ["Fate", "Prefetches"]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from golden.common.config import LINE_BYTES
-from golden.common.line_access import Grant
-from golden.common.messages import DevLoad
-from golden.events.port import Phase
-from sim.results.baselines import baselines
+from kv_endpoint.golden.common.config import LINE_BYTES
+from kv_endpoint.golden.common.line_access import Grant
+from kv_endpoint.golden.common.messages import DevLoad
+from kv_endpoint.golden.events.port import Phase
+from kv_endpoint.sim.results.baselines import baselines
 
 __all__ = ["NAME", "SCHEMA", "failed", "results", "write_atomically"]
 

@@ -7,11 +7,11 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from golden.common.line_access import Access, Grant
-from golden.events.port import EngineKind, ErrorKind, Lane, Phase
-from golden.pipeline.metadata import Outcome, SlotKind
-from sim.results.block_statistics import BlockStatistics
-from sim.results.prefetches import Prefetches
+from kv_endpoint.golden.common.line_access import Access, Grant
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind, Lane, Phase
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.sim.results.block_statistics import BlockStatistics
+from kv_endpoint.sim.results.prefetches import Prefetches
 
 __all__ = ["Statistics"]
 

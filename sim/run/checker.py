@@ -3,11 +3,11 @@
 import time
 import traceback
 
-from golden.common.mismatch import Mismatch
-from golden.events.port import Lane, unpacker
-from sim.results.statistics import Statistics
-from tb.checks.golden_endpoint import golden_endpoint
-from tb.lib.record_order import Merger, SequenceError
+from kv_endpoint.golden.common.mismatch import Mismatch
+from kv_endpoint.golden.events.port import Lane, unpacker
+from kv_endpoint.sim.results.statistics import Statistics
+from kv_endpoint.tb.checks.golden_endpoint import golden_endpoint
+from kv_endpoint.tb.lib.record_order import Merger, SequenceError
 
 __all__ = ["Checker", "follow"]
 

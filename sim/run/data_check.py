@@ -1,11 +1,11 @@
 """After a batch run: the data of every read against what memory must hold, and how long every message took."""
 
-from golden.front.address import Target, decode
-from golden.front.hints import unpack_hint
-from tb.checks.image import DataMismatch
-from tb.checks.recorded import Answer, read_messages
-from tb.checks.recorded_data import check_data
-from tb.stimuli.operations import Op
+from kv_endpoint.golden.front.address import Target, decode
+from kv_endpoint.golden.front.hints import unpack_hint
+from kv_endpoint.golden.host.operations import Op
+from kv_endpoint.tb.checks.image import DataMismatch
+from kv_endpoint.tb.checks.recorded import Answer, read_messages
+from kv_endpoint.tb.checks.recorded_data import check_data
 
 __all__ = ["check_messages"]
 

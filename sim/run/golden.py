@@ -2,14 +2,14 @@
 
 import time
 
-from golden.endpoint import Endpoint
-from golden.front.address import Target, decode
-from golden.front.hints import unpack_hint
-from golden.registers import rules as csr
-from sim.host.regions import placed
-from sim.results.statistics import Statistics
-from sim.run.measured import Measured
-from tb.stimuli.operations import Op
+from kv_endpoint.golden.endpoint import Endpoint
+from kv_endpoint.golden.front.address import Target, decode
+from kv_endpoint.golden.front.hints import unpack_hint
+from kv_endpoint.golden.host.operations import Op
+from kv_endpoint.golden.registers import rules as csr
+from kv_endpoint.sim.host.regions import placed
+from kv_endpoint.sim.results.statistics import Statistics
+from kv_endpoint.sim.run.measured import Measured
 
 __all__ = ["run_golden"]
 

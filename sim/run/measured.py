@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from sim.results.statistics import Statistics
+from kv_endpoint.sim.results.statistics import Statistics
 
 __all__ = ["Measured"]
 

@@ -8,24 +8,24 @@ import signal
 import time
 from multiprocessing.connection import wait
 
-from golden.common.config import LINE_BYTES
-from golden.common.messages import DevLoad
-from golden.common.mode import FRAMES, Mode
-from golden.events.port import EngineKind
-from golden.front.address import Target, decode
-from golden.registers.rules import pack
-from sim.host.regions import placed
-from sim.run.checker import check
-from sim.run.data_check import check_messages
-from sim.run.measured import Measured
-from tb.checks.recorded import EVENTS, MESSAGES, TRACE
-from tb.runs import batch
-from tb.runs.batch import BatchSettings
-from tb.runs.build import SimulationFailed
-from tb.runs.tops import batch_top
-from tb.stimuli.operations import READS
+from kv_endpoint.golden.common.config import LINE_BYTES
+from kv_endpoint.golden.common.messages import DevLoad
+from kv_endpoint.golden.common.mode import FRAMES, Mode
+from kv_endpoint.golden.events.port import EngineKind
+from kv_endpoint.golden.front.address import Target, decode
+from kv_endpoint.golden.host.operations import READS
+from kv_endpoint.golden.registers.rules import pack
+from kv_endpoint.sim.host.regions import placed
+from kv_endpoint.sim.run.checker import check
+from kv_endpoint.sim.run.data_check import check_messages
+from kv_endpoint.sim.run.measured import Measured
+from kv_endpoint.tb.checks.recorded import EVENTS, MESSAGES, TRACE
+from kv_endpoint.tb.runs import batch
+from kv_endpoint.tb.runs.batch import BatchSettings
+from kv_endpoint.tb.runs.build import SimulationFailed
+from kv_endpoint.tb.runs.tops import batch_top
 
-__all__ = ["pool_register", "register_writes", "run_rtl"]
+__all__ = ["SimulationFailed", "pool_register", "register_writes", "run_rtl"]
 
 #: folder of the simulator's own files below the run's
 FOLDER = "simulation"

@@ -4,22 +4,26 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from golden.common.config import Config
-from golden.common.mode import Mode
-from sim.host.regions import check_weights, kv_region, weights_of
-from sim.host.traffic import first_step, traffic
-from sim.results.results import NAME, results, write_atomically
-from sim.run.golden import run_golden
-from sim.run.progress import Progress
-from sim.run.timing import SCALED_TIMING
-from sim.run.tools import require_simulator
-from sim.settings import Settings, SettingsError
-from sim.workload.load import check_fits
-from tb.runs.build import SIMULATORS
+from kv_endpoint.golden.common.config import Config
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.sim.host.regions import check_weights, kv_region, weights_of
+from kv_endpoint.sim.host.traffic import first_step, traffic
+from kv_endpoint.sim.results.results import NAME, results, write_atomically
+from kv_endpoint.sim.run.golden import run_golden
+from kv_endpoint.sim.run.progress import Progress
+from kv_endpoint.sim.run.timing import SCALED_TIMING
+from kv_endpoint.sim.run.tools import require_simulator
+from kv_endpoint.sim.settings import Settings, SettingsError
+from kv_endpoint.sim.workload.load import check_fits
 
-__all__ = ["ENGINES", "Run", "prepare"]
+__all__ = ["ENGINES", "Run", "RunFailed", "prepare"]
 
-ENGINES = (*SIMULATORS, "golden")
+#: what can run a workload: the RTL on a simulator, or the golden model alone
+ENGINES = ("verilator", "icarus", "golden")
+
+
+class RunFailed(Exception):
+    """The simulation could not be built or did not come to its end: says why."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,7 @@ class Run:
     def execute(self):
         """Run, write `results.json` and return (its contents, complaints in words).
 
-        Raises `tb.runs.build.SimulationFailed` where the simulation cannot be run to its end, OSError where `out`
-        cannot be written any more.
+        Raises `RunFailed`; OSError where `out` cannot be written any more.
         """
         # A result of an earlier run must not pass for this one's if this one fails.
         (self.out / NAME).unlink(missing_ok=True)
@@ -87,20 +90,23 @@ class Run:
             measured = run_golden(operations(), **common)
         else:
             # Here, since only these runs need Amaranth and cocotb, which take a second to import.
-            from sim.run.rtl import run_rtl
+            from kv_endpoint.sim.run.rtl import SimulationFailed, run_rtl
 
-            measured = run_rtl(
-                operations,
-                simulator=self.simulator,
-                timing=SCALED_TIMING,
-                out=self.out,
-                waves=self.waves,
-                seed=settings.seed,
-                throttle=settings.throttle,
-                snoop_clocks=settings.snoop_clocks,
-                trace=self.trace,
-                **common,
-            )
+            try:
+                measured = run_rtl(
+                    operations,
+                    simulator=self.simulator,
+                    timing=SCALED_TIMING,
+                    out=self.out,
+                    waves=self.waves,
+                    seed=settings.seed,
+                    throttle=settings.throttle,
+                    snoop_clocks=settings.snoop_clocks,
+                    trace=self.trace,
+                    **common,
+                )
+            except SimulationFailed as error:
+                raise RunFailed(str(error)) from error
         progress.clear()
         result = results(
             config=self.config,

@@ -8,14 +8,14 @@ import csv
 from collections import defaultdict, deque
 from dataclasses import asdict, dataclass, fields
 
-from golden.common.config import LINE_BYTES, SECTOR_LINES
-from golden.common.line_access import LineState
-from golden.common.messages import BIRspOpcode, BISnpOpcode, DRSOpcode, NDROpcode, ReqOpcode, RwDOpcode
-from golden.common.mismatch import Mismatch
-from golden.events.port import EngineKind, Lane
-from golden.follow.follower import Follower
-from golden.pipeline.metadata import Outcome, SlotKind
-from tb.checks.recorded import read_events
+from kv_endpoint.golden.common.config import LINE_BYTES, SECTOR_LINES
+from kv_endpoint.golden.common.line_access import LineState
+from kv_endpoint.golden.common.messages import BIRspOpcode, BISnpOpcode, DRSOpcode, NDROpcode, ReqOpcode, RwDOpcode
+from kv_endpoint.golden.common.mismatch import Mismatch
+from kv_endpoint.golden.events.port import EngineKind, Lane
+from kv_endpoint.golden.follow.follower import Follower
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.tb.checks.recorded import read_events
 
 __all__ = ["Filter", "Row", "rows", "write_csv"]
 

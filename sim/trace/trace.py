@@ -9,11 +9,11 @@ import os
 import sys
 from pathlib import Path
 
-from golden.common.config import ConfigError, preset
-from sim.results.results import NAME
-from sim.trace.rows import Filter, rows, write_csv
-from tb.checks.recorded import EVENTS, TRACE, read_trace
-from tb.lib.record_order import SequenceError
+from kv_endpoint.golden.common.config import ConfigError, preset
+from kv_endpoint.sim.results.results import NAME
+from kv_endpoint.sim.trace.rows import Filter, rows, write_csv
+from kv_endpoint.tb.checks.recorded import EVENTS, TRACE, read_trace
+from kv_endpoint.tb.lib.record_order import SequenceError
 
 __all__ = ["main", "table"]
 

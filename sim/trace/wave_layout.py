@@ -6,13 +6,13 @@ from enum import IntEnum
 
 from amaranth.hdl import Fragment
 
-from golden.common import messages
-from golden.common.config import LINE_BYTES
-from golden.common.mode import Mode
-from golden.events.port import EngineKind, ErrorKind, Phase, PrefetchDrop, PrefetchSource, RefusalKind
-from golden.front.address import Target, decode
-from golden.pipeline.metadata import DataKind, Outcome, SlotKind, State
-from hw.endpoint import Endpoint
+from kv_endpoint.golden.common import messages
+from kv_endpoint.golden.common.config import LINE_BYTES
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind, Phase, PrefetchDrop, PrefetchSource, RefusalKind
+from kv_endpoint.golden.front.address import Target, decode
+from kv_endpoint.golden.pipeline.metadata import DataKind, Outcome, SlotKind, State
+from kv_endpoint.hw.endpoint import Endpoint
 
 __all__ = ["Group", "Wave", "groups"]
 

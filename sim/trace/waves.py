@@ -12,8 +12,8 @@ from pathlib import Path
 from vcd import VCDWriter
 from vcd.gtkw import GTKWSave
 
-from sim.run.rtl import WAVES
-from sim.trace.wave_layout import groups
+from kv_endpoint.sim.run.rtl import WAVES
+from kv_endpoint.sim.trace.wave_layout import groups
 
 __all__ = ["WaveError", "rewrite", "save_gtkwave", "save_surfer", "write_waves"]
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from golden.common.config import TOKENS_PER_BLOCK
-from sim.workload.steps import MASS_SUM_MAX, Access, Hint, Layer, Step, WorkloadError
+from kv_endpoint.golden.common.config import TOKENS_PER_BLOCK
+from kv_endpoint.sim.workload.steps import MASS_SUM_MAX, Access, Hint, Layer, Step, WorkloadError
 
 __all__ = ["COLUMNS", "AccessTrace", "load_accesses"]
 

@@ -12,8 +12,8 @@ import zlib
 
 import numpy as np
 
-from golden.common.config import HEAD_DIM, TOKENS_PER_BLOCK
-from sim.workload.steps import MASS_SUM_MAX, Access, Hint, Layer, Replay, Step, WorkloadError
+from kv_endpoint.golden.common.config import HEAD_DIM, TOKENS_PER_BLOCK
+from kv_endpoint.sim.workload.steps import MASS_SUM_MAX, Access, Hint, Layer, Replay, Step, WorkloadError
 
 __all__ = ["AttentionTrace", "covering", "load_attention"]
 

@@ -5,9 +5,9 @@ Any defect is refused with the file, the line or the array element, the value an
 
 from pathlib import Path
 
-from sim.workload.access_trace import load_accesses
-from sim.workload.attention_trace import load_attention
-from sim.workload.steps import WorkloadError
+from kv_endpoint.sim.workload.access_trace import load_accesses
+from kv_endpoint.sim.workload.attention_trace import load_attention
+from kv_endpoint.sim.workload.steps import WorkloadError
 
 __all__ = ["BUNDLED", "check_fits", "load"]
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from golden.front.address import Region
+from kv_endpoint.golden.front.address import Region
 
 __all__ = ["Weights"]
 

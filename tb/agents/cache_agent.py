@@ -3,7 +3,7 @@
 from cocotb import start_soon
 from cocotb.triggers import Event, FallingEdge, ReadOnly
 
-from golden.common.messages import FIELDS
+from kv_endpoint.golden.common.messages import FIELDS
 
 __all__ = ["CacheAgent"]
 

@@ -9,8 +9,8 @@ import random
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from golden.common.line_access import Access
-from golden.common.messages import (
+from kv_endpoint.golden.common.line_access import Access
+from kv_endpoint.golden.common.messages import (
     DRSOpcode,
     MetaField,
     MetaValue,
@@ -19,12 +19,13 @@ from golden.common.messages import (
     RwDOpcode,
     SnpType,
 )
-from golden.front.address import Target, decode
-from tb.agents.snoop_agent import Manners, SnoopAgent
-from tb.checks.coherent_image import Mesi
-from tb.checks.image import POISON, LineWrite
-from tb.checks.responses import ProtocolError
-from tb.stimuli.operations import FULL, TAGS
+from kv_endpoint.golden.front.address import Target, decode
+from kv_endpoint.golden.host.operations import FULL
+from kv_endpoint.tb.agents.snoop_agent import Manners, SnoopAgent
+from kv_endpoint.tb.checks.coherent_image import Mesi
+from kv_endpoint.tb.checks.image import POISON, LineWrite
+from kv_endpoint.tb.checks.responses import ProtocolError
+from kv_endpoint.tb.stimuli.stimulus import TAGS
 
 __all__ = ["FIRST_TAG", "CachingHost", "Transaction"]
 

@@ -2,10 +2,10 @@
 
 import random
 
-from hw.common import layouts
-from tb.agents.memory import POISON_LINE, Answers
-from tb.lib.bus import StreamSink, StreamSource, gated, stalls
-from tb.lib.payload import fields_of, unpack
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.tb.agents.memory import POISON_LINE, Answers
+from kv_endpoint.tb.lib.bus import StreamSink, StreamSource, gated, stalls
+from kv_endpoint.tb.lib.payload import fields_of, unpack
 
 __all__ = ["FlashAgent"]
 

@@ -4,18 +4,19 @@ from dataclasses import dataclass, field
 
 from cocotb.triggers import Event
 
-from golden.common.messages import FIELDS, DevLoad, DRSOpcode, NDROpcode
-from golden.common.mode import Mode
-from golden.front.address import hint_address
-from golden.front.hints import pack_hint
-from tb.agents.caching_host import FIRST_TAG
-from tb.agents.player import Player
-from tb.checks.image import Image
-from tb.checks.responses import Expected, ProtocolError
-from tb.lib.bus import StreamSink, StreamSource, gated, stalls
-from tb.lib.payload import unpack
-from tb.stimuli.operations import FULL, MESSAGES, TAGS, Op
-from tb.stimuli.regions import region_of
+from kv_endpoint.golden.common.messages import FIELDS, DevLoad, DRSOpcode, NDROpcode
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.front.address import hint_address
+from kv_endpoint.golden.front.hints import pack_hint
+from kv_endpoint.golden.host.operations import FULL, MESSAGES, Op
+from kv_endpoint.golden.host.regions import region_of
+from kv_endpoint.tb.agents.caching_host import FIRST_TAG
+from kv_endpoint.tb.agents.player import Player
+from kv_endpoint.tb.checks.image import Image
+from kv_endpoint.tb.checks.responses import Expected, ProtocolError
+from kv_endpoint.tb.lib.bus import StreamSink, StreamSource, gated, stalls
+from kv_endpoint.tb.lib.payload import unpack
+from kv_endpoint.tb.stimuli.stimulus import TAGS
 
 __all__ = ["Host", "Response"]
 
@@ -153,7 +154,7 @@ class Host:
         return flight.response
 
     async def play(self, operations, *, max_reads=64, max_writes=32, throttle=False):
-        """Play a stimulus by the rules of the batch form (`tb/stimuli/operations.py`); returns when everything is
+        """Play a stimulus by the rules of the batch form (`golden/host/operations.py`); returns when everything is
         answered.
 
         With `throttle` the host slows down on the load that responses say (`tb/agents/throttle.py`).

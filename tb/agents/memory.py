@@ -6,11 +6,11 @@ import random
 import cocotb
 from cocotb.triggers import Event, RisingEdge
 
-from golden.common.config import LINE_BYTES
-from hw.lib.axi import RESP_OKAY, RESP_SLVERR
-from tb.checks.image import spread
-from tb.lib.bus import ChannelSink, ChannelSource, gated, stalls
-from tb.stimuli.operations import FULL
+from kv_endpoint.golden.common.config import LINE_BYTES
+from kv_endpoint.golden.host.operations import FULL
+from kv_endpoint.hw.lib.axi import RESP_OKAY, RESP_SLVERR
+from kv_endpoint.tb.checks.image import spread
+from kv_endpoint.tb.lib.bus import ChannelSink, ChannelSource, gated, stalls
 
 __all__ = ["Answers", "MemoryAgent", "POISON_LINE", "Store"]
 

@@ -4,8 +4,9 @@ from collections import deque
 
 from cocotb.triggers import FallingEdge, ReadOnly
 
-from tb.agents.throttle import Throttle
-from tb.stimuli.operations import LOOKAHEAD, Op
+from kv_endpoint.golden.host.operations import Op
+from kv_endpoint.tb.agents.throttle import Throttle
+from kv_endpoint.tb.stimuli.stimulus import LOOKAHEAD
 
 __all__ = ["Player"]
 

@@ -1,7 +1,7 @@
 """The registers, by name, over the endpoint's AXI4-Lite port."""
 
-from golden.registers.rules import address, pack, unpack
-from tb.lib.bus import AxiLiteMaster, AXIProtocolError
+from kv_endpoint.golden.registers.rules import address, pack, unpack
+from kv_endpoint.tb.lib.bus import AxiLiteMaster, AXIProtocolError
 
 __all__ = ["Csr", "Refused"]
 

@@ -9,12 +9,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from golden.common.config import SECTOR_LINES
-from golden.common.line_access import SnoopKind
-from golden.common.messages import BIRspOpcode
-from tb.checks.coherent_image import Mesi
-from tb.checks.protocol import parse_bisnp
-from tb.checks.responses import ProtocolError
+from kv_endpoint.golden.common.config import SECTOR_LINES
+from kv_endpoint.golden.common.line_access import SnoopKind
+from kv_endpoint.golden.common.messages import BIRspOpcode
+from kv_endpoint.tb.checks.coherent_image import Mesi
+from kv_endpoint.tb.checks.protocol import parse_bisnp
+from kv_endpoint.tb.checks.responses import ProtocolError
 
 __all__ = ["Manners", "Snooped", "SnoopAgent"]
 

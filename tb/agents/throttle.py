@@ -3,7 +3,7 @@
 The behaviour is that of a host in CXL 3.0 section 3.3.4 (QoS telemetry); the numbers are ours.
 """
 
-from golden.common.messages import DevLoad
+from kv_endpoint.golden.common.messages import DevLoad
 
 __all__ = ["INTERVAL", "RATE_MIN", "RATE_ONE", "SHIFTS", "Throttle"]
 

@@ -3,14 +3,14 @@
 import json
 from collections import Counter
 
-from golden.common.config import SECTOR_LINES
-from golden.common.line_access import Access, Grant, LineState, Retry, Snoop, SnoopKind, answer_lines
-from golden.common.messages import BIRspOpcode
-from golden.events.port import EngineKind, ErrorKind, Lane, RefusalKind
-from golden.pipeline.metadata import Outcome, SlotKind
-from tb.checks.coverage_bins import ANY, GROUPS, message_bin
-from tb.checks.protocol import parse_bisnp
-from tb.checks.recorded import read_trace
+from kv_endpoint.golden.common.config import SECTOR_LINES
+from kv_endpoint.golden.common.line_access import Access, Grant, LineState, Retry, Snoop, SnoopKind, answer_lines
+from kv_endpoint.golden.common.messages import BIRspOpcode
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind, Lane, RefusalKind
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.tb.checks.coverage_bins import ANY, GROUPS, message_bin
+from kv_endpoint.tb.checks.protocol import parse_bisnp
+from kv_endpoint.tb.checks.recorded import read_trace
 
 __all__ = ["Coverage"]
 

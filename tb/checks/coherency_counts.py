@@ -2,11 +2,11 @@
 
 from collections import Counter
 
-from golden.coherency.filter import set_of
-from golden.common.config import LINES_PER_BLOCK, SECTOR_LINES
-from golden.common.line_access import SECTORS_PER_BLOCK, Access, SnoopKind
-from golden.events.port import EngineKind, Lane
-from golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.golden.coherency.filter import set_of
+from kv_endpoint.golden.common.config import LINES_PER_BLOCK, SECTOR_LINES
+from kv_endpoint.golden.common.line_access import SECTORS_PER_BLOCK, Access, SnoopKind
+from kv_endpoint.golden.events.port import EngineKind, Lane
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
 
 __all__ = ["CoherencyCounts"]
 

@@ -8,7 +8,7 @@ leaves no copy may see any value that the line had between its issue and its dat
 from dataclasses import dataclass
 from enum import IntEnum
 
-from tb.checks.image import POISON, DataMismatch, text_of
+from kv_endpoint.tb.checks.image import POISON, DataMismatch, text_of
 
 __all__ = ["CoherenceError", "CoherentImage", "Copy", "Mesi"]
 

@@ -6,7 +6,7 @@ A bin is a tuple of names, one of each axis of its group. `sim/coverage/coverage
 from dataclasses import dataclass
 from itertools import product
 
-from golden.common.line_access import (
+from kv_endpoint.golden.common.line_access import (
     Access,
     Grant,
     LineState,
@@ -16,8 +16,8 @@ from golden.common.line_access import (
     access_of_rwd,
     answer_states,
 )
-from golden.common.messages import BIRspOpcode, MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
-from golden.events.port import ErrorKind, RefusalKind
+from kv_endpoint.golden.common.messages import BIRspOpcode, MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
+from kv_endpoint.golden.events.port import ErrorKind, RefusalKind
 
 __all__ = ["ANY", "GROUPS", "NOTHING", "Group", "message_bin"]
 

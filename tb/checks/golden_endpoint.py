@@ -4,9 +4,9 @@ import os
 import time
 from pathlib import Path
 
-from golden.follow.follower import Follower
-from tb.checks.bins_hit import Coverage
-from tb.checks.protocol import ProtocolMonitor
+from kv_endpoint.golden.follow.follower import Follower
+from kv_endpoint.tb.checks.bins_hit import Coverage
+from kv_endpoint.tb.checks.protocol import ProtocolMonitor
 
 __all__ = ["COVERAGE_FOLDER", "COVERAGE_FILES", "golden_endpoint", "protocol_monitor"]
 

@@ -9,9 +9,10 @@ it was stored: each write, of a whole line or of some of its bytes, ends with co
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from golden.common.mode import Mode
-from golden.data.mxint8 import compress, decompress
-from tb.stimuli.operations import FULL, WRITES_MAX
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.data.mxint8 import compress, decompress
+from kv_endpoint.golden.host.operations import FULL
+from kv_endpoint.tb.stimuli.stimulus import WRITES_MAX
 
 __all__ = ["DataMismatch", "Image", "LineWrite", "POISON", "spread", "text_of"]
 

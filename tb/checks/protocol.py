@@ -8,14 +8,14 @@ unique. P7: a snoop's mask is legal. P8: the right responses a message. It knows
 from collections import Counter, deque
 from dataclasses import dataclass
 
-from golden.common.config import SECTOR_LINES
-from golden.common.line_access import SECTORS_PER_BLOCK, Access, Snoop, SnoopKind, answer_lines
-from golden.common.messages import BISnpOpcode, DRSOpcode, NDROpcode, RwDOpcode
-from golden.events.port import Lane
-from golden.front.address import Target, decode
-from golden.front.frontend import host_of
-from golden.pipeline.metadata import Outcome, SlotKind
-from tb.checks.responses import Expected, ProtocolError
+from kv_endpoint.golden.common.config import SECTOR_LINES
+from kv_endpoint.golden.common.line_access import SECTORS_PER_BLOCK, Access, Snoop, SnoopKind, answer_lines
+from kv_endpoint.golden.common.messages import BISnpOpcode, DRSOpcode, NDROpcode, RwDOpcode
+from kv_endpoint.golden.events.port import Lane
+from kv_endpoint.golden.front.address import Target, decode
+from kv_endpoint.golden.front.frontend import host_of
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.tb.checks.responses import Expected, ProtocolError
 
 __all__ = ["ProtocolMonitor", "parse_bisnp"]
 

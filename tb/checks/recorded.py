@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from golden.common.messages import FIELDS
-from golden.events.port import Lane, unpack
-from tb.lib import payload
-from tb.lib.record_order import Merger
-from tb.stimuli.operations import TAGS
+from kv_endpoint.golden.common.messages import FIELDS
+from kv_endpoint.golden.events.port import Lane, unpack
+from kv_endpoint.tb.lib import payload
+from kv_endpoint.tb.lib.record_order import Merger
+from kv_endpoint.tb.stimuli.stimulus import TAGS
 
 __all__ = [
     "EVENTS", "MESSAGES", "TRACE", "Answer", "Offer", "Traced", "read_events", "read_messages",

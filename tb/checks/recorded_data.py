@@ -1,10 +1,10 @@
 """The end-to-end data check of a batch run, from its stimulus and its recorded messages."""
 
-from golden.common.messages import DRSOpcode
-from golden.front.address import Target, decode
-from tb.checks.image import DataMismatch, Image
-from tb.checks.recorded import Offer
-from tb.stimuli.regions import region_of
+from kv_endpoint.golden.common.messages import DRSOpcode
+from kv_endpoint.golden.front.address import Target, decode
+from kv_endpoint.golden.host.regions import region_of
+from kv_endpoint.tb.checks.image import DataMismatch, Image
+from kv_endpoint.tb.checks.recorded import Offer
 
 __all__ = ["check_data"]
 

@@ -1,9 +1,9 @@
 """Which responses each message must get, by the golden front end."""
 
-from golden.common.line_access import Access
-from golden.common.messages import NDROpcode
-from golden.front.frontend import slot_of_req, slot_of_rwd
-from golden.pipeline.metadata import DataKind, Entry, SlotKind, commit
+from kv_endpoint.golden.common.line_access import Access
+from kv_endpoint.golden.common.messages import NDROpcode
+from kv_endpoint.golden.front.frontend import slot_of_req, slot_of_rwd
+from kv_endpoint.golden.pipeline.metadata import DataKind, Entry, SlotKind, commit
 
 __all__ = ["Expected", "ProtocolError", "expected_responses"]
 

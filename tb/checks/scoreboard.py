@@ -1,7 +1,7 @@
 """Lock-step: the records of both lanes go to the golden endpoint one by one, in sequence order."""
 
-from tb.lib.bus import Scoreboard
-from tb.lib.record_order import Merger
+from kv_endpoint.tb.lib.bus import Scoreboard
+from kv_endpoint.tb.lib.record_order import Merger
 
 __all__ = ["EventScoreboard"]
 

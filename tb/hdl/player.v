@@ -1,4 +1,4 @@
-// Plays a stimulus file at the host side of the endpoint; simulation only. tb/stimuli/operations.py has the operations and the
+// Plays a stimulus file at the host side of the endpoint; simulation only. tb/stimuli/stimulus.py has the
 // rules, tb/agents/player.py is the same thing for the interactive form, clock for clock while nothing pauses. With
 // `play_clocks` the file is played again and again, and for so many clocks only.
 //

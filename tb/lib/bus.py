@@ -14,7 +14,7 @@ from cocotb_bus.drivers.amba import AXI4LiteMaster, AXIProtocolError
 from cocotb_bus.monitors import BusMonitor
 from cocotb_bus.scoreboard import Scoreboard
 
-from tb.lib.payload import pack
+from kv_endpoint.tb.lib.payload import pack
 
 __all__ = [
     "AXIProtocolError", "AxiLiteMaster", "ChannelSink", "ChannelSource", "Clocks", "Scoreboard", "StreamSink",
@@ -44,7 +44,7 @@ def _stalls(rng, share):
 
 
 def gated(gates, channel, pauses):
-    """The pauses of a channel, and those of its `tb.stimuli.faults.Gate` in `gates`, {name of a channel: gate} or None."""
+    """The pauses of a channel, and those of its `tb.stimuli.faults.Gate` in `gates`, {channel: gate} or None."""
     return gates[channel].over(pauses) if gates and channel in gates else pauses
 
 

@@ -1,6 +1,6 @@
 """The order of records: both lanes of the event port, merged by sequence number."""
 
-from golden.events.port import SEQUENCE_BITS
+from kv_endpoint.golden.events.port import SEQUENCE_BITS
 
 __all__ = ["Merger", "SequenceError"]
 

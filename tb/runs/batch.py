@@ -1,4 +1,5 @@
-"""The batch form: a stimulus at simulator speed. `run` prepares and starts a run; `tb/scenarios/play.py` steers it inside.
+"""The batch form: a stimulus at simulator speed. `run` prepares and starts a run; `tb/scenarios/play.py` steers it
+inside.
 
 No Python runs while the simulation does, except to look at its counters now and then.
 """
@@ -7,9 +8,9 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from tb.runs import build
-from tb.stimuli import caching
-from tb.stimuli.operations import write_stimulus
+from kv_endpoint.tb.runs import build
+from kv_endpoint.tb.stimuli import caching
+from kv_endpoint.tb.stimuli.stimulus import write_stimulus
 
 __all__ = [
     "COHERENCY", "ERRORS", "OUTCOME", "PROGRESS", "SLOTS", "BatchFailed", "BatchSettings", "counters", "run",
@@ -109,7 +110,7 @@ def run(built, operations, given, folder, *, seed=None):
         raise ValueError("a stimulus that is played again and again must have a message")
     build.run(
         built,
-        module="tb.scenarios.play",
+        module="kv_endpoint.tb.scenarios.play",
         testcase="play",
         folder=folder,
         settings=asdict(replace(given, hosts=None))

@@ -6,9 +6,9 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from hw.verilog import emit
-from tb.runs.build import BUILD_FOLDER, build, port_widths
-from tb.runs.verilog_header import bench_sources
+from kv_endpoint.hw.verilog import emit
+from kv_endpoint.tb.runs.build import BUILD_FOLDER, build, port_widths
+from kv_endpoint.tb.runs.verilog_header import bench_sources
 
 __all__ = ["batch_top", "endpoint_verilog", "interactive_top"]
 

@@ -2,18 +2,19 @@
 
 from pathlib import Path
 
-from golden.common import messages
-from golden.common.config import LINE_BYTES, LINES_PER_BLOCK
-from golden.common.mode import FRAMES, Mode
-from golden.events import port as events
-from golden.pipeline.metadata import Outcome
-from hw.common import layouts
-from hw.lib.axi import RESP_OKAY, RESP_SLVERR
-from tb.agents.memory import POISON_LINE
-from tb.agents.throttle import INTERVAL, RATE_MIN, RATE_ONE, SHIFTS
-from tb.lib.payload import fields_of, pack
-from tb.stimuli import caching
-from tb.stimuli.operations import LOOKAHEAD, MESSAGES, READS, Op
+from kv_endpoint.golden.common import messages
+from kv_endpoint.golden.common.config import LINE_BYTES, LINES_PER_BLOCK
+from kv_endpoint.golden.common.mode import FRAMES, Mode
+from kv_endpoint.golden.events import port as events
+from kv_endpoint.golden.host.operations import MESSAGES, READS, Op
+from kv_endpoint.golden.pipeline.metadata import Outcome
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.lib.axi import RESP_OKAY, RESP_SLVERR
+from kv_endpoint.tb.agents.memory import POISON_LINE
+from kv_endpoint.tb.agents.throttle import INTERVAL, RATE_MIN, RATE_ONE, SHIFTS
+from kv_endpoint.tb.lib.payload import fields_of, pack
+from kv_endpoint.tb.stimuli import caching
+from kv_endpoint.tb.stimuli.stimulus import LOOKAHEAD
 
 __all__ = ["HEADER_NAME", "bench_sources", "verilog_header"]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import cocotb
 from cocotb.triggers import ClockCycles, Combine
 
-from golden.front.address import encode
-from tb.agents.registers import Refused
-from tb.interactive import TB, configured
-from tb.lib.cocotb_run import PERIOD_STEPS, settings
-from tb.lib.watchdog import Stuck, Watchdog
-from tb.stimuli.random_traffic import random_operations
+from kv_endpoint.golden.front.address import encode
+from kv_endpoint.tb.agents.registers import Refused
+from kv_endpoint.tb.interactive import TB, configured
+from kv_endpoint.tb.lib.cocotb_run import PERIOD_STEPS, settings
+from kv_endpoint.tb.lib.watchdog import Stuck, Watchdog
+from kv_endpoint.tb.stimuli.random_traffic import random_operations
 
 #: the stand-in's registers: the one that breaks a rule, and the one that says the mode of pages
 FAULT_REGISTER = "LEAP_CAP"

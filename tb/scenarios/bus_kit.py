@@ -6,8 +6,8 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles
 
-from tb.lib.bus import Clocks, StreamSink, StreamSource, stalls
-from tb.lib.payload import unpack
+from kv_endpoint.tb.lib.bus import Clocks, StreamSink, StreamSource, stalls
+from kv_endpoint.tb.lib.payload import unpack
 
 FIELDS = (("low", 8), ("high", 32))
 PERIOD_STEPS = 1000

@@ -11,16 +11,16 @@ from dataclasses import replace
 import cocotb
 from cocotb.triggers import ClockCycles, FallingEdge, with_timeout
 
-from golden.common.mode import Mode
-from golden.front.address import Region, encode
-from hw.endpoint import Endpoint
-from tb.agents.registers import Csr
-from tb.checks.golden_endpoint import golden_endpoint
-from tb.interactive import TB, configured
-from tb.lib.cocotb_run import PERIOD_STEPS, settings
-from tb.scenarios.coherency import FLASH_CLOCKS, coherent_traffic, hint_now_and_then
-from tb.stimuli.faults import Gate, channels
-from tb.stimuli.random_traffic import random_operations
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.front.address import Region, encode
+from kv_endpoint.hw.endpoint import Endpoint
+from kv_endpoint.tb.agents.registers import Csr
+from kv_endpoint.tb.checks.golden_endpoint import golden_endpoint
+from kv_endpoint.tb.interactive import TB, configured
+from kv_endpoint.tb.lib.cocotb_run import PERIOD_STEPS, settings
+from kv_endpoint.tb.scenarios.coherency import FLASH_CLOCKS, coherent_traffic, hint_now_and_then
+from kv_endpoint.tb.stimuli.faults import Gate, channels
+from kv_endpoint.tb.stimuli.random_traffic import random_operations
 
 #: what goes on beside a closed channel, by its name: a read, or a write, of a line that has a frame, the traffic of the
 #: region that no host caches, and that of the other one; registers are always read where this is not their own port

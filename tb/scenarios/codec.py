@@ -4,7 +4,7 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from tb.lib.cocotb_run import PERIOD_STEPS, RESET_CLOCKS, settings
+from kv_endpoint.tb.lib.cocotb_run import PERIOD_STEPS, RESET_CLOCKS, settings
 
 
 @cocotb.test()

@@ -13,16 +13,16 @@ from pathlib import Path
 import cocotb
 from cocotb.triggers import ClockCycles
 
-from golden.common.config import LINES_PER_BLOCK, SECTOR_LINES
-from golden.common.line_access import Access
-from golden.common.mode import Mode
-from golden.front.address import encode
-from tb.agents.snoop_agent import Manners
-from tb.checks.golden_endpoint import golden_endpoint
-from tb.interactive import TB, configured
-from tb.lib.cocotb_run import settings
-from tb.stimuli.coherent_traffic import CoherentTraffic, Shares
-from tb.stimuli.faults import Gate, MediaFaults
+from kv_endpoint.golden.common.config import LINES_PER_BLOCK, SECTOR_LINES
+from kv_endpoint.golden.common.line_access import Access
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.front.address import encode
+from kv_endpoint.tb.agents.snoop_agent import Manners
+from kv_endpoint.tb.checks.golden_endpoint import golden_endpoint
+from kv_endpoint.tb.interactive import TB, configured
+from kv_endpoint.tb.lib.cocotb_run import settings
+from kv_endpoint.tb.stimuli.coherent_traffic import CoherentTraffic, Shares
+from kv_endpoint.tb.stimuli.faults import Gate, MediaFaults
 
 __all__ = ["FLASH_CLOCKS", "coherent_bench", "coherent_lines", "coherent_traffic"]
 

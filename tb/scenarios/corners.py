@@ -3,15 +3,15 @@
 import cocotb
 from cocotb.triggers import ClockCycles
 
-from golden.common.config import SECTOR_LINES
-from golden.common.line_access import Access
-from golden.common.messages import BIRspOpcode, NDROpcode
-from golden.front.address import encode
-from tb.agents.caching_host import MESSAGES
-from tb.checks.coherent_image import Mesi
-from tb.lib.cocotb_run import settings
-from tb.scenarios.coherency import coherent_bench
-from tb.stimuli.faults import MediaFaults
+from kv_endpoint.golden.common.config import SECTOR_LINES
+from kv_endpoint.golden.common.line_access import Access
+from kv_endpoint.golden.common.messages import BIRspOpcode, NDROpcode
+from kv_endpoint.golden.front.address import encode
+from kv_endpoint.tb.agents.caching_host import MESSAGES
+from kv_endpoint.tb.checks.coherent_image import Mesi
+from kv_endpoint.tb.lib.cocotb_run import settings
+from kv_endpoint.tb.scenarios.coherency import coherent_bench
+from kv_endpoint.tb.stimuli.faults import MediaFaults
 
 #: clocks in which a snoop of every set of the filter is on its way
 RECALL_CLOCKS = 300

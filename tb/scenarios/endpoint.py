@@ -8,18 +8,18 @@ from pathlib import Path
 import cocotb
 from cocotb.triggers import ClockCycles
 
-from golden.common.messages import MetaField, MetaValue, NDROpcode, ReqOpcode, RwDOpcode, SnpType
-from golden.common.mode import Mode
-from golden.data.mxint8 import NAN, VALUES
-from golden.events.port import EngineKind, Lane
-from golden.front.address import Region, encode, hint_address
-from golden.registers.rules import control
-from tb.agents.registers import Refused
-from tb.checks.golden_endpoint import golden_endpoint
-from tb.interactive import TB, configured
-from tb.lib.cocotb_run import settings
-from tb.stimuli.fp16_lines import random_line
-from tb.stimuli.random_traffic import random_operations
+from kv_endpoint.golden.common.messages import MetaField, MetaValue, NDROpcode, ReqOpcode, RwDOpcode, SnpType
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.data.mxint8 import NAN, VALUES
+from kv_endpoint.golden.events.port import EngineKind, Lane
+from kv_endpoint.golden.front.address import Region, encode, hint_address
+from kv_endpoint.golden.registers.rules import control
+from kv_endpoint.tb.agents.registers import Refused
+from kv_endpoint.tb.checks.golden_endpoint import golden_endpoint
+from kv_endpoint.tb.interactive import TB, configured
+from kv_endpoint.tb.lib.cocotb_run import settings
+from kv_endpoint.tb.stimuli.fp16_lines import random_line
+from kv_endpoint.tb.stimuli.random_traffic import random_operations
 
 #: a page in flash takes long beside DDR5, but not as long as the real one, so that short runs move many
 FLASH_CLOCKS = {"flash_read_clocks": 80, "flash_program_clocks": 120}

@@ -6,19 +6,19 @@ from dataclasses import replace
 import cocotb
 from cocotb.triggers import ClockCycles, with_timeout
 
-from golden.coherency.filter import set_of
-from golden.common.config import LINES_PER_BLOCK, SECTOR_LINES
-from golden.common.line_access import SECTORS_PER_BLOCK, Access
-from golden.common.messages import NDROpcode
-from golden.events.port import EngineKind, ErrorKind, Lane
-from golden.front.address import encode, hint_address
-from golden.pipeline.metadata import State
-from tb.agents.caching_host import MESSAGES
-from tb.checks.coherent_image import Mesi
-from tb.checks.golden_endpoint import golden_endpoint
-from tb.lib.cocotb_run import PERIOD_STEPS, settings
-from tb.scenarios.coherency import coherent_bench, coherent_lines, coherent_traffic, start
-from tb.stimuli.faults import Gate, MediaFaults, bad_birsp, illegal_messages
+from kv_endpoint.golden.coherency.filter import set_of
+from kv_endpoint.golden.common.config import LINES_PER_BLOCK, SECTOR_LINES
+from kv_endpoint.golden.common.line_access import SECTORS_PER_BLOCK, Access
+from kv_endpoint.golden.common.messages import NDROpcode
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind, Lane
+from kv_endpoint.golden.front.address import encode, hint_address
+from kv_endpoint.golden.pipeline.metadata import State
+from kv_endpoint.tb.agents.caching_host import MESSAGES
+from kv_endpoint.tb.checks.coherent_image import Mesi
+from kv_endpoint.tb.checks.golden_endpoint import golden_endpoint
+from kv_endpoint.tb.lib.cocotb_run import PERIOD_STEPS, settings
+from kv_endpoint.tb.scenarios.coherency import coherent_bench, coherent_lines, coherent_traffic, start
+from kv_endpoint.tb.stimuli.faults import Gate, MediaFaults, bad_birsp, illegal_messages
 
 #: clocks between two faults of a kind, at most
 FAULT_CLOCKS = 60

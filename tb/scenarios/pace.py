@@ -12,14 +12,14 @@ from pathlib import Path
 import cocotb
 from cocotb.triggers import ClockCycles
 
-from golden.coherency.filter import set_of
-from golden.common.config import SECTOR_LINES
-from golden.common.line_access import SECTORS_PER_BLOCK, Access
-from golden.events.port import EngineKind, Lane
-from golden.front.address import encode
-from tb.lib.cocotb_run import settings
-from tb.scenarios.coherency import coherent_bench
-from tb.stimuli.operations import read, write
+from kv_endpoint.golden.coherency.filter import set_of
+from kv_endpoint.golden.common.config import SECTOR_LINES
+from kv_endpoint.golden.common.line_access import SECTORS_PER_BLOCK, Access
+from kv_endpoint.golden.events.port import EngineKind, Lane
+from kv_endpoint.golden.front.address import encode
+from kv_endpoint.golden.host.operations import read, write
+from kv_endpoint.tb.lib.cocotb_run import settings
+from kv_endpoint.tb.scenarios.coherency import coherent_bench
 
 #: the head that wants a frame, and how many it may have
 HEAD, FRAMES = 0, 2

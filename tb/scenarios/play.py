@@ -1,4 +1,4 @@
-"""The cocotb test of the batch form: steers one run of the bench, whose agents are Verilog, from its start to its end."""
+"""The cocotb test of the batch form: steers one run of the bench, whose agents are Verilog."""
 
 import json
 from itertools import cycle
@@ -8,12 +8,12 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, First, RisingEdge, SimTimeoutError, Timer, ValueChange, with_timeout
 
-from golden.common.messages import DevLoad
-from golden.registers import rules as registers
-from tb.agents.registers import Csr, Refused
-from tb.lib.cocotb_run import PERIOD_STEPS, RESET_CLOCKS, TABLE_READY_POLL_CLOCKS, settings
-from tb.runs.batch import COHERENCY, ERRORS, OUTCOME, PROGRESS, BatchFailed, BatchSettings
-from tb.stimuli import caching
+from kv_endpoint.golden.common.messages import DevLoad
+from kv_endpoint.golden.registers import rules as registers
+from kv_endpoint.tb.agents.registers import Csr, Refused
+from kv_endpoint.tb.lib.cocotb_run import PERIOD_STEPS, RESET_CLOCKS, TABLE_READY_POLL_CLOCKS, settings
+from kv_endpoint.tb.runs.batch import COHERENCY, ERRORS, OUTCOME, PROGRESS, BatchFailed, BatchSettings
+from kv_endpoint.tb.stimuli import caching
 
 #: width of a counter of the bench
 COUNTER_BITS = 64

@@ -5,14 +5,14 @@ from dataclasses import replace
 import cocotb
 from cocotb.triggers import ClockCycles
 
-from golden.common.line_access import Access
-from golden.common.mode import Mode
-from golden.events.port import RefusalKind
-from golden.front.address import encode
-from golden.registers.rules import control, pack
-from tb.agents.registers import Refused
-from tb.lib.cocotb_run import settings
-from tb.scenarios.coherency import coherent_bench
+from kv_endpoint.golden.common.line_access import Access
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.events.port import RefusalKind
+from kv_endpoint.golden.front.address import encode
+from kv_endpoint.golden.registers.rules import control, pack
+from kv_endpoint.tb.agents.registers import Refused
+from kv_endpoint.tb.lib.cocotb_run import settings
+from kv_endpoint.tb.scenarios.coherency import coherent_bench
 
 #: clocks between two looks at a register
 POLL_CLOCKS = 20

@@ -9,16 +9,16 @@ from dataclasses import replace
 import cocotb
 from cocotb.triggers import ClockCycles, with_timeout
 
-from golden.common.messages import NDROpcode
-from golden.common.mode import Mode
-from golden.events.port import EngineKind, ErrorKind, Lane
-from golden.front.address import encode
-from golden.pipeline.metadata import SlotKind
-from hw.data.sidecar.write_back import TRIES
-from tb.checks.golden_endpoint import golden_endpoint
-from tb.interactive import TB, configured
-from tb.lib.cocotb_run import PERIOD_STEPS, settings
-from tb.scenarios.coherency import FLASH_CLOCKS
+from kv_endpoint.golden.common.messages import NDROpcode
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind, Lane
+from kv_endpoint.golden.front.address import encode
+from kv_endpoint.golden.pipeline.metadata import SlotKind
+from kv_endpoint.hw.data.sidecar.write_back import TRIES
+from kv_endpoint.tb.checks.golden_endpoint import golden_endpoint
+from kv_endpoint.tb.interactive import TB, configured
+from kv_endpoint.tb.lib.cocotb_run import PERIOD_STEPS, settings
+from kv_endpoint.tb.scenarios.coherency import FLASH_CLOCKS
 
 #: the head of the tests, and the blocks of it that have frames at once, so that a third one makes the first leave
 HEAD, FRAMES = 0, 2

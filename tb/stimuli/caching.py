@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 
-from golden.common.config import LINES_PER_BLOCK
-from golden.common.messages import MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
+from kv_endpoint.golden.common.config import LINES_PER_BLOCK
+from kv_endpoint.golden.common.messages import MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
 
 __all__ = ["COUNTS", "INPUTS", "PLACES", "Action", "CachingHosts", "ERRORS", "MESSAGES", "channel_of", "counts_of"]
 

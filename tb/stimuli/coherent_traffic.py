@@ -3,9 +3,9 @@
 import random
 from dataclasses import dataclass, field
 
-from golden.common.line_access import Access
-from golden.common.mode import Mode
-from tb.stimuli.fp16_lines import random_line
+from kv_endpoint.golden.common.line_access import Access
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.tb.stimuli.fp16_lines import random_line
 
 __all__ = ["DROP", "STORE", "CoherentTraffic", "Shares"]
 

@@ -5,10 +5,10 @@ import random
 
 from amaranth.lib.wiring import In
 
-from golden.common.config import SECTOR_LINES
-from golden.common.line_access import SnoopKind
-from golden.common.messages import BIRspOpcode, ReqOpcode, RwDOpcode
-from golden.front.frontend import Served, serve_req, serve_rwd
+from kv_endpoint.golden.common.config import SECTOR_LINES
+from kv_endpoint.golden.common.line_access import SnoopKind
+from kv_endpoint.golden.common.messages import BIRspOpcode, ReqOpcode, RwDOpcode
+from kv_endpoint.golden.front.frontend import Served, serve_req, serve_rwd
 
 __all__ = ["Gate", "MediaFaults", "bad_birsp", "channels", "illegal_messages"]
 

@@ -2,7 +2,7 @@
 
 import struct
 
-from golden.data.mxint8 import VALUES
+from kv_endpoint.golden.data.mxint8 import VALUES
 
 __all__ = ["random_line"]
 

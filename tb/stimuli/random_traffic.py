@@ -3,12 +3,13 @@
 import random
 from collections import deque
 
-from golden.common.config import LINES_PER_BLOCK
-from golden.common.mode import Mode
-from golden.front.address import encode, hint_address
-from golden.front.hints import ENTRIES_MAX, pack_hint
-from tb.stimuli.fp16_lines import random_line
-from tb.stimuli.operations import WRITES_MAX, fence_all, fence_writes, read, wait, write, write_partial, write_poisoned
+from kv_endpoint.golden.common.config import LINES_PER_BLOCK
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.front.address import encode, hint_address
+from kv_endpoint.golden.front.hints import ENTRIES_MAX, pack_hint
+from kv_endpoint.golden.host.operations import fence_all, fence_writes, read, wait, write, write_partial, write_poisoned
+from kv_endpoint.tb.stimuli.fp16_lines import random_line
+from kv_endpoint.tb.stimuli.stimulus import WRITES_MAX
 
 __all__ = ["random_operations"]
 

@@ -3,15 +3,15 @@
 import re
 from collections import Counter
 
-from golden.common.config import preset
-from golden.events.port import EngineKind, Lane, PrefetchDrop, PrefetchSource, record_fields
-from sim.host.regions import weights_of
-from sim.results.results import SCHEMA, results
-from sim.results.statistics import Statistics
-from sim.run.measured import Measured
-from sim.run.timing import SCALED_TIMING
-from sim.settings import Settings
-from sim.workload.load import load
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.events.port import EngineKind, Lane, PrefetchDrop, PrefetchSource, record_fields
+from kv_endpoint.sim.host.regions import weights_of
+from kv_endpoint.sim.results.results import SCHEMA, results
+from kv_endpoint.sim.results.statistics import Statistics
+from kv_endpoint.sim.run.measured import Measured
+from kv_endpoint.sim.run.timing import SCALED_TIMING
+from kv_endpoint.sim.settings import Settings
+from kv_endpoint.sim.workload.load import load
 from tests.support.paths import ROOT
 
 DOCUMENT = ROOT / "docs" / "results.md"

@@ -3,10 +3,10 @@
 from amaranth.asserts import AnyConst
 from amaranth.hdl import Assert, Assume, Cover, Elaboratable, Module, Signal
 
-from golden.common.config import preset
-from golden.common.line_access import SECTORS_PER_BLOCK
-from hw.coherency.covered_blocks import CoveredBlocks
-from hw.pipeline.metadata import FILTER_CLOCKS
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.line_access import SECTORS_PER_BLOCK
+from kv_endpoint.hw.coherency.covered_blocks import CoveredBlocks
+from kv_endpoint.hw.pipeline.metadata import FILTER_CLOCKS
 from tests.formal.free import drive
 
 __all__ = ["CoverageBench"]

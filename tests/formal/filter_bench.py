@@ -3,12 +3,12 @@
 from amaranth.asserts import AnyConst, AnySeq
 from amaranth.hdl import Assert, Assume, Cat, Cover, Elaboratable, Module, Mux, Signal
 
-from golden.common.config import preset
-from golden.common.line_access import Access, Grant, LineState
-from hw.coherency.filter.filter import SnoopFilter
-from hw.coherency.filter.row import is_owned, set_number
-from hw.common.layouts import FilterOp
-from hw.pipeline.metadata import FILTER_CLOCKS
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.line_access import Access, Grant, LineState
+from kv_endpoint.hw.coherency.filter.filter import SnoopFilter
+from kv_endpoint.hw.coherency.filter.row import is_owned, set_number
+from kv_endpoint.hw.common.layouts import FilterOp
+from kv_endpoint.hw.pipeline.metadata import FILTER_CLOCKS
 
 __all__ = ["FilterBench", "config_of"]
 

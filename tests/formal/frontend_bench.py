@@ -3,9 +3,9 @@
 from amaranth.hdl import Assert, Cover, Elaboratable, Module, Signal
 from amaranth.lib.wiring import In
 
-from golden.common.messages import ReqOpcode, RwDOpcode
-from golden.pipeline.metadata import Outcome, SlotKind
-from hw.front.frontend import FrontEnd
+from kv_endpoint.golden.common.messages import ReqOpcode, RwDOpcode
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.hw.front.frontend import FrontEnd
 from tests.formal.filter_bench import config_of
 from tests.formal.follow import Follow
 from tests.formal.free import drive, streams_of

@@ -2,8 +2,8 @@
 
 from amaranth.hdl import Array, Assert, Assume, Cat, Elaboratable, Module, Signal
 
-from golden.common.config import preset
-from hw.coherency.grants_in_flight import GrantsInFlight, sector_of
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.hw.coherency.grants_in_flight import GrantsInFlight, sector_of
 from tests.formal.free import drive
 
 __all__ = ["GrantsBench"]

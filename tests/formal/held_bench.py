@@ -3,10 +3,10 @@
 from amaranth.asserts import AnySeq
 from amaranth.hdl import Assert, Assume, Cover, Elaboratable, Module, Mux, Signal
 
-from golden.common.config import preset
-from golden.common.line_access import Retry
-from golden.pipeline.metadata import Outcome, SlotKind
-from hw.coherency.held_requests import HeldRequests
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.line_access import Retry
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.hw.coherency.held_requests import HeldRequests
 from tests.formal.free import drive
 from tests.formal.stream_rules import watch
 

@@ -3,13 +3,13 @@
 from amaranth.asserts import AnyConst
 from amaranth.hdl import Assert, Elaboratable, Module, Mux, Signal
 
-from golden.common.config import LINE_BYTES
-from golden.data.datapath import byte_mask
-from golden.data.mxint8 import NOT_FINITE, POISONED, ZERO, decompress
-from hw.common.layouts import LINE_BITS, layout
-from hw.data.line_memory import strobed
-from hw.data.mxint8.lines import merged_line
-from hw.front.request_slots import write_data
+from kv_endpoint.golden.common.config import LINE_BYTES
+from kv_endpoint.golden.data.datapath import byte_mask
+from kv_endpoint.golden.data.mxint8 import NOT_FINITE, POISONED, ZERO, decompress
+from kv_endpoint.hw.common.layouts import LINE_BITS, layout
+from kv_endpoint.hw.data.line_memory import strobed
+from kv_endpoint.hw.data.mxint8.lines import merged_line
+from kv_endpoint.hw.front.request_slots import write_data
 
 __all__ = ["MergeBench"]
 

@@ -3,9 +3,9 @@
 from amaranth.hdl import Assert, Assume, Elaboratable, Module, Mux, Signal
 from amaranth.lib.wiring import In
 
-from golden.common.line_access import Access
-from golden.pipeline.metadata import DataKind, Outcome, SlotKind
-from hw.pipeline.metadata import MetadataPipeline
+from kv_endpoint.golden.common.line_access import Access
+from kv_endpoint.golden.pipeline.metadata import DataKind, Outcome, SlotKind
+from kv_endpoint.hw.pipeline.metadata import MetadataPipeline
 from tests.formal.filter_bench import config_of
 from tests.formal.follow import Follow
 from tests.formal.free import drive, streams_of

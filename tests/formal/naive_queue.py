@@ -4,8 +4,8 @@ from amaranth.hdl import Module, Mux
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.victims.queues import QueueCommand, queue_command, queue_record, queue_write, refresh_order
-from hw.victims.rank import beyond, ranked_event
+from kv_endpoint.hw.victims.queues import QueueCommand, queue_command, queue_record, queue_write, refresh_order
+from kv_endpoint.hw.victims.rank import beyond, ranked_event
 
 __all__ = ["NaiveQueue", "is_in_queue"]
 

@@ -4,10 +4,10 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.common.config import SECTOR_LINES
-from golden.common.line_access import LineState, Snoop, SnoopKind, answer_lines
-from golden.common.messages import BIRspOpcode
-from hw.common import layouts
+from kv_endpoint.golden.common.config import SECTOR_LINES
+from kv_endpoint.golden.common.line_access import LineState, Snoop, SnoopKind, answer_lines
+from kv_endpoint.golden.common.messages import BIRspOpcode
+from kv_endpoint.hw.common import layouts
 
 __all__ = ["NaiveSnoop"]
 

@@ -5,11 +5,11 @@ from amaranth.hdl import Assert, Assume, Elaboratable, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.common.config import preset
-from hw.lib.elastic import Elastic
-from hw.prefetch.queue import PrefetchQueue
-from hw.victims.rank import is_before
-from hw.victims.sorter import Sorter
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.hw.lib.elastic import Elastic
+from kv_endpoint.hw.prefetch.queue import PrefetchQueue
+from kv_endpoint.hw.victims.rank import is_before
+from kv_endpoint.hw.victims.sorter import Sorter
 from tests.formal.follow import Follow
 from tests.formal.free import drive
 from tests.formal.stream_rules import watch

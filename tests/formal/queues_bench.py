@@ -6,8 +6,8 @@ from amaranth.asserts import AnyConst, AnySeq
 from amaranth.hdl import Assert, Assume, Cat, Elaboratable, Module, Mux, Signal
 from amaranth.lib import data
 
-from hw.victims.queues import QueueCommand, Queues
-from hw.victims.rank import beyond, rank_layout
+from kv_endpoint.hw.victims.queues import QueueCommand, Queues
+from kv_endpoint.hw.victims.rank import beyond, rank_layout
 from tests.formal.free import drive
 from tests.formal.naive_queue import NaiveQueue, is_in_queue
 from tests.formal.stream_rules import watch

@@ -1,6 +1,6 @@
 """Proofs of the way of a message: front end, metadata pipeline, held requests, responder, merged bytes."""
 
-from hw.front.frontend import FrontEnd
+from kv_endpoint.hw.front.frontend import FrontEnd
 from tests.formal.filter_bench import config_of
 from tests.formal.frontend_bench import FrontEndBench
 from tests.formal.grants_bench import GrantsBench

@@ -3,9 +3,9 @@
 from amaranth.hdl import Assert, Assume, Elaboratable, Module, Mux, Signal
 from amaranth.lib.wiring import In
 
-from golden.common.messages import DRSOpcode, NDROpcode
-from golden.pipeline.metadata import DataKind
-from hw.data.responder import FIFO_DEPTH, Responder
+from kv_endpoint.golden.common.messages import DRSOpcode, NDROpcode
+from kv_endpoint.golden.pipeline.metadata import DataKind
+from kv_endpoint.hw.data.responder import FIFO_DEPTH, Responder
 from tests.formal.filter_bench import config_of
 from tests.formal.follow import Follow
 from tests.formal.free import drive, streams_of

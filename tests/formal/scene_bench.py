@@ -7,9 +7,9 @@ from amaranth.hdl import Assume, Cat, Cover, Elaboratable, Module, Mux, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.fifo import SyncFIFO
 
-from golden.common.config import SECTOR_LINES, preset
-from golden.common.line_access import Access
-from golden.common.messages import (
+from kv_endpoint.golden.common.config import SECTOR_LINES, preset
+from kv_endpoint.golden.common.line_access import Access
+from kv_endpoint.golden.common.messages import (
     BIRspOpcode,
     BISnpOpcode,
     MetaField,
@@ -19,10 +19,10 @@ from golden.common.messages import (
     RwDOpcode,
     SnpType,
 )
-from golden.pipeline.metadata import Outcome, SlotKind
-from hw.coherency.unit import Coherency
-from hw.common import layouts
-from hw.pipeline.metadata import FILTER_CLOCKS
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.hw.coherency.unit import Coherency
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.pipeline.metadata import FILTER_CLOCKS
 from tests.formal.scene_events import fields_of
 
 __all__ = ["SCENES", "Scene", "Scenes"]

@@ -2,9 +2,9 @@
 
 import re
 
-from golden.common.messages import FIELDS, BIRspOpcode, BISnpOpcode, NDROpcode, ReqOpcode, RwDOpcode
-from golden.events.port import EngineKind
-from golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.golden.common.messages import FIELDS, BIRspOpcode, BISnpOpcode, NDROpcode, ReqOpcode, RwDOpcode
+from kv_endpoint.golden.events.port import EngineKind
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
 
 __all__ = ["EVENTS", "events_in", "fields_of", "table"]
 

@@ -3,9 +3,9 @@
 from amaranth.asserts import AnyConst
 from amaranth.hdl import Array, Assert, Assume, Elaboratable, Module, Mux, Signal
 
-from golden.common.config import SECTOR_LINES
-from golden.events.port import EngineKind
-from hw.coherency.snoops.table import SnoopTable
+from kv_endpoint.golden.common.config import SECTOR_LINES
+from kv_endpoint.golden.events.port import EngineKind
+from kv_endpoint.hw.coherency.snoops.table import SnoopTable
 from tests.formal.filter_bench import config_of
 from tests.formal.naive_snoop import NaiveSnoop
 from tests.formal.snoop_table_bench import surround

@@ -3,9 +3,9 @@
 from amaranth.asserts import AnyConst, AnySeq
 from amaranth.hdl import Assert, Assume, Elaboratable, Module, Mux, Signal
 
-from golden.common.messages import BISnpOpcode
-from hw.coherency.snoops.table import SnoopTable
-from hw.common.layouts import FilterOp
+from kv_endpoint.golden.common.messages import BISnpOpcode
+from kv_endpoint.hw.coherency.snoops.table import SnoopTable
+from kv_endpoint.hw.common.layouts import FilterOp
 from tests.formal.filter_bench import config_of
 from tests.formal.stream_rules import watch
 

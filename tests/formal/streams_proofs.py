@@ -1,13 +1,13 @@
 """Stream rules: of the blocks behind the outer ports, and of the arbiter that every shared port uses."""
 
-from golden.common.config import preset
-from hw.data.memory_port import MemoryPort
-from hw.events.port import EventPort
-from hw.frames.migration import Migration
-from hw.frames.misses.engine import MissEngine
-from hw.lib.arbiter import Arbiter
-from hw.pipeline.phase import PhaseDetector
-from hw.registers.bus import CsrBus
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.hw.data.memory_port import MemoryPort
+from kv_endpoint.hw.events.port import EventPort
+from kv_endpoint.hw.frames.migration import Migration
+from kv_endpoint.hw.frames.misses.engine import MissEngine
+from kv_endpoint.hw.lib.arbiter import Arbiter
+from kv_endpoint.hw.pipeline.phase import PhaseDetector
+from kv_endpoint.hw.registers.bus import CsrBus
 from tests.formal.axi_bench import AxiBench
 from tests.formal.free import FreeBlock, ReadyIsLate
 from tests.formal.prove import Method, Proof

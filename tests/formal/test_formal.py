@@ -5,9 +5,9 @@ from amaranth.hdl import Assert, Cover, Elaboratable, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.common.config import preset
-from golden.common.messages import BISnpOpcode, NDROpcode, RwDOpcode
-from hw.endpoint import Endpoint
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.messages import BISnpOpcode, NDROpcode, RwDOpcode
+from kv_endpoint.hw.endpoint import Endpoint
 from tests.formal.ports import PROVEN, driven_ports
 from tests.formal.proofs import PROOFS
 from tests.formal.prove import Method, Proof, prove

@@ -5,11 +5,11 @@ import random
 
 import pytest
 
-from golden.common.config import preset
-from golden.common.mismatch import Mismatch
-from golden.common.policy import Policy
-from golden.endpoint import Endpoint
-from golden.events.port import (
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.mismatch import Mismatch
+from kv_endpoint.golden.common.policy import Policy
+from kv_endpoint.golden.endpoint import Endpoint
+from kv_endpoint.golden.events.port import (
     EngineKind,
     ErrorKind,
     Lane,
@@ -20,9 +20,9 @@ from golden.events.port import (
     record_fields,
     unpack,
 )
-from golden.follow.follower import Follower
-from golden.front.hints import SCORE_ONE
-from golden.pipeline.metadata import Outcome, SlotKind, State
+from kv_endpoint.golden.follow.follower import Follower
+from kv_endpoint.golden.front.hints import SCORE_ONE
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind, State
 from tests.support.concurrent_golden import ConcurrentDevice
 from tests.support.golden_devices import LRU, TINY, Device, Scripted
 

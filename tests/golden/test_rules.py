@@ -2,13 +2,13 @@
 
 import pytest
 
-from golden.common.policy import Policy, Priority, ScoreSource
-from golden.events.port import EngineKind, Lane, RefusalKind
-from golden.frames.allocator import Action, Allocator
-from golden.front.hints import SCORE_ONE
-from golden.pipeline.metadata import Entry, Outcome, SlotKind, State
-from golden.pipeline.score import key
-from golden.victims.search import Domain, Victim
+from kv_endpoint.golden.common.policy import Policy, Priority, ScoreSource
+from kv_endpoint.golden.events.port import EngineKind, Lane, RefusalKind
+from kv_endpoint.golden.frames.allocator import Action, Allocator
+from kv_endpoint.golden.front.hints import SCORE_ONE
+from kv_endpoint.golden.pipeline.metadata import Entry, Outcome, SlotKind, State
+from kv_endpoint.golden.pipeline.score import key
+from kv_endpoint.golden.victims.search import Domain, Victim
 from tests.support.concurrent_golden import ConcurrentDevice
 from tests.support.golden_devices import LRU, TINY, Device
 

@@ -5,7 +5,7 @@ from amaranth.hdl import Module
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.area import LOAD_BITS, Between, main
+from kv_endpoint.hw.area import LOAD_BITS, Between, main
 from tests.support.simulation import simulate
 
 

@@ -6,9 +6,9 @@ import subprocess
 
 import pytest
 
-from golden.common.config import PRESETS
-from hw import verilog
-from tb.runs.build import verilator_command
+from kv_endpoint.golden.common.config import PRESETS
+from kv_endpoint.hw import verilog
+from kv_endpoint.tb.runs.build import verilator_command
 
 
 @pytest.fixture(scope="module", params=PRESETS)

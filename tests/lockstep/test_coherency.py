@@ -9,17 +9,17 @@ import random
 import pytest
 from amaranth.hdl import ResetInserter
 
-from golden.common.config import preset
-from golden.common.line_access import Access, Retry
-from golden.common.mode import Mode
-from golden.events.port import EngineKind
-from golden.front.address import Region, encode
-from golden.pipeline.metadata import Outcome, SlotKind
-from golden.registers.rules import address, pack
-from tb.agents.caching_host import CachingHost
-from tb.checks.coherent_image import CoherentImage
-from tb.checks.protocol import ProtocolMonitor
-from tb.stimuli.coherent_traffic import STORE, CoherentTraffic, Shares
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.line_access import Access, Retry
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.events.port import EngineKind
+from kv_endpoint.golden.front.address import Region, encode
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.golden.registers.rules import address, pack
+from kv_endpoint.tb.agents.caching_host import CachingHost
+from kv_endpoint.tb.checks.coherent_image import CoherentImage
+from kv_endpoint.tb.checks.protocol import ProtocolMonitor
+from kv_endpoint.tb.stimuli.coherent_traffic import STORE, CoherentTraffic, Shares
 from tests.support.lockstep import QUIET_CLOCKS, Lockstep, _packer
 from tests.support.simulation import fields_of, simulate
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 from amaranth.hdl import ResetInserter
 
-from golden.common.config import LINE_BYTES, preset
-from golden.common.mode import Mode
-from golden.front.address import Region, region_lines
-from golden.registers.rules import address, control
-from tb.stimuli.operations import read, write
+from kv_endpoint.golden.common.config import LINE_BYTES, preset
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.front.address import Region, region_lines
+from kv_endpoint.golden.host.operations import read, write
+from kv_endpoint.golden.registers.rules import address, control
 from tests.support.lockstep import Lockstep
 from tests.support.simulation import simulate
 

@@ -1,13 +1,13 @@
 """The whole endpoint in golden lock-step with prefetches of all sources, under random traffic and resets."""
 
-from golden.common.config import preset
-from golden.events.port import EngineKind, PrefetchSource
-from golden.front.address import encode, hint_address
-from golden.front.hints import pack_hint
-from golden.pipeline.metadata import SlotKind
-from golden.registers.rules import pack
-from tb.stimuli.operations import fence_all, read, register_write, write
-from tb.stimuli.random_traffic import random_operations
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.events.port import EngineKind, PrefetchSource
+from kv_endpoint.golden.front.address import encode, hint_address
+from kv_endpoint.golden.front.hints import pack_hint
+from kv_endpoint.golden.host.operations import fence_all, read, register_write, write
+from kv_endpoint.golden.pipeline.metadata import SlotKind
+from kv_endpoint.golden.registers.rules import pack
+from kv_endpoint.tb.stimuli.random_traffic import random_operations
 from tests.support.lockstep import Lockstep
 
 CONFIG = preset("tiny")

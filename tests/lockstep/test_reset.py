@@ -2,13 +2,13 @@
 
 import pytest
 
-from golden.common.config import LINES_PER_BLOCK, preset
-from golden.events.port import EngineKind
-from golden.front.address import encode, hint_address
-from golden.front.hints import pack_hint
-from golden.pipeline.metadata import Outcome, SlotKind
-from tb.stimuli.operations import fence_all, read, write
-from tb.stimuli.random_traffic import random_operations
+from kv_endpoint.golden.common.config import LINES_PER_BLOCK, preset
+from kv_endpoint.golden.events.port import EngineKind
+from kv_endpoint.golden.front.address import encode, hint_address
+from kv_endpoint.golden.front.hints import pack_hint
+from kv_endpoint.golden.host.operations import fence_all, read, write
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.tb.stimuli.random_traffic import random_operations
 from tests.support.lockstep import Lockstep
 
 CONFIG = preset("tiny")

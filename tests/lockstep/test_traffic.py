@@ -1,15 +1,15 @@
 """The whole endpoint in golden lock-step under random traffic, in seconds and without another simulator."""
 
-from golden.common.config import LINES_PER_BLOCK, preset
-from golden.common.messages import DRSOpcode, NDROpcode
-from golden.common.policy import Priority
-from golden.events.port import EngineKind, ErrorKind
-from golden.front.address import encode, hint_address
-from golden.front.hints import pack_hint
-from golden.pipeline.metadata import Outcome, SlotKind
-from golden.registers.rules import pack
-from tb.stimuli.operations import fence_all, read, write
-from tb.stimuli.random_traffic import random_operations
+from kv_endpoint.golden.common.config import LINES_PER_BLOCK, preset
+from kv_endpoint.golden.common.messages import DRSOpcode, NDROpcode
+from kv_endpoint.golden.common.policy import Priority
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind
+from kv_endpoint.golden.front.address import encode, hint_address
+from kv_endpoint.golden.front.hints import pack_hint
+from kv_endpoint.golden.host.operations import fence_all, read, write
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.golden.registers.rules import pack
+from kv_endpoint.tb.stimuli.random_traffic import random_operations
 from tests.support.lockstep import Lockstep, quota_writes
 
 CONFIG = preset("tiny")

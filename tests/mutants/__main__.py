@@ -25,6 +25,7 @@ __all__ = ["MutationError", "Verdict", "apply", "run_mutation", "run_unmutated",
 
 FOLDER = ROOT / "build" / "mutants"
 SOURCES = (
+    "kv_endpoint",
     "golden",
     "hw",
     "tb",

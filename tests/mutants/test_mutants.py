@@ -1,4 +1,4 @@
-"""The regression notices mistakes in the RTL: some of `tests/mutants/mutations.py` here, all of them by `make mutants`."""
+"""The regression notices mistakes in the RTL: some of the mutations here, all of them by `make mutants`."""
 
 import shutil
 from dataclasses import replace

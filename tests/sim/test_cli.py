@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from sim.cli import main
+from kv_endpoint.sim.cli import main
 from tests.support.paths import ROOT
 
 

@@ -4,7 +4,7 @@ One line a burst. Used from a bench that owns the clock: `drive` sets the inputs
 `sample` takes what that edge transfers.
 """
 
-from hw.lib.axi import RESP_OKAY, RESP_SLVERR
+from kv_endpoint.hw.lib.axi import RESP_OKAY, RESP_SLVERR
 
 LINE_BYTES = 64
 

@@ -7,18 +7,18 @@ import random
 from collections import deque
 from dataclasses import dataclass, replace
 
-from golden.coherency.filter import SnoopFilter, set_of
-from golden.common.config import SECTOR_LINES
-from golden.common.line_access import SECTORS_PER_BLOCK, LineState, Retry, answer_lines, snoop_opcode
-from golden.common.messages import BIRspOpcode, DRSOpcode, NDROpcode
-from golden.front.address import Region, encode
-from golden.front.frontend import slot_of_req, slot_of_rwd
-from golden.pipeline.metadata import DataKind, Entry, Outcome, SlotKind, commit
-from tb.agents.caching_host import CachingHost
-from tb.checks.coherent_image import CoherentImage
-from tb.checks.image import POISON, LineWrite
-from tb.checks.protocol import ProtocolMonitor
-from tb.stimuli.coherent_traffic import CoherentTraffic
+from kv_endpoint.golden.coherency.filter import SnoopFilter, set_of
+from kv_endpoint.golden.common.config import SECTOR_LINES
+from kv_endpoint.golden.common.line_access import SECTORS_PER_BLOCK, LineState, Retry, answer_lines, snoop_opcode
+from kv_endpoint.golden.common.messages import BIRspOpcode, DRSOpcode, NDROpcode
+from kv_endpoint.golden.front.address import Region, encode
+from kv_endpoint.golden.front.frontend import slot_of_req, slot_of_rwd
+from kv_endpoint.golden.pipeline.metadata import DataKind, Entry, Outcome, SlotKind, commit
+from kv_endpoint.tb.agents.caching_host import CachingHost
+from kv_endpoint.tb.checks.coherent_image import CoherentImage
+from kv_endpoint.tb.checks.image import POISON, LineWrite
+from kv_endpoint.tb.checks.protocol import ProtocolMonitor
+from kv_endpoint.tb.stimuli.coherent_traffic import CoherentTraffic
 
 __all__ = ["FAULTS", "CoherentBench", "CoherentDevice"]
 

@@ -1,13 +1,13 @@
 """A stand-in for the hardware with hosts that cache: snoops, answers, held requests in random order too."""
 
-from golden.coherency.snoops import answer_aux, snoop_aux
-from golden.coherency.state import HELD
-from golden.common.config import SECTOR_LINES
-from golden.common.line_access import SECTORS_PER_BLOCK, Access, Grant, LineState, SnoopKind
-from golden.common.mode import Mode
-from golden.events.port import EngineKind, ErrorKind
-from golden.pipeline.metadata import Outcome, SlotKind
-from golden.registers import rules as csr
+from kv_endpoint.golden.coherency.snoops import answer_aux, snoop_aux
+from kv_endpoint.golden.coherency.state import HELD
+from kv_endpoint.golden.common.config import SECTOR_LINES
+from kv_endpoint.golden.common.line_access import SECTORS_PER_BLOCK, Access, Grant, LineState, SnoopKind
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.golden.registers import rules as csr
 from tests.support.concurrent_golden import ConcurrentDevice
 
 __all__ = ["CoherentDevice", "region_writes", "regions_of"]

@@ -2,13 +2,13 @@
 
 import random
 
-from golden.common.policy import Policy
-from golden.events.port import EngineKind, ErrorKind, Lane, PrefetchDrop, RefusalKind
-from golden.follow.follower import Follower
-from golden.frames.allocator import Action
-from golden.frames.misses import REPLAY_OF
-from golden.pipeline.metadata import Outcome, Slot, SlotKind, State
-from golden.registers import rules as csr
+from kv_endpoint.golden.common.policy import Policy
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind, Lane, PrefetchDrop, RefusalKind
+from kv_endpoint.golden.follow.follower import Follower
+from kv_endpoint.golden.frames.allocator import Action
+from kv_endpoint.golden.frames.misses import REPLAY_OF
+from kv_endpoint.golden.pipeline.metadata import Outcome, Slot, SlotKind, State
+from kv_endpoint.golden.registers import rules as csr
 
 __all__ = ["ConcurrentDevice"]
 

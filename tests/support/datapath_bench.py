@@ -5,15 +5,15 @@ from collections import defaultdict
 
 from amaranth.hdl import Elaboratable, Module, ResetInserter, Signal
 
-from golden.common.config import LINES_PER_BLOCK, preset
-from golden.common.line_access import Grant
-from golden.common.messages import DevLoad, DRSOpcode, MetaField, NDROpcode
-from golden.common.mode import Mode
-from golden.data.datapath import ALL_BYTES, ALL_ONES, Frames, Mxint8Frames
-from golden.pipeline.metadata import DataKind
-from hw.common.layouts import SidecarKind
-from hw.data.datapath import Datapath
-from hw.front.request_slots import ReadSlots, WriteSlots
+from kv_endpoint.golden.common.config import LINES_PER_BLOCK, preset
+from kv_endpoint.golden.common.line_access import Grant
+from kv_endpoint.golden.common.messages import DevLoad, DRSOpcode, MetaField, NDROpcode
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.data.datapath import ALL_BYTES, ALL_ONES, Frames, Mxint8Frames
+from kv_endpoint.golden.pipeline.metadata import DataKind
+from kv_endpoint.hw.common.layouts import SidecarKind
+from kv_endpoint.hw.data.datapath import Datapath
+from kv_endpoint.hw.front.request_slots import ReadSlots, WriteSlots
 from tests.support.axi_memory import AXIMemory
 from tests.support.simulation import simulate
 

@@ -2,12 +2,12 @@
 
 import copy
 
-from golden.common.config import preset
-from golden.common.policy import Policy, Priority
-from golden.endpoint import Endpoint
-from golden.events.port import EngineKind, Lane, pack, unpack
-from golden.follow.follower import Follower
-from golden.pipeline.metadata import Outcome, Slot, SlotKind
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.policy import Policy, Priority
+from kv_endpoint.golden.endpoint import Endpoint
+from kv_endpoint.golden.events.port import EngineKind, Lane, pack, unpack
+from kv_endpoint.golden.follow.follower import Follower
+from kv_endpoint.golden.pipeline.metadata import Outcome, Slot, SlotKind
 
 __all__ = ["LRU", "TINY", "Device", "Scripted"]
 

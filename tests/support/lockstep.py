@@ -7,16 +7,16 @@ from random import Random
 
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.common.config import LINE_BYTES, LINES_PER_BLOCK
-from golden.common.messages import DRSOpcode, NDROpcode
-from golden.events.port import Lane, unpack
-from golden.registers.rules import address, control, pack, reset_regions
-from hw.endpoint import Endpoint
-from hw.lib.axi import RESP_OKAY, RESP_SLVERR
-from tb.checks.golden_endpoint import golden_endpoint
-from tb.checks.image import Image
-from tb.lib.record_order import Merger
-from tb.stimuli.operations import Op
+from kv_endpoint.golden.common.config import LINE_BYTES, LINES_PER_BLOCK
+from kv_endpoint.golden.common.messages import DRSOpcode, NDROpcode
+from kv_endpoint.golden.events.port import Lane, unpack
+from kv_endpoint.golden.host.operations import Op
+from kv_endpoint.golden.registers.rules import address, control, pack, reset_regions
+from kv_endpoint.hw.endpoint import Endpoint
+from kv_endpoint.hw.lib.axi import RESP_OKAY, RESP_SLVERR
+from kv_endpoint.tb.checks.golden_endpoint import golden_endpoint
+from kv_endpoint.tb.checks.image import Image
+from kv_endpoint.tb.lib.record_order import Merger
 from tests.support.axi_memory import AXIMemory
 from tests.support.simulation import simulate
 
@@ -68,7 +68,7 @@ class _Memory(AXIMemory):
 
 
 class Lockstep:
-    """Runs operations (`tb.stimuli.operations`) against an `hw.endpoint.Endpoint`.
+    """Runs operations (`golden.host.operations`) against an `hw.endpoint.Endpoint`.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from golden.data.mxint8 import NOT_FINITE, SCALE_MAX, SCALE_MIN, VALUES, ZERO
+from kv_endpoint.golden.data.mxint8 import NOT_FINITE, SCALE_MAX, SCALE_MIN, VALUES, ZERO
 
 __all__ = ["LEAST", "SPECIAL_CASES", "from_bits", "line_of", "pack", "random_lines", "special_lines"]
 

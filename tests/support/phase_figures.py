@@ -6,8 +6,8 @@ Takes a quarter of a minute with the production trace.
 
 import sys
 
-from golden.common.policy import Policy
-from golden.events.port import Phase
+from kv_endpoint.golden.common.policy import Policy
+from kv_endpoint.golden.events.port import Phase
 from tests.support.phase_traffic import accuracy, confusions, requests, serve
 
 __all__ = ["RULES", "SHARES", "table"]

@@ -10,10 +10,10 @@ import csv
 from collections import Counter
 from dataclasses import dataclass
 
-from golden.common.config import LINES_PER_BLOCK, TOKENS_PER_BLOCK
-from golden.common.policy import Policy
-from golden.events.port import Phase
-from golden.pipeline.phase import RegionPhase
+from kv_endpoint.golden.common.config import LINES_PER_BLOCK, TOKENS_PER_BLOCK
+from kv_endpoint.golden.common.policy import Policy
+from kv_endpoint.golden.events.port import Phase
+from kv_endpoint.golden.pipeline.phase import RegionPhase
 from tests.support.paths import ROOT
 
 __all__ = ["AZURE", "SAMPLE", "Request", "Run", "accuracy", "confusions", "load", "requests", "serve"]

@@ -6,12 +6,12 @@ it was measured once. `python -m tests.support.policy_figures` prints both table
 
 import sys
 
-from golden.common.config import preset
-from golden.common.policy import Policy, Priority
-from golden.endpoint import Endpoint
-from golden.front.hints import relative_mass
-from golden.pipeline.metadata import Outcome
-from sim.workload.load import load
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.policy import Policy, Priority
+from kv_endpoint.golden.endpoint import Endpoint
+from kv_endpoint.golden.front.hints import relative_mass
+from kv_endpoint.golden.pipeline.metadata import Outcome
+from kv_endpoint.sim.workload.load import load
 
 __all__ = ["REFERENCE", "SETTINGS", "hit_rate"]
 

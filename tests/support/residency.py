@@ -10,18 +10,18 @@ from random import Random
 
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.coherency.snoops import answer_aux, snoop_aux
-from golden.common import line_access as coherency
-from golden.common.config import SECTOR_LINES, Config, preset
-from golden.common.mismatch import Mismatch
-from golden.common.mode import Mode
-from golden.common.policy import Policy, policy_fields
-from golden.events.port import EngineKind, PrefetchDrop
-from golden.follow.follower import Follower
-from golden.frames.allocator import Action
-from golden.pipeline.metadata import DataKind, Outcome, Slot, SlotKind, State
-from hw.common.layouts import Domain, SidecarKind, page_tag_bits
-from hw.frames.residency import Residency
+from kv_endpoint.golden.coherency.snoops import answer_aux, snoop_aux
+from kv_endpoint.golden.common import line_access as coherency
+from kv_endpoint.golden.common.config import SECTOR_LINES, Config, preset
+from kv_endpoint.golden.common.mismatch import Mismatch
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.common.policy import Policy, policy_fields
+from kv_endpoint.golden.events.port import EngineKind, PrefetchDrop
+from kv_endpoint.golden.follow.follower import Follower
+from kv_endpoint.golden.frames.allocator import Action
+from kv_endpoint.golden.pipeline.metadata import DataKind, Outcome, Slot, SlotKind, State
+from kv_endpoint.hw.common.layouts import Domain, SidecarKind, page_tag_bits
+from kv_endpoint.hw.frames.residency import Residency
 from tests.support.simulation import fields_of, simulate
 
 __all__ = ["Access", "ScarceConfig", "World", "random_accesses", "scarce", "with_accesses", "POISON"]

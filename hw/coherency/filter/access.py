@@ -4,10 +4,10 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.common.config import SECTOR_LINES
-from golden.common.line_access import Access, Grant, LineState, Retry, SnoopKind
-from golden.pipeline.metadata import Outcome
-from hw.coherency.filter.row import (
+from kv_endpoint.golden.common.config import SECTOR_LINES
+from kv_endpoint.golden.common.line_access import Access, Grant, LineState, Retry, SnoopKind
+from kv_endpoint.golden.pipeline.metadata import Outcome
+from kv_endpoint.hw.coherency.filter.row import (
     block_of,
     chosen,
     covering,
@@ -19,7 +19,7 @@ from hw.coherency.filter.row import (
     sector_in,
     select,
 )
-from hw.common import layouts
+from kv_endpoint.hw.common import layouts
 
 __all__ = ["FilterAccess", "decode", "demand_layout"]
 

@@ -5,8 +5,8 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from hw.coherency.filter.row import row_layout
-from hw.common import layouts
+from kv_endpoint.hw.coherency.filter.row import row_layout
+from kv_endpoint.hw.common import layouts
 
 __all__ = ["FilterBank"]
 

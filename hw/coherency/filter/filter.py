@@ -6,14 +6,14 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.coherency.filter.access import FilterAccess, decode
-from hw.coherency.filter.bank import FilterBank
-from hw.coherency.filter.lookup import FilterLookup, lookup_key, matches
-from hw.coherency.filter.operation import FilterOperation, decode_op
-from hw.coherency.filter.row import set_number
-from hw.common import layouts
-from hw.lib.delay_line import delayed, registered
-from hw.pipeline.metadata import FILTER_CLOCKS
+from kv_endpoint.hw.coherency.filter.access import FilterAccess, decode
+from kv_endpoint.hw.coherency.filter.bank import FilterBank
+from kv_endpoint.hw.coherency.filter.lookup import FilterLookup, lookup_key, matches
+from kv_endpoint.hw.coherency.filter.operation import FilterOperation, decode_op
+from kv_endpoint.hw.coherency.filter.row import set_number
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.lib.delay_line import delayed, registered
+from kv_endpoint.hw.pipeline.metadata import FILTER_CLOCKS
 
 __all__ = ["SnoopFilter"]
 

@@ -7,8 +7,8 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.coherency.filter.row import row_layout, tag_bits
-from hw.common import layouts
+from kv_endpoint.hw.coherency.filter.row import row_layout, tag_bits
+from kv_endpoint.hw.common import layouts
 
 __all__ = ["FilterLookup", "lookup_key", "matches"]
 

@@ -6,9 +6,9 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.common.config import SECTOR_LINES
-from golden.common.line_access import LineState, SnoopKind
-from hw.coherency.filter.row import (
+from kv_endpoint.golden.common.config import SECTOR_LINES
+from kv_endpoint.golden.common.line_access import LineState, SnoopKind
+from kv_endpoint.hw.coherency.filter.row import (
     block_of,
     covering,
     first,
@@ -18,7 +18,7 @@ from hw.coherency.filter.row import (
     sector_in,
     select,
 )
-from hw.common import layouts
+from kv_endpoint.hw.common import layouts
 
 __all__ = ["FilterOperation", "decode_op", "order_layout"]
 

@@ -6,9 +6,9 @@ from operator import or_, xor
 from amaranth.hdl import Cat, Mux, Value
 from amaranth.lib import data
 
-from golden.common.config import SECTOR_LINES
-from golden.common.line_access import SECTORS_PER_BLOCK, LineState
-from hw.common import layouts
+from kv_endpoint.golden.common.config import SECTOR_LINES
+from kv_endpoint.golden.common.line_access import SECTORS_PER_BLOCK, LineState
+from kv_endpoint.hw.common import layouts
 
 __all__ = [
     "block_of", "chosen", "covering", "first", "first_holder", "is_owned", "lines_that", "row_layout", "sector_in",

@@ -5,12 +5,12 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.common.config import SECTOR_LINES
-from golden.common.line_access import LineState, SnoopKind
-from golden.common.messages import BIRspOpcode
-from hw.coherency.snoops.sender import BLOCK_FORM
-from hw.common import layouts
-from hw.lib.one_hot import bit_of
+from kv_endpoint.golden.common.config import SECTOR_LINES
+from kv_endpoint.golden.common.line_access import LineState, SnoopKind
+from kv_endpoint.golden.common.messages import BIRspOpcode
+from kv_endpoint.hw.coherency.snoops.sender import BLOCK_FORM
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.lib.one_hot import bit_of
 
 __all__ = ["SnoopAnswers"]
 

@@ -4,12 +4,12 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.common.config import SECTOR_LINES
-from golden.common.line_access import SECTORS_PER_BLOCK
-from golden.common.messages import ADDRESS_BITS, FIELDS, BISnpOpcode
-from golden.events.port import EngineKind
-from hw.common import layouts
-from hw.lib.arbiter import Arbiter
+from kv_endpoint.golden.common.config import SECTOR_LINES
+from kv_endpoint.golden.common.line_access import SECTORS_PER_BLOCK
+from kv_endpoint.golden.common.messages import ADDRESS_BITS, FIELDS, BISnpOpcode
+from kv_endpoint.golden.events.port import EngineKind
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.lib.arbiter import Arbiter
 
 __all__ = ["BI_TAG_BITS", "BLOCK_FORM", "SnoopSender"]
 

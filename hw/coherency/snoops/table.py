@@ -5,14 +5,14 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.common.config import SECTOR_LINES
-from golden.events.port import EngineKind, ErrorKind
-from hw.coherency.snoops.answers import SnoopAnswers
-from hw.coherency.snoops.sender import SnoopSender
-from hw.coherency.snoops.timeouts import SnoopTimeouts
-from hw.common import layouts
-from hw.lib.arbiter import Arbiter
-from hw.lib.one_hot import bit_of
+from kv_endpoint.golden.common.config import SECTOR_LINES
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind
+from kv_endpoint.hw.coherency.snoops.answers import SnoopAnswers
+from kv_endpoint.hw.coherency.snoops.sender import SnoopSender
+from kv_endpoint.hw.coherency.snoops.timeouts import SnoopTimeouts
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.lib.arbiter import Arbiter
+from kv_endpoint.hw.lib.one_hot import bit_of
 
 __all__ = ["SnoopTable"]
 

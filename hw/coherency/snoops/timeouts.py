@@ -5,8 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.events.port import EngineKind, ErrorKind
-from hw.common import layouts
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind
+from kv_endpoint.hw.common import layouts
 
 __all__ = ["SnoopTimeouts"]
 

@@ -12,8 +12,8 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.data.mxint8 import NAN, NOT_FINITE, SCALE_MAX, SCALE_MIN, VALUES, ZERO
-from hw.lib.delay_line import delayed, registered
+from kv_endpoint.golden.data.mxint8 import NAN, NOT_FINITE, SCALE_MAX, SCALE_MIN, VALUES, ZERO
+from kv_endpoint.hw.lib.delay_line import delayed, registered
 
 __all__ = ["Compressor", "Decompressor"]
 

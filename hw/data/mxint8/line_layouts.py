@@ -2,10 +2,10 @@
 
 from amaranth.hdl import Cat
 
-from golden.common.config import LINE_BYTES
-from golden.data.mxint8 import VALUES
-from hw.common import layouts
-from hw.common.numbering import place
+from kv_endpoint.golden.common.config import LINE_BYTES
+from kv_endpoint.golden.data.mxint8 import VALUES
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.common.numbering import place
 
 __all__ = [
     "ELEMENTS_BITS", "SCALE_BITS", "confirmed_write", "ddr5_line", "half_read", "half_returned", "half_write",

@@ -4,12 +4,12 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.common.config import LINE_BYTES
-from golden.data.mxint8 import NAN, NOT_FINITE, POISONED, VALUES, ZERO
-from hw.common import layouts
-from hw.common.numbering import place
-from hw.data.mxint8.codec import Compressor, Decompressor
-from hw.data.mxint8.line_layouts import (
+from kv_endpoint.golden.common.config import LINE_BYTES
+from kv_endpoint.golden.data.mxint8 import NAN, NOT_FINITE, POISONED, VALUES, ZERO
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.common.numbering import place
+from kv_endpoint.hw.data.mxint8.codec import Compressor, Decompressor
+from kv_endpoint.hw.data.mxint8.line_layouts import (
     SCALE_BITS,
     confirmed_write,
     half_written,
@@ -19,10 +19,10 @@ from hw.data.mxint8.line_layouts import (
     named_place,
     number_bits,
 )
-from hw.data.mxint8.read_combiner import ReadCombiner
-from hw.data.mxint8.write_combiner import WriteCombiner
-from hw.front.request_slots import write_data
-from hw.lib.elastic import Elastic
+from kv_endpoint.hw.data.mxint8.read_combiner import ReadCombiner
+from kv_endpoint.hw.data.mxint8.write_combiner import WriteCombiner
+from kv_endpoint.hw.front.request_slots import write_data
+from kv_endpoint.hw.lib.elastic import Elastic
 
 __all__ = [
     "Mxint8Lines", "NAN_LINE", "byte_mask", "is_number", "line_read_back", "merged_line", "scaled_read", "scaled_write",

@@ -4,9 +4,9 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.common import layouts
-from hw.data.mxint8.joined_accesses import Pairs
-from hw.data.mxint8.line_layouts import (
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.data.mxint8.joined_accesses import Pairs
+from kv_endpoint.hw.data.mxint8.line_layouts import (
     ELEMENTS_BITS,
     SCALE_BITS,
     ddr5_line,

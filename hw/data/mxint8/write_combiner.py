@@ -5,11 +5,11 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.common.config import LINE_BYTES
-from hw.common import layouts
-from hw.common.numbering import place
-from hw.data.mxint8.joined_accesses import Pairs
-from hw.data.mxint8.line_layouts import (
+from kv_endpoint.golden.common.config import LINE_BYTES
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.common.numbering import place
+from kv_endpoint.hw.data.mxint8.joined_accesses import Pairs
+from kv_endpoint.hw.data.mxint8.line_layouts import (
     ELEMENTS_BITS,
     confirmed_write,
     ddr5_line,

@@ -10,17 +10,17 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.common.mode import Mode
-from golden.data.sidecar import CLEAR, POISON
-from golden.pipeline.metadata import DataKind
-from hw.common import layouts
-from hw.common.layouts import LINE_BITS
-from hw.common.numbering import row_number
-from hw.data.sidecar.lost_rows import LostRows, page_placed
-from hw.data.sidecar.rows import SidecarRows, cached_row, sidecar_update
-from hw.data.sidecar.rows_in_flight import RowsInFlight
-from hw.front.request_slots import numbered
-from hw.lib.one_hot import bit_of
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.data.sidecar import CLEAR, POISON
+from kv_endpoint.golden.pipeline.metadata import DataKind
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.common.layouts import LINE_BITS
+from kv_endpoint.hw.common.numbering import row_number
+from kv_endpoint.hw.data.sidecar.lost_rows import LostRows, page_placed
+from kv_endpoint.hw.data.sidecar.rows import SidecarRows, cached_row, sidecar_update
+from kv_endpoint.hw.data.sidecar.rows_in_flight import RowsInFlight
+from kv_endpoint.hw.front.request_slots import numbered
+from kv_endpoint.hw.lib.one_hot import bit_of
 
 __all__ = ["SidecarCache", "tracked_op", "sidecar_update", "sidecar_fetch", "sidecar_fetched", "sidecar_write_back",
            "write_back_done", "FETCHES", "WRITE_BACKS"]  # fmt: skip

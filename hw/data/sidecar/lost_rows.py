@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from hw.common import layouts
+from kv_endpoint.hw.common import layouts
 
 __all__ = ["LostRows", "page_placed", "row_ended"]
 

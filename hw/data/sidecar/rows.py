@@ -5,11 +5,11 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from golden.common.config import LINE_BYTES, LINES_PER_BLOCK
-from hw.common import layouts
-from hw.common.layouts import LINE_BITS
-from hw.common.numbering import place, row_number
-from hw.lib.one_hot import bit_of
+from kv_endpoint.golden.common.config import LINE_BYTES, LINES_PER_BLOCK
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.common.layouts import LINE_BITS
+from kv_endpoint.hw.common.numbering import place, row_number
+from kv_endpoint.hw.lib.one_hot import bit_of
 
 __all__ = ["SidecarRows", "cached_row", "sidecar_update"]
 

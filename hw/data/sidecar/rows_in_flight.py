@@ -4,9 +4,9 @@ from amaranth import Array, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.common import layouts
-from hw.front.request_slots import numbered
-from hw.lib.one_hot import bit_of
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.front.request_slots import numbered
+from kv_endpoint.hw.lib.one_hot import bit_of
 
 __all__ = ["RowsInFlight"]
 

@@ -5,8 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from hw.common import layouts
-from hw.data.sidecar.cache import sidecar_write_back, write_back_done
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.data.sidecar.cache import sidecar_write_back, write_back_done
 
 __all__ = ["TRIES", "WriteBacks", "write_confirmed"]
 

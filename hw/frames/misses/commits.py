@@ -3,8 +3,8 @@
 from amaranth.hdl import Cat, Signal
 from amaranth.lib import data
 
-from golden.pipeline.metadata import Outcome, SlotKind, State
-from hw.common import layouts
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind, State
+from kv_endpoint.hw.common import layouts
 
 __all__ = ["watch_commits"]
 

@@ -2,12 +2,12 @@
 
 from amaranth.hdl import C, Cat, Mux, Signal
 
-from golden.events.port import EngineKind, PrefetchDrop
-from golden.pipeline.metadata import SlotKind
-from hw.common import layouts
-from hw.common.layouts import Domain, SidecarKind
-from hw.frames.misses.prefetch import dropped_aux
-from hw.frames.misses.table import Source, Stage
+from kv_endpoint.golden.events.port import EngineKind, PrefetchDrop
+from kv_endpoint.golden.pipeline.metadata import SlotKind
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.common.layouts import Domain, SidecarKind
+from kv_endpoint.hw.frames.misses.prefetch import dropped_aux
+from kv_endpoint.hw.frames.misses.table import Source, Stage
 
 __all__ = ["MissDecision"]
 

@@ -9,16 +9,16 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hw.common import layouts
-from hw.common.layouts import Hold
-from hw.frames.bypass import BypassSlots
-from hw.frames.misses.commits import watch_commits
-from hw.frames.misses.decision import MissDecision
-from hw.frames.misses.outputs import MissOutputs
-from hw.frames.misses.prefetch import MissPrefetch
-from hw.frames.misses.requests import MissRequests
-from hw.frames.misses.service import MissService
-from hw.frames.misses.table import MissTable
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.common.layouts import Hold
+from kv_endpoint.hw.frames.bypass import BypassSlots
+from kv_endpoint.hw.frames.misses.commits import watch_commits
+from kv_endpoint.hw.frames.misses.decision import MissDecision
+from kv_endpoint.hw.frames.misses.outputs import MissOutputs
+from kv_endpoint.hw.frames.misses.prefetch import MissPrefetch
+from kv_endpoint.hw.frames.misses.requests import MissRequests
+from kv_endpoint.hw.frames.misses.service import MissService
+from kv_endpoint.hw.frames.misses.table import MissTable
 
 __all__ = ["MissEngine"]
 

@@ -2,9 +2,9 @@
 
 from amaranth.hdl import C, Cat, Const, Signal
 
-from golden.events.port import EngineKind, PrefetchDrop
-from golden.pipeline.metadata import SlotKind
-from hw.frames.misses.table import Source
+from kv_endpoint.golden.events.port import EngineKind, PrefetchDrop
+from kv_endpoint.golden.pipeline.metadata import SlotKind
+from kv_endpoint.hw.frames.misses.table import Source
 
 __all__ = ["MissPrefetch", "dropped_aux"]
 

@@ -4,10 +4,10 @@ from amaranth.hdl import Array, Cat, Mux, Signal
 from amaranth.lib import data, fifo
 from amaranth.lib.memory import Memory
 
-from golden.common.line_access import Access
-from golden.events.port import EngineKind
-from hw.common import layouts
-from hw.frames.misses.table import Source, Stage
+from kv_endpoint.golden.common.line_access import Access
+from kv_endpoint.golden.events.port import EngineKind
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.hw.frames.misses.table import Source, Stage
 
 __all__ = ["MissRequests"]
 

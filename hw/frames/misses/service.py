@@ -2,11 +2,11 @@
 
 from amaranth.hdl import Cat, Mux, Signal
 
-from golden.common.line_access import Access
-from golden.events.port import EngineKind, ErrorKind
-from golden.pipeline.metadata import Outcome, SlotKind
-from hw.common.layouts import SidecarKind
-from hw.frames.misses.table import Source, Stage
+from kv_endpoint.golden.common.line_access import Access
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.hw.common.layouts import SidecarKind
+from kv_endpoint.hw.frames.misses.table import Source, Stage
 
 __all__ = ["MissService"]
 

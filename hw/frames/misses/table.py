@@ -3,8 +3,8 @@
 from amaranth.hdl import Array, Cat, Mux, Signal
 from amaranth.lib import enum
 
-from hw.common.numbering import split_index
-from hw.lib.round_robin import next_in_turn
+from kv_endpoint.hw.common.numbering import split_index
+from kv_endpoint.hw.lib.round_robin import next_in_turn
 
 __all__ = ["MissTable", "Source", "Stage"]
 

@@ -5,10 +5,10 @@ from collections import Counter
 
 import pytest
 
-from golden.coherency.filter import SnoopFilter, set_of
-from golden.common.config import SECTOR_LINES, preset
-from golden.common.line_access import Access, Grant, LineState, Retry, SnoopKind, answer_states
-from golden.pipeline.metadata import Outcome
+from kv_endpoint.golden.coherency.filter import SnoopFilter, set_of
+from kv_endpoint.golden.common.config import SECTOR_LINES, preset
+from kv_endpoint.golden.common.line_access import Access, Grant, LineState, Retry, SnoopKind, answer_states
+from kv_endpoint.golden.pipeline.metadata import Outcome
 
 I, STALE, A, S = LineState.I, LineState.STALE, LineState.A, LineState.S  # noqa: E741 -- the specification's letters
 TINY = preset("tiny")

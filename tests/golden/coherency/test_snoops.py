@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from golden.coherency.snoops import SnoopTable, answer_aux, snoop_aux
-from golden.common.config import preset
-from golden.common.line_access import LineState, Snoop, SnoopKind, answer_states, snoop_opcode
-from golden.common.mismatch import Mismatch
+from kv_endpoint.golden.coherency.snoops import SnoopTable, answer_aux, snoop_aux
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.line_access import LineState, Snoop, SnoopKind, answer_states, snoop_opcode
+from kv_endpoint.golden.common.mismatch import Mismatch
 
 TINY = preset("tiny")
 I, A, S = LineState.I, LineState.A, LineState.S  # noqa: E741 -- the specification's letters

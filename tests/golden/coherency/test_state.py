@@ -7,22 +7,22 @@ from dataclasses import replace
 
 import pytest
 
-from golden.coherency.filter import SnoopFilter, set_of
-from golden.coherency.snoops import answer_aux, snoop_aux
-from golden.coherency.state import HELD
-from golden.common.config import preset
-from golden.common.line_access import Access, Grant, LineState, Retry, SnoopKind
-from golden.common.mismatch import Mismatch
-from golden.common.mode import Mode
-from golden.common.policy import Policy
-from golden.endpoint import Endpoint
-from golden.events.port import EngineKind, ErrorKind, Lane, RefusalKind, pack, record_fields, unpack
-from golden.follow.follower import Follower
-from golden.frames.allocator import Action
-from golden.frames.misses import REPLAY_OF
-from golden.front.hints import SCORE_ONE
-from golden.pipeline.metadata import Outcome, Slot, SlotKind, State
-from golden.registers import rules as csr
+from kv_endpoint.golden.coherency.filter import SnoopFilter, set_of
+from kv_endpoint.golden.coherency.snoops import answer_aux, snoop_aux
+from kv_endpoint.golden.coherency.state import HELD
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.line_access import Access, Grant, LineState, Retry, SnoopKind
+from kv_endpoint.golden.common.mismatch import Mismatch
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.common.policy import Policy
+from kv_endpoint.golden.endpoint import Endpoint
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind, Lane, RefusalKind, pack, record_fields, unpack
+from kv_endpoint.golden.follow.follower import Follower
+from kv_endpoint.golden.frames.allocator import Action
+from kv_endpoint.golden.frames.misses import REPLAY_OF
+from kv_endpoint.golden.front.hints import SCORE_ONE
+from kv_endpoint.golden.pipeline.metadata import Outcome, Slot, SlotKind, State
+from kv_endpoint.golden.registers import rules as csr
 from tests.support.coherent_golden import CoherentDevice, region_writes, regions_of
 from tests.support.golden_devices import LRU
 

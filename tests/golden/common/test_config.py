@@ -2,8 +2,8 @@
 
 import pytest
 
-from golden.common.config import PRESETS, ConfigError, preset
-from golden.pipeline.metadata import entry_fields
+from kv_endpoint.golden.common.config import PRESETS, ConfigError, preset
+from kv_endpoint.golden.pipeline.metadata import entry_fields
 
 
 @pytest.mark.parametrize("name", PRESETS)

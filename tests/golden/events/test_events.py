@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from golden.common.config import PRESETS
-from golden.events.port import Lane, pack, record_fields, unpack, width
+from kv_endpoint.golden.common.config import PRESETS
+from kv_endpoint.golden.events.port import Lane, pack, record_fields, unpack, width
 
 
 @pytest.mark.parametrize("lane", list(Lane))

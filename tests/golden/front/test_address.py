@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from golden.common.config import PRESETS
-from golden.front.address import Region, Target, decode, encode, hint_address, region_lines
+from kv_endpoint.golden.common.config import PRESETS
+from kv_endpoint.golden.front.address import Region, Target, decode, encode, hint_address, region_lines
 
 BASE = 0x8_0000_0000
 

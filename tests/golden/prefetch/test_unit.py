@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from golden.common.config import preset
-from golden.common.mismatch import Mismatch
-from golden.common.policy import Policy
-from golden.events.port import PrefetchDrop, PrefetchSource
-from golden.pipeline.metadata import Entry, Slot, SlotKind, State, commit
-from golden.prefetch.stream_descriptor import Stream
-from golden.prefetch.unit import Prefetcher
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.mismatch import Mismatch
+from kv_endpoint.golden.common.policy import Policy
+from kv_endpoint.golden.events.port import PrefetchDrop, PrefetchSource
+from kv_endpoint.golden.pipeline.metadata import Entry, Slot, SlotKind, State, commit
+from kv_endpoint.golden.prefetch.stream_descriptor import Stream
+from kv_endpoint.golden.prefetch.unit import Prefetcher
 
 CONFIG = preset("tiny")
 DEPTH = CONFIG.prefetch_queue_depth

@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from golden.common.config import preset
-from golden.common.line_access import Access, Grant
-from golden.common.mismatch import Mismatch
-from golden.common.mode import Mode
-from golden.common.policy import Policy, Priority
-from golden.events.port import EngineKind, ErrorKind, RefusalKind
-from golden.follow.follower import Follower
-from golden.frames.allocator import Allocator
-from golden.pipeline.metadata import Outcome, Slot, SlotKind
-from golden.registers import rules as csr
-from golden.registers.state import Registers
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.line_access import Access, Grant
+from kv_endpoint.golden.common.mismatch import Mismatch
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.common.policy import Policy, Priority
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind, RefusalKind
+from kv_endpoint.golden.follow.follower import Follower
+from kv_endpoint.golden.frames.allocator import Allocator
+from kv_endpoint.golden.pipeline.metadata import Outcome, Slot, SlotKind
+from kv_endpoint.golden.registers import rules as csr
+from kv_endpoint.golden.registers.state import Registers
 
 TINY = preset("tiny")
 LAST = TINY.regions - 1

@@ -7,10 +7,10 @@ import pytest
 from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 
-from golden.common.config import preset
-from golden.common.line_access import SECTORS_PER_BLOCK
-from hw.coherency.covered_blocks import CoveredBlocks
-from hw.pipeline.metadata import FILTER_CLOCKS
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.line_access import SECTORS_PER_BLOCK
+from kv_endpoint.hw.coherency.covered_blocks import CoveredBlocks
+from kv_endpoint.hw.pipeline.metadata import FILTER_CLOCKS
 from tests.support.simulation import set_payload
 
 CONFIG = preset("tiny", heads=3, blocks_per_head=4, filter_sets=128, filter_ways=4)

@@ -5,8 +5,8 @@ import random
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.common.config import LINES_PER_BLOCK, SECTOR_LINES, preset
-from hw.coherency.grants_in_flight import GrantsInFlight
+from kv_endpoint.golden.common.config import LINES_PER_BLOCK, SECTOR_LINES, preset
+from kv_endpoint.hw.coherency.grants_in_flight import GrantsInFlight
 from tests.support.simulation import set_payload, simulate
 
 CONFIG = preset("tiny", read_slots=16)

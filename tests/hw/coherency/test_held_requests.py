@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.common.config import preset
-from golden.common.line_access import Access, Retry
-from golden.pipeline.metadata import Outcome, SlotKind
-from hw.coherency.held_requests import HeldRequests
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.line_access import Access, Retry
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.hw.coherency.held_requests import HeldRequests
 from tests.support.simulation import fields_of, set_payload, simulate
 
 CONFIG = preset("tiny", read_slots=16)

@@ -4,11 +4,11 @@ import random
 
 import pytest
 
-from golden.coherency.kept_blocks import KeptBlocks as GoldenKeptBlocks
-from golden.common.config import preset
-from golden.common.line_access import Access, Retry
-from golden.pipeline.metadata import Outcome, SlotKind
-from hw.coherency.kept_blocks import KeptBlocks
+from kv_endpoint.golden.coherency.kept_blocks import KeptBlocks as GoldenKeptBlocks
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.line_access import Access, Retry
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.hw.coherency.kept_blocks import KeptBlocks
 from tests.support.simulation import set_payload, simulate
 
 HELD = [outcome for outcome in Outcome if outcome.held]

@@ -5,12 +5,12 @@ import random
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.coherency.filter import SnoopFilter, set_of
-from golden.common.config import SECTOR_LINES, preset
-from golden.common.line_access import SECTORS_PER_BLOCK, Access, LineState
-from hw.coherency.recall import Recall
-from hw.common.layouts import FilterOp
-from hw.pipeline.metadata import FILTER_CLOCKS
+from kv_endpoint.golden.coherency.filter import SnoopFilter, set_of
+from kv_endpoint.golden.common.config import SECTOR_LINES, preset
+from kv_endpoint.golden.common.line_access import SECTORS_PER_BLOCK, Access, LineState
+from kv_endpoint.hw.coherency.recall import Recall
+from kv_endpoint.hw.common.layouts import FilterOp
+from kv_endpoint.hw.pipeline.metadata import FILTER_CLOCKS
 from tests.support.simulation import set_payload, simulate
 
 #: ways for all sectors of the blocks that a test covers

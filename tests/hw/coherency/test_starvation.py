@@ -6,15 +6,15 @@ from functools import partial
 
 import pytest
 
-from golden.coherency.filter import set_of
-from golden.common.config import SECTOR_LINES, preset
-from golden.common.line_access import SECTORS_PER_BLOCK, Access, Retry
-from golden.common.messages import BIRspOpcode, BISnpOpcode
-from golden.pipeline.metadata import Outcome, SlotKind
-from hw.coherency import unit
-from hw.coherency.starvation import StarvationGuard
-from hw.coherency.unit import Coherency
-from hw.pipeline.metadata import FILTER_CLOCKS
+from kv_endpoint.golden.coherency.filter import set_of
+from kv_endpoint.golden.common.config import SECTOR_LINES, preset
+from kv_endpoint.golden.common.line_access import SECTORS_PER_BLOCK, Access, Retry
+from kv_endpoint.golden.common.messages import BIRspOpcode, BISnpOpcode
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.hw.coherency import unit
+from kv_endpoint.hw.coherency.starvation import StarvationGuard
+from kv_endpoint.hw.coherency.unit import Coherency
+from kv_endpoint.hw.pipeline.metadata import FILTER_CLOCKS
 from tests.support.simulation import fields_of, set_payload, simulate
 
 CONFIG = preset("tiny", read_slots=8)

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from golden.common.line_access import (
+from kv_endpoint.golden.common.line_access import (
     Access,
     LineState,
     Snoop,
@@ -16,7 +16,7 @@ from golden.common.line_access import (
     covering,
     snoop_opcode,
 )
-from golden.common.messages import (
+from kv_endpoint.golden.common.messages import (
     BIRspOpcode,
     BISnpOpcode,
     MetaField,
@@ -25,7 +25,7 @@ from golden.common.messages import (
     RwDOpcode,
     SnpType,
 )
-from golden.front.frontend import Served, serve_req, serve_rwd
+from kv_endpoint.golden.front.frontend import Served, serve_req, serve_rwd
 
 META0, NO_OP = MetaField.META0_STATE, MetaField.NO_OP
 INVALID, ANY, SHARED = MetaValue.INVALID, MetaValue.ANY, MetaValue.SHARED

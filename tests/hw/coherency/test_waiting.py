@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 
-from golden.coherency.kept_blocks import KeptBlocks
-from golden.common.config import preset
-from golden.common.line_access import Access, Retry
-from golden.pipeline.metadata import Outcome, SlotKind
-from hw.coherency.unit import Coherency
+from kv_endpoint.golden.coherency.kept_blocks import KeptBlocks
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.line_access import Access, Retry
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.hw.coherency.unit import Coherency
 from tests.support.simulation import set_payload, simulate
 
 CONFIG = preset("tiny", heads=2, blocks_per_head=4)

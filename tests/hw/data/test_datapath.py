@@ -4,12 +4,12 @@ back.
 
 import pytest
 
-from golden.common.config import LINES_PER_BLOCK, preset
-from golden.common.mode import Mode
-from golden.data import sidecar
-from golden.data.datapath import ALL_BYTES, ALL_ONES, Frames, byte_mask
-from golden.pipeline.metadata import DataKind
-from hw.common.layouts import SidecarKind
+from kv_endpoint.golden.common.config import LINES_PER_BLOCK, preset
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.data import sidecar
+from kv_endpoint.golden.data.datapath import ALL_BYTES, ALL_ONES, Frames, byte_mask
+from kv_endpoint.golden.pipeline.metadata import DataKind
+from kv_endpoint.hw.common.layouts import SidecarKind
 from tests.support.datapath_bench import FRAMES, TINY, Bench, random_operation
 
 # Rules -----------------------------------------------------------------------------------------------------------

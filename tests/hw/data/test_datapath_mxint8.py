@@ -2,13 +2,13 @@
 
 import pytest
 
-from golden.common.config import LINE_BYTES, LINES_PER_BLOCK, preset
-from golden.common.mode import Mode
-from golden.data import sidecar
-from golden.data.datapath import ALL_BYTES, ALL_ONES
-from golden.data.mxint8 import NOT_FINITE, POISONED, ZERO, compress, decompress
-from hw.common.layouts import SidecarKind
-from hw.data.mxint8.write_combiner import PATIENCE
+from kv_endpoint.golden.common.config import LINE_BYTES, LINES_PER_BLOCK, preset
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.data import sidecar
+from kv_endpoint.golden.data.datapath import ALL_BYTES, ALL_ONES
+from kv_endpoint.golden.data.mxint8 import NOT_FINITE, POISONED, ZERO, compress, decompress
+from kv_endpoint.hw.common.layouts import SidecarKind
+from kv_endpoint.hw.data.mxint8.write_combiner import PATIENCE
 from tests.support.datapath_bench import TINY, Bench, fp16_line, random_operation
 
 MX = Mode.MXINT8

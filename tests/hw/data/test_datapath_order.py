@@ -1,6 +1,6 @@
 """The order in which a sidecar line is written to memory and read from it again, whatever memory takes for each."""
 
-from golden.common.config import preset
+from kv_endpoint.golden.common.config import preset
 from tests.support.datapath_bench import Bench
 
 CONFIG = preset("tiny")

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from golden.common.config import preset
-from golden.events.port import EngineKind, ErrorKind
-from hw.data.error_notes import ErrorNotes
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind
+from kv_endpoint.hw.data.error_notes import ErrorNotes
 from tests.support.simulation import fields_of, simulate
 
 

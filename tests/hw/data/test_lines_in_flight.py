@@ -5,8 +5,8 @@ import random
 import pytest
 from amaranth.sim import Simulator
 
-from golden.common.config import preset
-from hw.data.lines_in_flight import LinesInFlight
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.hw.data.lines_in_flight import LinesInFlight
 
 CONFIG = preset("tiny", read_slots=8, write_slots=8, sidecar_cache_lines=4)
 

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from golden.common.config import preset
-from hw.events.port import EventPort
-from hw.pipeline.metadata import FILTER_CLOCKS
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.hw.events.port import EventPort
+from kv_endpoint.hw.pipeline.metadata import FILTER_CLOCKS
 from tests.support.simulation import set_payload, simulate
 
 CONFIG = preset("tiny")

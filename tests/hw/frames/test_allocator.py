@@ -5,13 +5,13 @@ from random import Random
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.common.mode import Mode
-from golden.common.policy import Policy
-from golden.events.port import EngineKind, RefusalKind
-from golden.frames.allocator import Allocator as Golden
-from golden.pipeline.metadata import Entry, Outcome, SlotKind, State
-from hw.common.layouts import CommandKind
-from hw.frames.allocator import Allocator
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.common.policy import Policy
+from kv_endpoint.golden.events.port import EngineKind, RefusalKind
+from kv_endpoint.golden.frames.allocator import Allocator as Golden
+from kv_endpoint.golden.pipeline.metadata import Entry, Outcome, SlotKind, State
+from kv_endpoint.hw.common.layouts import CommandKind
+from kv_endpoint.hw.frames.allocator import Allocator
 from tests.support.residency import World, random_accesses, scarce
 from tests.support.simulation import fields_of, simulate
 

@@ -4,9 +4,9 @@ from random import Random
 
 import pytest
 
-from golden.common.policy import Policy
-from golden.events.port import EngineKind, ErrorKind
-from golden.pipeline.metadata import Outcome, SlotKind, State
+from kv_endpoint.golden.common.policy import Policy
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind, State
 from tests.support.residency import Access, World, random_accesses, scarce
 
 

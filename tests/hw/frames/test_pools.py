@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from golden.common.config import LINE_BYTES, preset
-from golden.common.mode import Mode
-from golden.events.port import EngineKind, RefusalKind
-from golden.front.address import Region, region_lines
-from golden.pipeline.metadata import SlotKind
-from golden.registers.rules import control
-from tb.stimuli.random_traffic import random_operations
+from kv_endpoint.golden.common.config import LINE_BYTES, preset
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.events.port import EngineKind, RefusalKind
+from kv_endpoint.golden.front.address import Region, region_lines
+from kv_endpoint.golden.pipeline.metadata import SlotKind
+from kv_endpoint.golden.registers.rules import control
+from kv_endpoint.tb.stimuli.random_traffic import random_operations
 from tests.support.lockstep import Lockstep
 
 CONFIG = preset("tiny")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from golden.common.config import LINE_BYTES, preset
-from golden.common.messages import ADDRESS_BITS
-from golden.front.address import Region, Target, decode, region_lines
-from hw.front.address import AddressDecoder
+from kv_endpoint.golden.common.config import LINE_BYTES, preset
+from kv_endpoint.golden.common.messages import ADDRESS_BITS
+from kv_endpoint.golden.front.address import Region, Target, decode, region_lines
+from kv_endpoint.hw.front.address import AddressDecoder
 from tests.support.simulation import simulate
 
 CONFIG = preset("tiny")

@@ -3,13 +3,13 @@
 import random
 from collections import Counter
 
-from golden.common.config import preset
-from golden.common.messages import DevLoad
-from golden.front.address import encode
-from golden.front.devload import Thresholds, load
-from golden.registers.rules import pack
-from hw.front.devload import LoadMeter
-from tb.stimuli.operations import fence_all, read, write
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.messages import DevLoad
+from kv_endpoint.golden.front.address import encode
+from kv_endpoint.golden.front.devload import Thresholds, load
+from kv_endpoint.golden.host.operations import fence_all, read, write
+from kv_endpoint.golden.registers.rules import pack
+from kv_endpoint.hw.front.devload import LoadMeter
 from tests.support.lockstep import Lockstep
 from tests.support.simulation import simulate
 

@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from golden.common.config import preset
-from golden.common.line_access import Access
-from golden.common.messages import MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
-from golden.events.port import EngineKind
-from golden.front.address import Region, encode, hint_address
-from golden.front.frontend import slot_of_req, slot_of_rwd
-from golden.front.hints import HeaderCheck, check_header, pack_hint, unpack_hint
-from golden.pipeline.metadata import Outcome, Slot, SlotKind
-from hw.front.frontend import FrontEnd
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.line_access import Access
+from kv_endpoint.golden.common.messages import MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
+from kv_endpoint.golden.events.port import EngineKind
+from kv_endpoint.golden.front.address import Region, encode, hint_address
+from kv_endpoint.golden.front.frontend import slot_of_req, slot_of_rwd
+from kv_endpoint.golden.front.hints import HeaderCheck, check_header, pack_hint, unpack_hint
+from kv_endpoint.golden.pipeline.metadata import Outcome, Slot, SlotKind
+from kv_endpoint.hw.front.frontend import FrontEnd
 from tests.support.simulation import fields_of, set_payload, simulate
 
 CONFIG = preset("tiny")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from golden.common.config import preset
-from golden.front.hints import SCORE_ONE, HeaderCheck, check_header, pack_hint, relative_mass, unpack_hint
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.front.hints import SCORE_ONE, HeaderCheck, check_header, pack_hint, relative_mass, unpack_hint
 
 CONFIG = preset("tiny")
 

@@ -6,8 +6,8 @@ import pytest
 from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 
-from golden.common.config import preset
-from hw.front.request_slots import ReadSlots, WriteSlots
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.hw.front.request_slots import ReadSlots, WriteSlots
 
 CONFIG = preset("tiny", read_slots=8, write_slots=4)
 TABLES = {"read": (ReadSlots, CONFIG.read_slots), "write": (WriteSlots, CONFIG.write_slots)}

@@ -2,7 +2,7 @@
 
 import random
 
-from hw.lib.arbiter import Arbiter
+from kv_endpoint.hw.lib.arbiter import Arbiter
 from tests.support.simulation import simulate
 
 

@@ -5,7 +5,7 @@ import random
 import pytest
 from amaranth.sim import Simulator
 
-from hw.lib.drain import Drain
+from kv_endpoint.hw.lib.drain import Drain
 
 
 @pytest.mark.parametrize("seed", range(3))

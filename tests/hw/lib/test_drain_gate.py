@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from hw.lib.drain_gate import DrainGate
+from kv_endpoint.hw.lib.drain_gate import DrainGate
 from tests.support.simulation import simulate
 
 DEPTH = 15

@@ -7,8 +7,8 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.lib.delay_line import delayed
-from hw.lib.elastic import Elastic
+from kv_endpoint.hw.lib.delay_line import delayed
+from kv_endpoint.hw.lib.elastic import Elastic
 from tests.support.simulation import simulate
 
 DEPTH = 8

@@ -7,8 +7,8 @@ import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.sim import Simulator
 
-from golden.common.fixed import FACTOR_BITS, FRACTION_BITS, exp2, exp2_array, log2, log2_array, round_even
-from hw.lib import fixed as hw_fixed
+from kv_endpoint.golden.common.fixed import FACTOR_BITS, FRACTION_BITS, exp2, exp2_array, log2, log2_array, round_even
+from kv_endpoint.hw.lib import fixed as hw_fixed
 from tests.support.free_running import run_every_argument
 
 ALL = np.arange(1 << FRACTION_BITS)

@@ -2,7 +2,7 @@
 
 import random
 
-from hw.lib.hold_grants import Quiesce
+from kv_endpoint.hw.lib.hold_grants import Quiesce
 from tests.support.simulation import simulate
 
 ENGINE = 2

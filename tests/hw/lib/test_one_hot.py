@@ -7,7 +7,7 @@ import pytest
 from amaranth.back import verilog
 from amaranth.hdl import Module, Signal
 
-from hw.lib.one_hot import bit_of
+from kv_endpoint.hw.lib.one_hot import bit_of
 
 BENCH = """
 module bench;

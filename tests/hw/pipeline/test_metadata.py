@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from golden.common.config import SECTOR_LINES, preset
-from golden.common.line_access import Access, Grant, Retry
-from golden.common.policy import Policy, ScoreSource
-from golden.pipeline.metadata import FLAGS, DataKind, Entry, Outcome, Slot, SlotKind, State, commit
-from hw.pipeline.metadata import FILTER_CLOCKS, MetadataPipeline
+from kv_endpoint.golden.common.config import SECTOR_LINES, preset
+from kv_endpoint.golden.common.line_access import Access, Grant, Retry
+from kv_endpoint.golden.common.policy import Policy, ScoreSource
+from kv_endpoint.golden.pipeline.metadata import FLAGS, DataKind, Entry, Outcome, Slot, SlotKind, State, commit
+from kv_endpoint.hw.pipeline.metadata import FILTER_CLOCKS, MetadataPipeline
 from tests.support.simulation import fields_of, set_payload, simulate
 
 CONFIG = preset("tiny")

@@ -2,10 +2,10 @@
 
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.common.config import preset
-from golden.common.line_access import Access
-from golden.pipeline.metadata import Outcome, SlotKind
-from hw.pipeline.metadata import MetadataPipeline
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.line_access import Access
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.hw.pipeline.metadata import MetadataPipeline
 from tests.support.simulation import set_payload, simulate
 
 CONFIG = preset("tiny")

@@ -6,18 +6,18 @@ from dataclasses import replace
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.common.config import preset
-from golden.common.mismatch import Mismatch
-from golden.common.policy import Policy
-from golden.events.port import EngineKind, Lane, Phase
-from golden.follow.follower import Follower
-from golden.front.address import Region, encode, hint_address
-from golden.front.hints import pack_hint
-from golden.pipeline.metadata import Outcome, SlotKind
-from golden.pipeline.phase import BURST_BLOCKS, COUNT_MAX, Phases, RegionPhase
-from golden.registers.rules import address, pack
-from hw.pipeline.phase import PhaseDetector
-from tb.stimuli.operations import fence_all, read, write
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.mismatch import Mismatch
+from kv_endpoint.golden.common.policy import Policy
+from kv_endpoint.golden.events.port import EngineKind, Lane, Phase
+from kv_endpoint.golden.follow.follower import Follower
+from kv_endpoint.golden.front.address import Region, encode, hint_address
+from kv_endpoint.golden.front.hints import pack_hint
+from kv_endpoint.golden.host.operations import fence_all, read, write
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.golden.pipeline.phase import BURST_BLOCKS, COUNT_MAX, Phases, RegionPhase
+from kv_endpoint.golden.registers.rules import address, pack
+from kv_endpoint.hw.pipeline.phase import PhaseDetector
 from tests.support.golden_devices import Device, Scripted
 from tests.support.lockstep import Lockstep
 from tests.support.phase_figures import RULES, SHARES, table

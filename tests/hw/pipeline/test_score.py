@@ -6,10 +6,18 @@ from fractions import Fraction
 
 import pytest
 
-from golden.common.config import EMA_BITS, preset
-from golden.common.policy import Policy, Priority, lambda_of
-from golden.pipeline.score import AGE_BITS, PRODUCT_TAU_STEPS, SHIFTED_OUT, decay, increment, key, product_score
-from hw.pipeline.score import Decay, Increment, Key
+from kv_endpoint.golden.common.config import EMA_BITS, preset
+from kv_endpoint.golden.common.policy import Policy, Priority, lambda_of
+from kv_endpoint.golden.pipeline.score import (
+    AGE_BITS,
+    PRODUCT_TAU_STEPS,
+    SHIFTED_OUT,
+    decay,
+    increment,
+    key,
+    product_score,
+)
+from kv_endpoint.hw.pipeline.score import Decay, Increment, Key
 from tests.support.free_running import run_pipeline
 
 ONE = 1 << 20

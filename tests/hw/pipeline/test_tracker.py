@@ -6,10 +6,10 @@ import pytest
 from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 
-from golden.common.config import preset
-from golden.pipeline.metadata import Outcome, SlotKind, State
-from golden.pipeline.tracker import HeadCounters, track
-from hw.pipeline.tracker import Tracker
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind, State
+from kv_endpoint.golden.pipeline.tracker import HeadCounters, track
+from kv_endpoint.hw.pipeline.tracker import Tracker
 
 CONFIG = preset("tiny", heads=3)
 #: clocks from a head's number to its counters, and from a commit to what they show

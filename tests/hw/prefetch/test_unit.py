@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.common.config import preset
-from golden.common.policy import Policy
-from golden.events.port import EngineKind, PrefetchDrop, PrefetchSource
-from golden.pipeline.metadata import FLAGS, Entry, Slot, SlotKind, State, commit
-from golden.prefetch.stream_descriptor import Stream
-from golden.prefetch.unit import Prefetcher
-from hw.prefetch.unit import PrefetchUnit
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.policy import Policy
+from kv_endpoint.golden.events.port import EngineKind, PrefetchDrop, PrefetchSource
+from kv_endpoint.golden.pipeline.metadata import FLAGS, Entry, Slot, SlotKind, State, commit
+from kv_endpoint.golden.prefetch.stream_descriptor import Stream
+from kv_endpoint.golden.prefetch.unit import Prefetcher
+from kv_endpoint.hw.prefetch.unit import PrefetchUnit
 from tests.support.simulation import fields_of, set_payload, simulate
 
 TINY = preset("tiny")

@@ -5,12 +5,12 @@ import random
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.common.config import preset
-from golden.pipeline.metadata import Entry, Outcome, Slot, SlotKind, State
-from golden.prefetch.unit import TOUCH_DEPTH
-from golden.prefetch.window import PROBE_TOUCHES, ROUND, WINDOW_MAX, HeadWindow, neighbours
-from hw.prefetch.touches import PrefetchTouches
-from hw.prefetch.window import PrefetchWindow
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.pipeline.metadata import Entry, Outcome, Slot, SlotKind, State
+from kv_endpoint.golden.prefetch.unit import TOUCH_DEPTH
+from kv_endpoint.golden.prefetch.window import PROBE_TOUCHES, ROUND, WINDOW_MAX, HeadWindow, neighbours
+from kv_endpoint.hw.prefetch.touches import PrefetchTouches
+from kv_endpoint.hw.prefetch.window import PrefetchWindow
 from tests.support.simulation import fields_of, set_payload, simulate
 
 CONFIG = preset("tiny", heads=3)

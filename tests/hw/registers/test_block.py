@@ -9,23 +9,23 @@ import pytest
 from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 
-from golden.common.config import PRESETS, preset
-from golden.common.line_access import Access, Grant
-from golden.common.mode import Mode
-from golden.common.policy import Policy, Priority, ScoreSource
-from golden.events.port import EngineKind, ErrorKind, RefusalKind
-from golden.pipeline.metadata import Outcome, SlotKind
-from golden.prefetch.stream_descriptor import Stream
-from golden.registers import rules as csr
-from golden.registers.map import REGISTERS
-from golden.registers.state import Registers
-from hw.common.layouts import CommandKind
-from hw.lib.axi import RESP_OKAY, RESP_SLVERR
-from hw.pipeline.tracker import head_counters
-from hw.registers import documents as csr_documents
-from hw.registers.block import Csr
-from hw.registers.counters import PULSES
-from hw.registers.map import ADDRESS_BITS, Kind, registers
+from kv_endpoint.golden.common.config import PRESETS, preset
+from kv_endpoint.golden.common.line_access import Access, Grant
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.common.policy import Policy, Priority, ScoreSource
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind, RefusalKind
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.golden.prefetch.stream_descriptor import Stream
+from kv_endpoint.golden.registers import rules as csr
+from kv_endpoint.golden.registers.map import REGISTERS
+from kv_endpoint.golden.registers.state import Registers
+from kv_endpoint.hw.common.layouts import CommandKind
+from kv_endpoint.hw.lib.axi import RESP_OKAY, RESP_SLVERR
+from kv_endpoint.hw.pipeline.tracker import head_counters
+from kv_endpoint.hw.registers import documents as csr_documents
+from kv_endpoint.hw.registers.block import Csr
+from kv_endpoint.hw.registers.counters import PULSES
+from kv_endpoint.hw.registers.map import ADDRESS_BITS, Kind, registers
 
 #: three regions, a head count that is no power of two and two hosts, so that every rule of the regions has a case
 CONFIG = preset("tiny", heads=5, regions=3, hosts=2)
@@ -221,16 +221,16 @@ def random_delays(rng):
 
 def test_generated_files_match_the_register_source():
     for path, text in csr_documents.documents().items():
-        assert path.read_text() == text, f"{path.name}: run python -m hw.registers.documents"
+        assert path.read_text() == text, f"{path.name}: run python -m kv_endpoint.hw.registers.documents"
 
 
 def test_the_check_reports_a_stale_file(monkeypatch, tmp_path, capsys):
-    stale = tmp_path / "csr_map.py"
+    stale = tmp_path / "map.py"
     stale.write_text("REGISTERS = {}\n")
     monkeypatch.setattr(csr_documents, "_ROOT", tmp_path)
     monkeypatch.setattr(csr_documents, "documents", lambda: {stale: "REGISTERS = {1: 2}\n"})
     assert csr_documents.main(["--check"]) == 1
-    assert "csr_map.py" in capsys.readouterr().err
+    assert "map.py" in capsys.readouterr().err
     assert csr_documents.main([]) == 0
     assert csr_documents.main(["--check"]) == 0
 

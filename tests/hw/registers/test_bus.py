@@ -5,8 +5,8 @@ import random
 import pytest
 from amaranth.sim import Simulator
 
-from hw.lib.axi import RESP_OKAY, RESP_SLVERR
-from hw.registers.bus import CsrBus
+from kv_endpoint.hw.lib.axi import RESP_OKAY, RESP_SLVERR
+from kv_endpoint.hw.registers.bus import CsrBus
 
 ADDRESS_BITS = 12
 COUNT = 120

@@ -6,11 +6,11 @@ from collections import Counter
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.common.config import preset
-from golden.events.port import RefusalKind
-from golden.front.address import Region
-from golden.prefetch.stream_descriptor import Stream
-from hw.registers.descriptors import StreamRules
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.events.port import RefusalKind
+from kv_endpoint.golden.front.address import Region
+from kv_endpoint.golden.prefetch.stream_descriptor import Stream
+from kv_endpoint.hw.registers.descriptors import StreamRules
 from tests.support.simulation import simulate
 
 WORD_MAX = (1 << 32) - 1

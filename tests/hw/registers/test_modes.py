@@ -5,10 +5,10 @@ import random
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.common.config import preset
-from golden.common.mode import Mode
-from golden.pipeline.metadata import Outcome, SlotKind
-from hw.registers.modes import HeadModes
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.hw.registers.modes import HeadModes
 from tests.support.simulation import simulate
 
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.common.config import ConfigError, preset
-from golden.common.mode import Mode
-from golden.common.policy import Policy, Priority, ScoreSource, alpha_code, lambda_of
-from golden.pipeline.metadata import FLAGS, Entry, Slot, SlotKind, State, commit
-from golden.pipeline.score import key
-from golden.victims.search import Domain, VictimSearch
-from hw.victims.engine import VictimEngine
+from kv_endpoint.golden.common.config import ConfigError, preset
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.common.policy import Policy, Priority, ScoreSource, alpha_code, lambda_of
+from kv_endpoint.golden.pipeline.metadata import FLAGS, Entry, Slot, SlotKind, State, commit
+from kv_endpoint.golden.pipeline.score import key
+from kv_endpoint.golden.victims.search import Domain, VictimSearch
+from kv_endpoint.hw.victims.engine import VictimEngine
 from tests.support.simulation import fields_of, set_payload, simulate
 
 TINY, SMALL = preset("tiny"), preset("small")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from golden.common.policy import Policy
-from golden.pipeline.metadata import SlotKind
-from golden.victims.search import Domain
+from kv_endpoint.golden.common.policy import Policy
+from kv_endpoint.golden.pipeline.metadata import SlotKind
+from kv_endpoint.golden.victims.search import Domain
 from tests.hw.victims.test_engine import TINY, Bench, run
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import pytest
 from amaranth.hdl import Const
 
-from golden.common.config import preset
-from hw.victims.queues import QueueCommand, Queues, queue_record
-from hw.victims.rank import beyond, rank_layout
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.hw.victims.queues import QueueCommand, Queues, queue_record
+from kv_endpoint.hw.victims.rank import beyond, rank_layout
 from tests.support.simulation import set_payload, simulate
 
 CONFIG = preset("tiny", heads=3, blocks_per_head=8)

@@ -5,9 +5,9 @@ import random
 import pytest
 from amaranth.hdl import Const
 
-from golden.common.config import preset
-from hw.victims.rank import beyond, rank_layout
-from hw.victims.sorter import Sorter
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.hw.victims.rank import beyond, rank_layout
+from kv_endpoint.hw.victims.sorter import Sorter
 from tests.support.simulation import simulate
 
 

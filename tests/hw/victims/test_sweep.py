@@ -5,12 +5,12 @@ import random
 import pytest
 from amaranth.hdl import Const
 
-from golden.common.config import preset
-from golden.common.policy import Policy, Priority
-from golden.pipeline.metadata import Entry, State
-from golden.pipeline.score import key
-from hw.victims.rank import beyond, rank_layout
-from hw.victims.sweep import Sweep, SweepKind
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.policy import Policy, Priority
+from kv_endpoint.golden.pipeline.metadata import Entry, State
+from kv_endpoint.golden.pipeline.score import key
+from kv_endpoint.hw.victims.rank import beyond, rank_layout
+from kv_endpoint.hw.victims.sweep import Sweep, SweepKind
 from tests.support.simulation import fields_of, set_payload, simulate
 
 CONFIG = preset("tiny", heads=2, blocks_per_head=32)

@@ -5,9 +5,9 @@ import random
 import pytest
 from amaranth.hdl import Const
 
-from golden.common.config import preset
-from hw.victims.queues import leaf
-from hw.victims.tournament import Tournament
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.hw.victims.queues import leaf
+from kv_endpoint.hw.victims.tournament import Tournament
 from tests.support.simulation import fields_of, simulate
 
 CONFIGS = [

@@ -7,28 +7,28 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from golden.common.config import preset
-from golden.data.mxint8 import VALUES
-from golden.events.port import EngineKind, Lane, pack
-from golden.front.address import Target, decode
-from golden.front.hints import HeaderCheck, check_header
-from golden.pipeline.metadata import SlotKind
-from golden.registers.rules import reset_regions
-from sim.bench import bench
-from sim.bench.batch import run_checked
-from sim.bench.codec import codec, lines_of
-from sim.bench.compression import compression
-from sim.bench.progress import Pressure, progress
-from sim.bench.resident import slots_per_clock
-from sim.bench.row import Row
-from sim.bench.streams import layer_replay, prefix_replay, weights
-from sim.host.adversary import adversarial_operations, adversarial_registers, adversarial_rounds
-from sim.workload.steps import WorkloadError
-from tb.checks.recorded import EVENTS
-from tb.runs.batch import SLOTS, BatchSettings
-from tb.runs.build import SimulationFailed
-from tb.runs.tops import batch_top
-from tb.stimuli.operations import Op
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.data.mxint8 import VALUES
+from kv_endpoint.golden.events.port import EngineKind, Lane, pack
+from kv_endpoint.golden.front.address import Target, decode
+from kv_endpoint.golden.front.hints import HeaderCheck, check_header
+from kv_endpoint.golden.host.operations import Op
+from kv_endpoint.golden.pipeline.metadata import SlotKind
+from kv_endpoint.golden.registers.rules import reset_regions
+from kv_endpoint.sim.bench import bench
+from kv_endpoint.sim.bench.batch import run_checked
+from kv_endpoint.sim.bench.codec import codec, lines_of
+from kv_endpoint.sim.bench.compression import compression
+from kv_endpoint.sim.bench.progress import Pressure, progress
+from kv_endpoint.sim.bench.resident import slots_per_clock
+from kv_endpoint.sim.bench.row import Row
+from kv_endpoint.sim.bench.streams import layer_replay, prefix_replay, weights
+from kv_endpoint.sim.host.adversary import adversarial_operations, adversarial_registers, adversarial_rounds
+from kv_endpoint.sim.workload.steps import WorkloadError
+from kv_endpoint.tb.checks.recorded import EVENTS
+from kv_endpoint.tb.runs.batch import SLOTS, BatchSettings
+from kv_endpoint.tb.runs.build import SimulationFailed
+from kv_endpoint.tb.runs.tops import batch_top
 
 TINY = preset("tiny")
 REGION = reset_regions(TINY)[0]

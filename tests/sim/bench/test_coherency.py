@@ -4,18 +4,18 @@ import re
 
 import pytest
 
-from golden.common.config import preset
-from golden.common.line_access import Access
-from golden.common.mode import Mode
-from golden.events.port import EngineKind, Lane, pack
-from golden.pipeline.metadata import Outcome, SlotKind
-from sim.bench import batch as bench_batch
-from sim.bench import regress as bench_regress
-from sim.bench.coherency import coherency, granted_per_clock
-from sim.bench.regress import Recalls, regress
-from sim.run import progress
-from tb.checks.recorded import EVENTS
-from tb.runs.batch import SLOTS
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.line_access import Access
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.events.port import EngineKind, Lane, pack
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.sim.bench import batch as bench_batch
+from kv_endpoint.sim.bench import regress as bench_regress
+from kv_endpoint.sim.bench.coherency import coherency, granted_per_clock
+from kv_endpoint.sim.bench.regress import Recalls, regress
+from kv_endpoint.sim.run import progress
+from kv_endpoint.tb.checks.recorded import EVENTS
+from kv_endpoint.tb.runs.batch import SLOTS
 
 TINY = preset("tiny")
 

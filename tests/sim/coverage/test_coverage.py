@@ -4,12 +4,12 @@ import re
 
 import pytest
 
-from sim.coverage.coverage import MISSED, main, report, verilog_report
-from sim.coverage.runs import RUNS
-from tb.checks.bins_hit import Coverage
-from tb.checks.coverage_bins import GROUPS
-from tb.runs.build import build, run
-from tb.runs.verilator_coverage import FILE, VerilogCoverage
+from kv_endpoint.sim.coverage.coverage import MISSED, main, report, verilog_report
+from kv_endpoint.sim.coverage.runs import RUNS
+from kv_endpoint.tb.checks.bins_hit import Coverage
+from kv_endpoint.tb.checks.coverage_bins import GROUPS
+from kv_endpoint.tb.runs.build import build, run
+from kv_endpoint.tb.runs.verilator_coverage import FILE, VerilogCoverage
 from tests.support.paths import HDL
 
 
@@ -129,7 +129,7 @@ def test_verilator_counts_the_lines_and_bits_of_what_is_covered(tmp_path):
     sources = {"stream_pass.v": (HDL / "stream_pass.v").read_text()}
     built = build("verilator", top="stream_pass", sources=sources, covered=("stream_pass.v",))
     assert built.folder != build("verilator", top="stream_pass", sources=sources).folder
-    run(built, module="tb.scenarios.bus_kit", folder=tmp_path, seed=1)
+    run(built, module="kv_endpoint.tb.scenarios.bus_kit", folder=tmp_path, seed=1)
     coverage = VerilogCoverage()
     coverage.read(tmp_path / FILE)
     for kind in ("lines", "toggles"):
@@ -148,7 +148,7 @@ def test_what_was_not_reached_goes_to_a_file(tmp_path, monkeypatch, capsys):
         if verilog:
             (folder / FILE).write_text("".join(POINTS))
 
-    monkeypatch.setattr("sim.coverage.coverage.play", play)
+    monkeypatch.setattr("kv_endpoint.sim.coverage.coverage.play", play)
     assert main(["--verilog", "--out", str(tmp_path / "some"), "--runs", "shared,lossy"]) == 0
     assert re.findall(r"^run (\w+): seed 1$", capsys.readouterr().out, re.MULTILINE) == ["shared", "lossy"]
     assert main(["--verilog", "--out", str(tmp_path)]) == 0

@@ -2,18 +2,18 @@
 
 import pytest
 
-from golden.common.config import preset
-from golden.front.address import Target, decode
-from golden.front.hints import unpack_hint
-from golden.pipeline.metadata import State
-from golden.prefetch.descriptors import StreamCourses
-from golden.registers import rules as csr
-from golden.registers.state import Registers
-from sim.host.regions import kv_region, placed, weights_of
-from sim.host.traffic import traffic
-from sim.settings import Settings
-from sim.workload.load import load
-from tb.stimuli.operations import Op
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.front.address import Target, decode
+from kv_endpoint.golden.front.hints import unpack_hint
+from kv_endpoint.golden.host.operations import Op
+from kv_endpoint.golden.pipeline.metadata import State
+from kv_endpoint.golden.prefetch.descriptors import StreamCourses
+from kv_endpoint.golden.registers import rules as csr
+from kv_endpoint.golden.registers.state import Registers
+from kv_endpoint.sim.host.regions import kv_region, placed, weights_of
+from kv_endpoint.sim.host.traffic import traffic
+from kv_endpoint.sim.settings import Settings
+from kv_endpoint.sim.workload.load import load
 
 STEPS = 4
 

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from golden.common.config import preset
-from golden.front.address import Target, decode
-from golden.front.hints import HeaderCheck, check_header, unpack_hint
-from golden.registers.rules import reset_regions
-from golden.registers.state import Registers
-from sim.host.traffic import FIRST_STEP, lines_of_read, lines_of_row, traffic
-from sim.settings import Settings
-from sim.workload.load import load
-from tb.agents.player import Player
-from tb.stimuli import operations as stimulus
-from tb.stimuli.operations import Op, register_write
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.front.address import Target, decode
+from kv_endpoint.golden.front.hints import HeaderCheck, check_header, unpack_hint
+from kv_endpoint.golden.host import operations as stimulus
+from kv_endpoint.golden.host.operations import Op, register_write
+from kv_endpoint.golden.registers.rules import reset_regions
+from kv_endpoint.golden.registers.state import Registers
+from kv_endpoint.sim.host.traffic import FIRST_STEP, lines_of_read, lines_of_row, traffic
+from kv_endpoint.sim.settings import Settings
+from kv_endpoint.sim.workload.load import load
+from kv_endpoint.tb.agents.player import Player
 
 LEAP_CAP = 256
 

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from sim.cli import main
-from sim.results.report import summary
+from kv_endpoint.sim.cli import main
+from kv_endpoint.sim.results.report import summary
 
 
 @pytest.fixture(scope="module")

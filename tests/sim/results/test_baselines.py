@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from sim.results.baselines import NEVER, baselines, belady, following, lfu, lru
-from sim.workload.load import load
+from kv_endpoint.sim.results.baselines import NEVER, baselines, belady, following, lfu, lru
+from kv_endpoint.sim.workload.load import load
 
 SEEDS = range(20)
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sim.cli import main
+from kv_endpoint.sim.cli import main
 
 #: share of frames, pool, part of the hit rate of Belady with bypass that must be reached
 REQUIRED = [

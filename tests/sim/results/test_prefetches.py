@@ -2,9 +2,9 @@
 
 import pytest
 
-from golden.events.port import EngineKind, PrefetchDrop, PrefetchSource
-from golden.pipeline.metadata import FLAGS, Outcome, SlotKind
-from sim.results.prefetches import Fate, Prefetches
+from kv_endpoint.golden.events.port import EngineKind, PrefetchDrop, PrefetchSource
+from kv_endpoint.golden.pipeline.metadata import FLAGS, Outcome, SlotKind
+from kv_endpoint.sim.results.prefetches import Fate, Prefetches
 
 PREFETCHED = 1 << FLAGS.index("prefetched")
 ANNOUNCED, WINDOW, STREAM = PrefetchSource

@@ -5,19 +5,19 @@ from collections import Counter
 
 import pytest
 
-from golden.common.config import preset
-from golden.common.line_access import Access, Grant, Retry
-from golden.common.messages import DevLoad
-from golden.events.port import EngineKind, ErrorKind, Lane, Phase, PrefetchSource, record_fields
-from golden.pipeline.metadata import Outcome, SlotKind
-from sim.host.regions import weights_of
-from sim.results.report import summary
-from sim.results.results import failed, results, write_atomically
-from sim.results.statistics import Statistics
-from sim.run.measured import Measured
-from sim.run.timing import SCALED_TIMING
-from sim.settings import Settings, SettingsError
-from sim.workload.load import load
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.line_access import Access, Grant, Retry
+from kv_endpoint.golden.common.messages import DevLoad
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind, Lane, Phase, PrefetchSource, record_fields
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.sim.host.regions import weights_of
+from kv_endpoint.sim.results.report import summary
+from kv_endpoint.sim.results.results import failed, results, write_atomically
+from kv_endpoint.sim.results.statistics import Statistics
+from kv_endpoint.sim.run.measured import Measured
+from kv_endpoint.sim.run.timing import SCALED_TIMING
+from kv_endpoint.sim.settings import Settings, SettingsError
+from kv_endpoint.sim.workload.load import load
 
 SMALL = preset("small")
 #: schema 3; all of schemas 1 and 2 is in it

@@ -4,11 +4,11 @@ import threading
 
 import pytest
 
-from golden.common.config import preset
-from golden.endpoint import Endpoint
-from golden.events.port import EngineKind, Lane, pack, unpack
-from golden.pipeline.metadata import SlotKind
-from sim.run.checker import Checker, follow
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.endpoint import Endpoint
+from kv_endpoint.golden.events.port import EngineKind, Lane, pack, unpack
+from kv_endpoint.golden.pipeline.metadata import SlotKind
+from kv_endpoint.sim.run.checker import Checker, follow
 
 TINY = preset("tiny")
 

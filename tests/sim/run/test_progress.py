@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from sim.run import progress
-from sim.run.progress import Progress, RequestProgress
+from kv_endpoint.sim.run import progress
+from kv_endpoint.sim.run.progress import Progress, RequestProgress
 
 
 class Terminal(io.StringIO):

@@ -7,15 +7,15 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from golden.common.config import preset
-from golden.events.port import Lane
-from golden.follow.follower import Follower
-from golden.pipeline.metadata import SlotKind
-from sim.cli import main
-from sim.run import checker
-from sim.trace.rows import rows
-from tb.checks.image import Image
-from tb.checks.recorded import EVENTS, TRACE, read_trace
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.events.port import Lane
+from kv_endpoint.golden.follow.follower import Follower
+from kv_endpoint.golden.pipeline.metadata import SlotKind
+from kv_endpoint.sim.cli import main
+from kv_endpoint.sim.run import checker
+from kv_endpoint.sim.trace.rows import rows
+from kv_endpoint.tb.checks.image import Image
+from kv_endpoint.tb.checks.recorded import EVENTS, TRACE, read_trace
 
 STEPS = 14
 

@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from golden.common.config import preset
-from golden.common.messages import FIELDS, BIRspOpcode, BISnpOpcode, NDROpcode, ReqOpcode, RwDOpcode
-from golden.events.port import Lane, pack
-from golden.pipeline.metadata import Outcome, SlotKind
-from sim.cli import main
-from sim.results.results import NAME
-from sim.trace.rows import Filter, Row, rows
-from sim.trace.trace import table
-from tb.checks.recorded import EVENTS, TRACE, Traced, read_trace
-from tb.lib import payload
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.messages import FIELDS, BIRspOpcode, BISnpOpcode, NDROpcode, ReqOpcode, RwDOpcode
+from kv_endpoint.golden.events.port import Lane, pack
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.sim.cli import main
+from kv_endpoint.sim.results.results import NAME
+from kv_endpoint.sim.trace.rows import Filter, Row, rows
+from kv_endpoint.sim.trace.trace import table
+from kv_endpoint.tb.checks.recorded import EVENTS, TRACE, Traced, read_trace
+from kv_endpoint.tb.lib import payload
 
 TINY = preset("tiny")
 NO_DATA = ("be", "data")

@@ -4,14 +4,14 @@ import re
 
 import pytest
 
-from golden.common.config import preset
-from golden.events.port import EngineKind, ErrorKind
-from golden.pipeline.metadata import SlotKind, State
-from golden.registers.rules import reset_regions
-from hw.common import layouts
-from sim.cli import main
-from sim.trace.wave_layout import Group, Wave, groups
-from sim.trace.waves import WaveError, rewrite, save_gtkwave, save_surfer
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind
+from kv_endpoint.golden.pipeline.metadata import SlotKind, State
+from kv_endpoint.golden.registers.rules import reset_regions
+from kv_endpoint.hw.common import layouts
+from kv_endpoint.sim.cli import main
+from kv_endpoint.sim.trace.wave_layout import Group, Wave, groups
+from kv_endpoint.sim.trace.waves import WaveError, rewrite, save_gtkwave, save_surfer
 
 HEADER = """$timescale
   10ns

@@ -6,10 +6,10 @@ import io
 import numpy as np
 import pytest
 
-from golden.common.config import preset
-from sim.workload.attention_trace import covering
-from sim.workload.load import check_fits, load
-from sim.workload.steps import Access, Replay, WorkloadError
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.sim.workload.attention_trace import covering
+from kv_endpoint.sim.workload.load import check_fits, load
+from kv_endpoint.sim.workload.steps import Access, Replay, WorkloadError
 
 HEADER = "step,op,layer,kv_head,block,score\n"
 

@@ -4,19 +4,19 @@ from collections import Counter
 
 import pytest
 
-from golden.common.config import LINES_PER_BLOCK, preset
-from golden.common.mode import Mode
-from golden.common.policy import Policy
-from golden.front.address import Target, decode
-from golden.front.hints import SCORE_ONE, unpack_hint
-from golden.prefetch.stream_descriptor import Stream
-from golden.registers.rules import address as csr_address
-from golden.registers.rules import apply, legal, refusal, reset_regions, unpack
-from sim.host.regions import check_weights, kv_region, placed, weights_of
-from sim.host.traffic import traffic
-from sim.settings import Settings, SettingsError
-from sim.workload.load import load
-from tb.stimuli.operations import Op
+from kv_endpoint.golden.common.config import LINES_PER_BLOCK, preset
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.common.policy import Policy
+from kv_endpoint.golden.front.address import Target, decode
+from kv_endpoint.golden.front.hints import SCORE_ONE, unpack_hint
+from kv_endpoint.golden.host.operations import Op
+from kv_endpoint.golden.prefetch.stream_descriptor import Stream
+from kv_endpoint.golden.registers.rules import address as csr_address
+from kv_endpoint.golden.registers.rules import apply, legal, refusal, reset_regions, unpack
+from kv_endpoint.sim.host.regions import check_weights, kv_region, placed, weights_of
+from kv_endpoint.sim.host.traffic import traffic
+from kv_endpoint.sim.settings import Settings, SettingsError
+from kv_endpoint.sim.workload.load import load
 
 SMALL = preset("small")
 TRACE = load("attention-a")

@@ -4,14 +4,14 @@ from collections import Counter
 
 import pytest
 
-from golden.common.config import preset
-from golden.common.line_access import Access
-from golden.common.messages import BISnpOpcode
-from tb.agents.snoop_agent import Manners
-from tb.checks.coherent_image import CoherenceError
-from tb.checks.image import DataMismatch
-from tb.checks.responses import ProtocolError
-from tb.stimuli.coherent_traffic import DROP, STORE, Shares
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.line_access import Access
+from kv_endpoint.golden.common.messages import BISnpOpcode
+from kv_endpoint.tb.agents.snoop_agent import Manners
+from kv_endpoint.tb.checks.coherent_image import CoherenceError
+from kv_endpoint.tb.checks.image import DataMismatch
+from kv_endpoint.tb.checks.responses import ProtocolError
+from kv_endpoint.tb.stimuli.coherent_traffic import DROP, STORE, Shares
 from tests.support.coherent_device import FAULTS, CoherentBench
 
 #: sectors that meet in few sets of the filter, and single lines far apart

@@ -2,8 +2,8 @@
 
 import pytest
 
-from golden.common.messages import DevLoad
-from tb.agents.throttle import INTERVAL, RATE_MIN, RATE_ONE, Throttle
+from kv_endpoint.golden.common.messages import DevLoad
+from kv_endpoint.tb.agents.throttle import INTERVAL, RATE_MIN, RATE_ONE, Throttle
 
 
 def after(throttle, *levels, intervals=1):

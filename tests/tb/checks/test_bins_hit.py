@@ -5,15 +5,15 @@ import os
 
 import pytest
 
-from golden.common.config import preset
-from golden.common.line_access import Snoop, SnoopKind, snoop_opcode
-from golden.common.messages import FIELDS, BIRspOpcode, MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
-from golden.events.port import EngineKind, ErrorKind, Lane, RefusalKind
-from golden.pipeline.metadata import Outcome, SlotKind
-from tb.checks import golden_endpoint as golden
-from tb.checks.bins_hit import Coverage
-from tb.checks.coverage_bins import GROUPS
-from tb.lib.payload import pack
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.line_access import Snoop, SnoopKind, snoop_opcode
+from kv_endpoint.golden.common.messages import FIELDS, BIRspOpcode, MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind, Lane, RefusalKind
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.tb.checks import golden_endpoint as golden
+from kv_endpoint.tb.checks.bins_hit import Coverage
+from kv_endpoint.tb.checks.coverage_bins import GROUPS
+from kv_endpoint.tb.lib.payload import pack
 from tests.support.coherent_golden import CoherentDevice, regions_of
 
 PAIR = preset("tiny", hosts=2, regions=3)

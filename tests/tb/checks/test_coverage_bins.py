@@ -3,12 +3,12 @@
 import random
 from itertools import product
 
-from golden.coherency.filter import SnoopFilter, set_of
-from golden.common.config import SECTOR_LINES, preset
-from golden.common.line_access import Access, LineState, Retry, SnoopKind, answer_states
-from golden.common.messages import BIRspOpcode, MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
-from golden.events.port import ErrorKind, RefusalKind
-from tb.checks.coverage_bins import ANY, GROUPS, NOTHING, message_bin
+from kv_endpoint.golden.coherency.filter import SnoopFilter, set_of
+from kv_endpoint.golden.common.config import SECTOR_LINES, preset
+from kv_endpoint.golden.common.line_access import Access, LineState, Retry, SnoopKind, answer_states
+from kv_endpoint.golden.common.messages import BIRspOpcode, MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
+from kv_endpoint.golden.events.port import ErrorKind, RefusalKind
+from kv_endpoint.tb.checks.coverage_bins import ANY, GROUPS, NOTHING, message_bin
 
 CONFIG = preset("tiny", hosts=2, filter_sets=2)
 #: sectors that both hosts have, and of host 0 alone in a lossy mode

@@ -4,11 +4,11 @@ import random
 
 import pytest
 
-from golden.common.mode import Mode
-from golden.data.mxint8 import NAN, NOT_FINITE, SCALE_MAX, SCALE_MIN, VALUES, ZERO, compress
-from tb.checks.image import DataMismatch, Image
-from tb.stimuli.fp16_lines import random_line
-from tb.stimuli.operations import FULL
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.data.mxint8 import NAN, NOT_FINITE, SCALE_MAX, SCALE_MIN, VALUES, ZERO, compress
+from kv_endpoint.golden.host.operations import FULL
+from kv_endpoint.tb.checks.image import DataMismatch, Image
+from kv_endpoint.tb.stimuli.fp16_lines import random_line
 
 A = 0x1234
 

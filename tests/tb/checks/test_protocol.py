@@ -2,15 +2,15 @@
 
 import pytest
 
-from golden.common.config import preset
-from golden.common.line_access import Access
-from golden.common.messages import BIRspOpcode, BISnpOpcode, DRSOpcode, NDROpcode, RwDOpcode
-from golden.events.port import Lane
-from golden.front.address import Region
-from golden.pipeline.metadata import Outcome, SlotKind
-from tb.agents.caching_host import MESSAGES
-from tb.checks.protocol import ProtocolMonitor
-from tb.checks.responses import ProtocolError
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.line_access import Access
+from kv_endpoint.golden.common.messages import BIRspOpcode, BISnpOpcode, DRSOpcode, NDROpcode, RwDOpcode
+from kv_endpoint.golden.events.port import Lane
+from kv_endpoint.golden.front.address import Region
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
+from kv_endpoint.tb.agents.caching_host import MESSAGES
+from kv_endpoint.tb.checks.protocol import ProtocolMonitor
+from kv_endpoint.tb.checks.responses import ProtocolError
 
 LINE = 0x41
 ANSWER = {"opcode": BIRspOpcode.I, "bi_id": 0, "bi_tag": 1, "low_addr": LINE % 4}

@@ -4,33 +4,32 @@ from dataclasses import replace
 
 import pytest
 
-from golden.common.config import preset
-from golden.common.messages import FIELDS, DRSOpcode, ReqOpcode, RwDOpcode
-from golden.common.mode import Mode
-from golden.events.port import Lane, pack
-from golden.front.address import encode
-from golden.front.frontend import Served, serve_req, serve_rwd
-from golden.registers.rules import reset_regions
-from tb.checks.image import DataMismatch
-from tb.checks.recorded import Answer, Offer, read_events, read_messages
-from tb.checks.recorded_data import check_data
-from tb.lib import payload
-from tb.lib.record_order import Merger, SequenceError
-from tb.stimuli.operations import (
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.messages import FIELDS, DRSOpcode, ReqOpcode, RwDOpcode
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.events.port import Lane, pack
+from kv_endpoint.golden.front.address import encode
+from kv_endpoint.golden.front.frontend import Served, serve_req, serve_rwd
+from kv_endpoint.golden.host.operations import (
     WAIT_MAX,
     Op,
     Operation,
     fence_all,
     fence_writes,
-    line,
     read,
     wait,
     write,
     write_partial,
     write_poisoned,
-    write_stimulus,
 )
-from tb.stimuli.random_traffic import random_operations
+from kv_endpoint.golden.registers.rules import reset_regions
+from kv_endpoint.tb.checks.image import DataMismatch
+from kv_endpoint.tb.checks.recorded import Answer, Offer, read_events, read_messages
+from kv_endpoint.tb.checks.recorded_data import check_data
+from kv_endpoint.tb.lib import payload
+from kv_endpoint.tb.lib.record_order import Merger, SequenceError
+from kv_endpoint.tb.stimuli.random_traffic import random_operations
+from kv_endpoint.tb.stimuli.stimulus import line, write_stimulus
 
 CONFIG = preset("tiny")
 REGION = reset_regions(CONFIG)[0]

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from golden.common.config import preset
-from tb.runs.batch import BatchSettings
-from tb.runs.batch import run as run_batch
-from tb.runs.build import SIMULATORS, SimulationFailed, build
-from tb.runs.verilog_header import bench_sources
-from tb.stimuli.caching import Action, CachingHosts
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.tb.runs.batch import BatchSettings
+from kv_endpoint.tb.runs.batch import run as run_batch
+from kv_endpoint.tb.runs.build import SIMULATORS, SimulationFailed, build
+from kv_endpoint.tb.runs.verilog_header import bench_sources
+from kv_endpoint.tb.stimuli.caching import Action, CachingHosts
 from tests.support.stand_ins import stand_in, stand_in_widths
 
 BATCH = BatchSettings(watchdog_clocks=3000, message_clocks=20_000, poll_clocks=5000)

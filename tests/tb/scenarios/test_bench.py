@@ -5,18 +5,18 @@ from dataclasses import replace
 
 import pytest
 
-from golden.common.config import preset
-from golden.common.messages import DevLoad
-from golden.common.mode import Mode
-from golden.registers.rules import reset_regions
-from tb.checks.recorded import EVENTS, MESSAGES, Answer, Offer, read_events, read_messages
-from tb.checks.recorded_data import check_data
-from tb.runs.batch import BatchSettings
-from tb.runs.batch import run as run_batch
-from tb.runs.build import SIMULATORS, SimulationFailed, build, run
-from tb.runs.verilog_header import HEADER_NAME, bench_sources, verilog_header
-from tb.stimuli.operations import read, register_write, wait, write
-from tb.stimuli.random_traffic import random_operations
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.messages import DevLoad
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.host.operations import read, register_write, wait, write
+from kv_endpoint.golden.registers.rules import reset_regions
+from kv_endpoint.tb.checks.recorded import EVENTS, MESSAGES, Answer, Offer, read_events, read_messages
+from kv_endpoint.tb.checks.recorded_data import check_data
+from kv_endpoint.tb.runs.batch import BatchSettings
+from kv_endpoint.tb.runs.batch import run as run_batch
+from kv_endpoint.tb.runs.build import SIMULATORS, SimulationFailed, build, run
+from kv_endpoint.tb.runs.verilog_header import HEADER_NAME, bench_sources, verilog_header
+from kv_endpoint.tb.stimuli.random_traffic import random_operations
 from tests.support.stand_ins import stand_in, stand_in_widths
 
 #: with room for two frames a block
@@ -46,7 +46,7 @@ def interactive(simulator, folder, testcase, **settings):
     built = build(simulator, top="endpoint", sources=sources)
     limits = {"max_reads": MAX_READS, "max_writes": MAX_WRITES}
     settings = {"preset": CONFIG.name, "overrides": OVERRIDES, "seed": 1} | limits | settings
-    return run(built, module="tb.scenarios.bench", testcase=testcase, folder=folder, settings=settings)
+    return run(built, module="kv_endpoint.tb.scenarios.bench", testcase=testcase, folder=folder, settings=settings)
 
 
 def batch_build(simulator):

@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from tb.lib.bus import stalls
-from tb.lib.payload import pack, unpack
-from tb.runs.build import SIMULATORS, SimulationFailed, build, port_widths, run
+from kv_endpoint.tb.lib.bus import stalls
+from kv_endpoint.tb.lib.payload import pack, unpack
+from kv_endpoint.tb.runs.build import SIMULATORS, SimulationFailed, build, port_widths, run
 from tests.support.paths import HDL
 
 
@@ -14,7 +14,7 @@ from tests.support.paths import HDL
 def test_kit_moves_every_transaction_once_in_the_same_clocks(simulator, tmp_path):
     sources = {"stream_pass.v": (HDL / "stream_pass.v").read_text()}
     built = build(simulator, top="stream_pass", sources=sources)
-    assert run(built, module="tb.scenarios.bus_kit", folder=tmp_path, seed=1) == 2
+    assert run(built, module="kv_endpoint.tb.scenarios.bus_kit", folder=tmp_path, seed=1) == 2
 
 
 def test_stalls_repeat_by_seed_and_differ_by_port():

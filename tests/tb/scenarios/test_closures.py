@@ -2,10 +2,10 @@
 
 import pytest
 
-from golden.common.config import preset
-from golden.common.mode import Mode
-from tb.runs.build import run
-from tb.runs.tops import interactive_top
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.tb.runs.build import run
+from kv_endpoint.tb.runs.tops import interactive_top
 
 #: longer than any timeout of the configuration and than any queue takes to fill
 CLOSED_CLOCKS = 4000
@@ -17,7 +17,7 @@ def closures(simulator, folder, testcase, *, seed, cached_mode, **settings):
     print(f"seed {seed}")
     settings = {"preset": "tiny", "seed": seed, "cached_mode": cached_mode, "closed_clocks": CLOSED_CLOCKS} | settings
     built = interactive_top(simulator, preset("tiny"))
-    module = "tb.scenarios.closures"
+    module = "kv_endpoint.tb.scenarios.closures"
     assert run(built, module=module, testcase=testcase, folder=folder, settings=SIZE | settings) == 1
 
 

@@ -7,10 +7,10 @@ import json
 
 import pytest
 
-from golden.common.config import preset
-from golden.common.mode import Mode
-from tb.runs.build import SIMULATORS, SimulationFailed, run
-from tb.runs.tops import interactive_top
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.tb.runs.build import SIMULATORS, SimulationFailed, run
+from kv_endpoint.tb.runs.tops import interactive_top
 
 STALLED = 0.3
 #: requests a host, what some seconds allow
@@ -23,7 +23,15 @@ LEAST = {
 
 
 def cocotb_test(
-    simulator, folder, testcase, *, hosts=1, seed=1, overrides=None, module="tb.scenarios.faults", **settings
+    simulator,
+    folder,
+    testcase,
+    *,
+    hosts=1,
+    seed=1,
+    overrides=None,
+    module="kv_endpoint.tb.scenarios.faults",
+    **settings,
 ):
     """Run one cocotb test; the counts that it wrote, if any."""
     print(f"seed {seed}")
@@ -36,7 +44,7 @@ def cocotb_test(
 
 
 def random_test(simulator, folder, **settings):
-    return cocotb_test(simulator, folder, "random_coherent", module="tb.scenarios.coherency", **settings)
+    return cocotb_test(simulator, folder, "random_coherent", module="kv_endpoint.tb.scenarios.coherency", **settings)
 
 
 @pytest.mark.parametrize("hosts", [1, 2])

@@ -5,23 +5,23 @@ from dataclasses import replace
 
 import pytest
 
-from golden.common.config import preset
-from golden.common.messages import DevLoad
-from golden.common.mode import Mode
-from golden.common.policy import Priority, ScoreSource
-from golden.front.address import encode
-from golden.registers.rules import pack, reset_regions, unpack
-from tb.checks.golden_endpoint import golden_endpoint
-from tb.checks.image import DataMismatch
-from tb.checks.recorded import EVENTS, MESSAGES, Answer, Offer, read_events, read_messages
-from tb.checks.recorded_data import check_data
-from tb.runs.batch import BatchSettings
-from tb.runs.batch import run as run_batch
-from tb.runs.build import SIMULATORS, SimulationFailed, run
-from tb.runs.tops import batch_top, interactive_top
-from tb.stimuli.operations import fence_all, read, write
-from tb.stimuli.random_traffic import random_operations
-from tb.stimuli.regions import regions_writes
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.messages import DevLoad
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.common.policy import Priority, ScoreSource
+from kv_endpoint.golden.front.address import encode
+from kv_endpoint.golden.host.operations import fence_all, read, write
+from kv_endpoint.golden.host.regions import regions_writes
+from kv_endpoint.golden.registers.rules import pack, reset_regions, unpack
+from kv_endpoint.tb.checks.golden_endpoint import golden_endpoint
+from kv_endpoint.tb.checks.image import DataMismatch
+from kv_endpoint.tb.checks.recorded import EVENTS, MESSAGES, Answer, Offer, read_events, read_messages
+from kv_endpoint.tb.checks.recorded_data import check_data
+from kv_endpoint.tb.runs.batch import BatchSettings
+from kv_endpoint.tb.runs.batch import run as run_batch
+from kv_endpoint.tb.runs.build import SIMULATORS, SimulationFailed, run
+from kv_endpoint.tb.runs.tops import batch_top, interactive_top
+from kv_endpoint.tb.stimuli.random_traffic import random_operations
 
 CONFIG = preset("tiny")
 REGION = reset_regions(CONFIG)[0]
@@ -42,7 +42,9 @@ def cocotb_test(simulator, folder, testcase, *, seed=1, **settings):
         "accesses": accesses,
     } | settings
     built = interactive_top(simulator, CONFIG)
-    assert run(built, module="tb.scenarios.endpoint", testcase=testcase, folder=folder, settings=settings) == 1
+    assert (
+        run(built, module="kv_endpoint.tb.scenarios.endpoint", testcase=testcase, folder=folder, settings=settings) == 1
+    )
 
 
 @pytest.mark.parametrize("simulator", SIMULATORS)

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from golden.common.config import preset
-from golden.common.mode import Mode
-from tb.runs.build import run
-from tb.runs.tops import interactive_top
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.tb.runs.build import run
+from kv_endpoint.tb.runs.tops import interactive_top
 
 READS = 8000
 #: what the endpoint may lose while it asks again and again
@@ -19,7 +19,7 @@ def clocks(folder, **settings):
     print("seed 1")
     settings = {"preset": "tiny", "seed": 1, "reads": READS} | settings
     built = interactive_top("verilator", preset("tiny"))
-    assert run(built, module="tb.scenarios.pace", folder=folder, settings=settings) == 1
+    assert run(built, module="kv_endpoint.tb.scenarios.pace", folder=folder, settings=settings) == 1
     return json.loads((folder / "pace.json").read_text())["clocks"]
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from golden.common.config import preset
-from golden.common.mode import Mode
-from tb.runs.build import run
-from tb.runs.tops import interactive_top
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.tb.runs.build import run
+from kv_endpoint.tb.runs.tops import interactive_top
 
 STALLED = 0.3
 
@@ -14,7 +14,10 @@ def uncorrectable(folder, testcase, **settings):
     print("seed 1")
     built = interactive_top("verilator", preset("tiny"))
     settings = {"preset": "tiny", "seed": 1} | settings
-    assert run(built, module="tb.scenarios.uncorrectable", testcase=testcase, folder=folder, settings=settings) == 1
+    assert (
+        run(built, module="kv_endpoint.tb.scenarios.uncorrectable", testcase=testcase, folder=folder, settings=settings)
+        == 1
+    )
 
 
 @pytest.mark.parametrize("share", [0.0, STALLED])

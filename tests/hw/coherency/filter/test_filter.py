@@ -7,14 +7,14 @@ import pytest
 from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 
-from golden.coherency.filter import SnoopFilter as GoldenSnoopFilter
-from golden.coherency.filter import set_of
-from golden.common.config import SECTOR_LINES, preset
-from golden.common.line_access import SECTORS_PER_BLOCK, Access, LineState, Retry, SnoopKind
-from golden.pipeline.metadata import Outcome
-from hw.coherency.filter.filter import SnoopFilter
-from hw.common.layouts import FilterOp
-from hw.pipeline.metadata import FILTER_CLOCKS
+from kv_endpoint.golden.coherency.filter import SnoopFilter as GoldenSnoopFilter
+from kv_endpoint.golden.coherency.filter import set_of
+from kv_endpoint.golden.common.config import SECTOR_LINES, preset
+from kv_endpoint.golden.common.line_access import SECTORS_PER_BLOCK, Access, LineState, Retry, SnoopKind
+from kv_endpoint.golden.pipeline.metadata import Outcome
+from kv_endpoint.hw.coherency.filter.filter import SnoopFilter
+from kv_endpoint.hw.common.layouts import FilterOp
+from kv_endpoint.hw.pipeline.metadata import FILTER_CLOCKS
 from tests.support.simulation import set_payload
 
 #: what a host may say that it holds (`golden.common.line_access.answer_lines`)

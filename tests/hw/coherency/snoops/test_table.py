@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 import pytest
 from amaranth.hdl import ResetInserter, Signal
 
-from golden.common.config import LINE_BYTES, SECTOR_LINES, preset
-from golden.common.line_access import Snoop, SnoopKind, answer_lines, covering, snoop_opcode
-from golden.events.port import EngineKind, ErrorKind
-from golden.front.address import Region, encode
-from hw.coherency.snoops.table import SnoopTable
-from hw.common.layouts import FilterOp
+from kv_endpoint.golden.common.config import LINE_BYTES, SECTOR_LINES, preset
+from kv_endpoint.golden.common.line_access import Snoop, SnoopKind, answer_lines, covering, snoop_opcode
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind
+from kv_endpoint.golden.front.address import Region, encode
+from kv_endpoint.hw.coherency.snoops.table import SnoopTable
+from kv_endpoint.hw.common.layouts import FilterOp
 from tests.support.simulation import fields_of, set_payload, simulate
 
 

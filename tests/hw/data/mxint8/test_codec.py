@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from amaranth.hdl import Cat
 
-from golden.data.mxint8 import (
+from kv_endpoint.golden.data.mxint8 import (
     ELEMENT_MAX,
     NAN,
     NOT_FINITE,
@@ -21,7 +21,7 @@ from golden.data.mxint8 import (
     decompress_array,
     sqnr_db,
 )
-from hw.data.mxint8.codec import Compressor, Decompressor
+from kv_endpoint.hw.data.mxint8.codec import Compressor, Decompressor
 from tests.support.free_running import run_pipeline
 from tests.support.mxint8_lines import LEAST, SPECIAL_CASES, from_bits, line_of, pack, random_lines, special_lines
 from tests.support.paths import ROOT

@@ -5,7 +5,7 @@ from collections import deque
 
 import pytest
 
-from hw.data.mxint8.joined_accesses import Pairs
+from kv_endpoint.hw.data.mxint8.joined_accesses import Pairs
 from tests.support.simulation import set_payload, simulate
 
 BITS = 4

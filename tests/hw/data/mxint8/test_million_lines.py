@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from amaranth.back import verilog
 
-from golden.data.mxint8 import NOT_FINITE, VALUES, ZERO, compress_array, decompress_array
-from hw.data.mxint8.codec import Compressor, Decompressor
-from tb.runs.build import SimulationFailed, build, run
+from kv_endpoint.golden.data.mxint8 import NOT_FINITE, VALUES, ZERO, compress_array, decompress_array
+from kv_endpoint.hw.data.mxint8.codec import Compressor, Decompressor
+from kv_endpoint.tb.runs.build import SimulationFailed, build, run
 from tests.support.mxint8_lines import from_bits, random_lines, special_lines
 from tests.support.paths import HDL
 
@@ -72,7 +72,7 @@ def test_a_million_lines_are_compressed_and_read_bit_by_bit_and_compressed_again
     assert readable + special == LINES and readable > 0.8 * LINES and special > 0.05 * LINES
     built = codec_build()
     ready = time.monotonic()
-    run(built, module="tb.scenarios.codec", folder=tmp_path, settings={"lines": LINES})
+    run(built, module="kv_endpoint.tb.scenarios.codec", folder=tmp_path, settings={"lines": LINES})
     (tmp_path / "codec.bin").unlink()
     print(f"{written - started:.1f} s golden, {time.monotonic() - ready:.1f} s simulated")
 
@@ -85,4 +85,4 @@ def test_one_wrong_bit_of_one_line_is_noticed(tmp_path):
     records[1234, 2 * VALUES] ^= 1
     records.tofile(tmp_path / "codec.bin")
     with pytest.raises(SimulationFailed, match="'compressed': 1, 'read': 0, 'again': 1}; the first is line 1234"):
-        run(codec_build(), module="tb.scenarios.codec", folder=tmp_path, settings={"lines": lines})
+        run(codec_build(), module="kv_endpoint.tb.scenarios.codec", folder=tmp_path, settings={"lines": lines})

@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from golden.common.config import preset
-from hw.data.mxint8.read_combiner import OPEN, ReadCombiner
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.hw.data.mxint8.read_combiner import OPEN, ReadCombiner
 from tests.support.simulation import set_payload, simulate
 
 CONFIG = preset("tiny")

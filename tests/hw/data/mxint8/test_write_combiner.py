@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from golden.common.config import preset
-from hw.data.mxint8.write_combiner import PATIENCE, PLACES, WriteCombiner
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.hw.data.mxint8.write_combiner import PATIENCE, PLACES, WriteCombiner
 from tests.support.simulation import set_payload, simulate
 
 CONFIG = preset("tiny")

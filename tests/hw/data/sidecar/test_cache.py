@@ -8,13 +8,13 @@ from amaranth.hdl import Elaboratable, Module, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
-from golden.common.config import LINES_PER_BLOCK, preset
-from golden.common.mode import Mode
-from golden.data import mxint8, sidecar
-from golden.pipeline.metadata import DataKind
-from hw.common.layouts import SidecarKind
-from hw.data.sidecar.cache import FETCHES, SidecarCache
-from hw.data.sidecar.write_back import TRIES, WriteBacks
+from kv_endpoint.golden.common.config import LINES_PER_BLOCK, preset
+from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.data import mxint8, sidecar
+from kv_endpoint.golden.pipeline.metadata import DataKind
+from kv_endpoint.hw.common.layouts import SidecarKind
+from kv_endpoint.hw.data.sidecar.cache import FETCHES, SidecarCache
+from kv_endpoint.hw.data.sidecar.write_back import TRIES, WriteBacks
 
 CONFIG = preset("tiny", sidecar_cache_lines=4)
 SETS = CONFIG.sidecar_cache_lines

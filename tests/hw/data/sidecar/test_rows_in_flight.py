@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from golden.common.config import preset
-from hw.data.sidecar.rows_in_flight import RowsInFlight
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.hw.data.sidecar.rows_in_flight import RowsInFlight
 from tests.support.simulation import simulate
 
 CONFIG = preset("tiny")

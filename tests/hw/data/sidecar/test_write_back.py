@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from golden.common.config import preset
-from hw.data.sidecar.write_back import TRIES, WriteBacks
+from kv_endpoint.golden.common.config import preset
+from kv_endpoint.hw.data.sidecar.write_back import TRIES, WriteBacks
 from tests.support.simulation import fields_of, set_payload, simulate
 
 COUNT = 4

@@ -1,13 +1,13 @@
-"""Misses, with migration and allocator around them, in lock-step with the golden rules (`tests/support/residency.py`)."""
+"""Misses, with migration and allocator around them, in lock-step with the golden rules."""
 
 from random import Random
 
 import pytest
 
-from golden.common import line_access as coherency
-from golden.common.policy import Policy, Priority
-from golden.events.port import EngineKind, ErrorKind
-from golden.pipeline.metadata import Outcome, SlotKind, State
+from kv_endpoint.golden.common import line_access as coherency
+from kv_endpoint.golden.common.policy import Policy, Priority
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind, State
 from tests.support.residency import POISON, Access, World, random_accesses, scarce, with_accesses
 
 READ_CURRENT, READ_SHARED, WRITE_THROUGH = (

@@ -4,11 +4,11 @@ from random import Random
 
 import pytest
 
-from golden.common.policy import Policy, Priority
-from golden.events.port import EngineKind, ErrorKind, PrefetchDrop
-from golden.frames.allocator import Action
-from golden.pipeline.metadata import Outcome, SlotKind, State
-from hw.common.layouts import CommandKind
+from kv_endpoint.golden.common.policy import Policy, Priority
+from kv_endpoint.golden.events.port import EngineKind, ErrorKind, PrefetchDrop
+from kv_endpoint.golden.frames.allocator import Action
+from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind, State
+from kv_endpoint.hw.common.layouts import CommandKind
 from tests.support.residency import POISON, Access, World, random_accesses, scarce
 
 #: blocks written to head 0 before anything else: more than the pool holds

@@ -1,6 +1,6 @@
 """Regions: which of them a head belongs to, and with it how its data is kept; and what a host writes to set them."""
 
-from golden.registers.rules import control
+from kv_endpoint.golden.registers.rules import control
 
 __all__ = ["region_of", "region_writes", "regions_writes"]
 

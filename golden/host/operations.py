@@ -1,32 +1,23 @@
-"""Stimuli: what a host does, as a sequence of operations, and as the text that the batch form's player reads.
+"""What a host does to an endpoint, as a sequence of operations: messages, fences, waits, register writes.
 
-Both forms follow the same rules. Operations are taken in order; a read waits for its turn among the reads, a write
-among the writes, and neither for the other; a fence waits, and so does everything after it; a wait takes its clocks
-from the moment everything before it was taken, messages that still wait for their turn included. A message's tag is
-its running number modulo 2^16, reads and writes counted together.
+Whoever plays them follows the same rules. Operations are taken in order; a read waits for its turn among the reads, a
+write among the writes, and neither for the other; a fence waits, and so does everything after it; a wait takes its
+clocks from the moment everything before it was taken, messages that still wait for their turn included.
 """
 
 from dataclasses import dataclass
 from enum import IntEnum
 
-from golden.common.messages import ADDRESS_BITS, MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
-from golden.registers import rules as csr
+from kv_endpoint.golden.common.messages import ADDRESS_BITS, MetaField, MetaValue, ReqOpcode, RwDOpcode, SnpType
+from kv_endpoint.golden.registers import rules as csr
 
 __all__ = [
-    "FIRST_TAG", "FULL", "LOOKAHEAD", "MESSAGES", "READS", "Op", "Operation", "TAGS", "WAIT_MAX", "WRITES_MAX", "fence_all",
-    "fence_writes", "line", "read", "read_shared", "register_write", "wait", "write", "write_partial", "write_poisoned",
-    "write_stimulus",
+    "FULL", "MESSAGES", "READS", "WAIT_MAX", "Op", "Operation", "fence_all", "fence_writes", "read", "read_shared",
+    "register_write", "wait", "write", "write_partial", "write_poisoned",
 ]  # fmt: skip
 
-TAGS = 1 << 16
-#: tags of caching hosts that share the ports with a stimulus begin here
-FIRST_TAG = TAGS // 2
-#: reads (and writes) taken from the stimulus before they can be issued
-LOOKAHEAD = 16
 #: byte enables of a whole line
 FULL = (1 << 64) - 1
-#: writes to one line in flight at once; more would make the possible orders too many (and no host does it)
-WRITES_MAX = 4
 
 
 class Op(IntEnum):
@@ -151,28 +142,3 @@ def fence_all():
 
 def wait(clocks):
     return Operation(Op.WAIT, clocks=clocks)
-
-
-def line(operation):
-    """The line of text of an operation: hexadecimal numbers, `op [address [byte enables] [data]]` or `op clocks`."""
-    text = f"{operation.op:x}"
-    if operation.op == Op.WAIT:
-        text += f" {operation.clocks:x}"
-    if operation.channel or operation.op == Op.REGISTER:
-        text += f" {operation.address:x}"
-    if operation.op == Op.WRITE_PARTIAL:
-        text += f" {operation.be:x}"
-    if operation.channel == "rwd" or operation.op == Op.REGISTER:
-        text += f" {operation.data:x}"
-    return text
-
-
-def write_stimulus(path, operations):
-    """Write the text of `operations`, an END after them, and return the number of messages in it."""
-    messages = 0
-    with open(path, "w") as file:
-        for operation in operations:
-            messages += operation.channel is not None
-            file.write(line(operation) + "\n")
-        file.write(f"{Op.END:x}\n")
-    return messages
