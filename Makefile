@@ -35,7 +35,7 @@ help:
 	@echo "make registers  write the register document, C header and golden map anew from hw/registers/csr.rdl"
 	@echo "make lint     ruff check, ruff format --check, and whether the register documents are up to date"
 	@echo "make bench    the measured numbers of the README (long)"
-	@echo "make regress  a million random requests of hosts that cache (long)"
+	@echo "make regress  a million random requests of hosts that cache, of each of three seeds from SEED on (long)"
 	@echo "make coverage  which bins of coherency the tests and runs of COVERAGE_TESTS hit, and what they reach of the Verilog"
 	@echo "make fpga     size and clock of BLOCKS on an ECP5-85, by yosys and nextpnr (minutes a block)"
 	@echo "make formal   every proof of the RTL, as a table (minutes)"
@@ -76,7 +76,7 @@ bench: setup
 	@$(PYTHON) -m sim bench $(ARGS)
 
 regress: setup
-	@$(PYTHON) -m sim bench --only regress $(ARGS)
+	@$(PYTHON) -m sim bench --only regress --seed $(SEED) --seeds 3 $(ARGS)
 
 coverage: setup
 	@rm -rf $(COVERAGE_OUT)

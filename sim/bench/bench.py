@@ -44,6 +44,8 @@ BENCHES = {
 }
 #: those that --workload is for
 OF_WORKLOAD = ("codec", "prefetch")
+#: those that --seed and --seeds are for
+OF_SEED = ("regress",)
 BAD_INPUT = 2
 FAILED = 1
 
@@ -59,10 +61,14 @@ def main(arguments=None):
     """Run the benches; returns the exit code."""
     parser = _Parser(prog="python -m sim bench", description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--only", nargs="+", choices=BENCHES, metavar="NAME", help=f"of {', '.join(BENCHES)}")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help=f"first seed of {' and '.join(OF_SEED)}")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="how many seeds in a row")
     parser.add_argument("--workload", metavar="PATH", help=f"another workload for {' and '.join(OF_WORKLOAD)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows to a file too")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the files of the runs there (some 100 MB)")
     options = parser.parse_args(arguments)
+    if options.seeds < 1:
+        parser.error(f"--seeds {options.seeds}: must be at least 1")
     if options.json is not None and not options.json.resolve().parent.is_dir():
         parser.error(f"--json {options.json}: must be a file in a folder that exists")
 
@@ -74,6 +80,8 @@ def main(arguments=None):
             print(f"{name}: {bench.__doc__.splitlines()[0]}", flush=True)
             if options.workload is not None and name in OF_WORKLOAD:
                 bench = partial(bench, workload=options.workload)
+            if name in OF_SEED:
+                bench = partial(bench, seed=options.seed, seeds=options.seeds)
             try:
                 measured = bench(folder / name)
             except (SettingsError, WorkloadError) as error:

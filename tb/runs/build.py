@@ -212,9 +212,7 @@ def build(simulator, *, top, sources, waves=False, covered=()):
     try:
         return Build(simulator, top, cache.entry(f"{simulator}-{top}-{digest}", make), waves)
     except OSError as error:
-        raise SimulationFailed(
-            f"the cache cannot be written: {error.filename}: {error.strerror}"
-        ) from None
+        raise SimulationFailed(f"the cache cannot be written: {error.filename}: {error.strerror}") from None
 
 
 def run(built, *, module, folder, testcase=None, settings=None, seed=None):

@@ -34,9 +34,17 @@ def test_both_simulators_record_the_same_of_hosts_that_race(tmp_path):
     for simulator in ("verilator", "icarus"):
         rows = regress(tmp_path / simulator, simulator=simulator, requests=150, parts=[(2, Mode.EXACT, True)])
         assert failed(rows[4:]) == []
-        files.append((tmp_path / simulator / "0" / EVENTS).read_bytes())
+        files.append((tmp_path / simulator / "0" / "0" / EVENTS).read_bytes())
     assert files[0] == files[1]
     assert files[0].count(b"\n") > 300
+
+
+def test_each_seed_has_rows_and_seeds_of_its_own(tmp_path, capsys):
+    rows = regress(tmp_path, requests=150, parts=[(1, Mode.EXACT, False)], seed=7, seeds=2)
+    assert [sum(f"seed {seed}:" in row.name for row in rows) for seed in (7, 8)] == [len(rows) // 2] * 2
+    assert re.findall(r"exact: seed (\d+)", capsys.readouterr().out) == ["7", "8"]
+    first, second = ((tmp_path / number / "0" / EVENTS).read_bytes() for number in "01")
+    assert first != second
 
 
 def test_bars_of_the_regression_grow_with_its_requests(tmp_path, monkeypatch):
