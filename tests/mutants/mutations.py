@@ -529,7 +529,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="bypass-slot-reused-too-early",
-        file="hw/frames/bypass.py",
+        file="hw/frames/misses/bypass.py",
         old="idle.eq(~bound & ~used)",
         new="idle.eq(~bound)",
         tests=(

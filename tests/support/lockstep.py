@@ -87,7 +87,7 @@ class Lockstep:
 
     Attributes
     ----------
-    golden : golden.endpoint.Endpoint
+    golden : golden.follow.follower.Follower
     memory : AXIMemory
         `slow`: lines whose reads take 1500 clocks longer and show what the line holds at their end.
     records : list of (Lane, fields), as they were checked

@@ -1,8 +1,8 @@
 """Misses: requests that found no frame wait here, by block, until the block has one. See `golden/frames/misses.py`.
 
-`miss_requests` keeps the requests, `miss_prefetch` opens misses ahead of requests, `miss_decision` obtains a frame,
-`miss_service` has the page read and the requests answered; they share the registers of `miss_table` and the streams of
-`miss_outputs`.
+Beside this file `requests` keeps the requests, `prefetch` opens misses ahead of requests, `decision` obtains a frame,
+`service` has the page read and the requests answered. They share the registers of `table` and the streams of
+`outputs`.
 """
 
 from amaranth.hdl import Cat, Module, Signal
@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from kv_endpoint.hw.common import layouts
 from kv_endpoint.hw.common.layouts import Hold
-from kv_endpoint.hw.frames.bypass import BypassSlots
+from kv_endpoint.hw.frames.misses.bypass import BypassSlots
 from kv_endpoint.hw.frames.misses.commits import watch_commits
 from kv_endpoint.hw.frames.misses.decision import MissDecision
 from kv_endpoint.hw.frames.misses.outputs import MissOutputs

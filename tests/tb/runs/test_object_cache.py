@@ -1,4 +1,4 @@
-"""The compiler launcher: what belongs to Verilator is compiled once, all else each time, and errors are the compiler's."""
+"""The compiler launcher: Verilator's own sources are compiled once, all others each time."""
 
 import pytest
 
@@ -15,7 +15,8 @@ def compiling(tmp_path):
     compiler = tmp_path / "compiler"
     compiler.write_text(
         '#!/bin/sh\n[ "$1" = --version ] && exec echo 1.0\n'
-        f'echo called >> {tmp_path}/calls\nwhile [ $# -gt 1 ]; do [ "$1" = -o ] && out=$2; shift; done\ncp "$1" "$out"\n'
+        f'echo called >> {tmp_path}/calls\nwhile [ $# -gt 1 ]; do [ "$1" = -o ] && out=$2; shift; done\n'
+        'cp "$1" "$out"\n'
     )
     compiler.chmod(0o700)
 
