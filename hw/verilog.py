@@ -16,7 +16,7 @@ from pathlib import Path
 
 from kv_endpoint.golden.common.config import ConfigError, preset
 
-__all__ = ["WAIVERS", "emit", "manifest", "waiver_file", "write"]
+__all__ = ["WAIVERS", "emit", "manifest", "runnable", "waiver_file", "write"]
 
 #: Verilator lint classes that Amaranth's Verilog raises as a rule, and why each is harmless
 WAIVERS = {
@@ -62,8 +62,12 @@ def _emit(config):
         direction = "output" if member.flow == Out else "input"
         ports.append({"name": "__".join(map(str, path)), "direction": direction, "width": len(Value.cast(value))})
     text = verilog.convert(component, name="endpoint", emit_src=False, strip_internal_attrs=True)
-    modules = re.split(r"^(?=module )", text, flags=re.MULTILINE)
-    return "".join(map(_wake_constants, modules)), ports
+    return runnable(text), ports
+
+
+def runnable(text):
+    """The Verilog text of Amaranth's back end, so that every simulator runs all of its processes."""
+    return "".join(map(_wake_constants, re.split(r"^(?=module )", text, flags=re.MULTILINE)))
 
 
 def emit(config):

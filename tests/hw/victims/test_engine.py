@@ -14,7 +14,8 @@ from kv_endpoint.golden.pipeline.metadata import FLAGS, Entry, Slot, SlotKind, S
 from kv_endpoint.golden.pipeline.score import key
 from kv_endpoint.golden.victims.search import Domain, VictimSearch
 from kv_endpoint.hw.victims.engine import VictimEngine
-from tests.support.simulation import fields_of, set_payload, simulate
+from tests.support.native import simulate
+from tests.support.simulation import fields_of, set_payload
 
 TINY, SMALL = preset("tiny"), preset("small")
 #: number of heads not a power of two, and a queue of two blocks
