@@ -18,7 +18,7 @@ from kv_endpoint.tb.checks.golden_endpoint import golden_endpoint
 from kv_endpoint.tb.checks.image import Image
 from kv_endpoint.tb.lib.record_order import Merger
 from tests.support.axi_memory import AXIMemory
-from tests.support.native import simulate
+from tests.support.simulation import simulate
 
 __all__ = ["Lockstep", "quota_writes", "region_writes"]
 

@@ -22,8 +22,7 @@ from kv_endpoint.golden.frames.allocator import Action
 from kv_endpoint.golden.pipeline.metadata import DataKind, Outcome, Slot, SlotKind, State
 from kv_endpoint.hw.common.layouts import Domain, SidecarKind, page_tag_bits
 from kv_endpoint.hw.frames.residency import Residency
-from tests.support.native import simulate
-from tests.support.simulation import fields_of
+from tests.support.simulation import fields_of, simulate
 
 __all__ = ["Access", "ScarceConfig", "World", "random_accesses", "scarce", "with_accesses", "POISON"]
 
