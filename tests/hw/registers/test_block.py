@@ -3,7 +3,6 @@
 import random
 import subprocess
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from amaranth.hdl import ResetInserter, Signal
@@ -26,6 +25,7 @@ from kv_endpoint.hw.registers import documents as csr_documents
 from kv_endpoint.hw.registers.block import Csr
 from kv_endpoint.hw.registers.counters import PULSES
 from kv_endpoint.hw.registers.map import ADDRESS_BITS, Kind, registers
+from tests.support.paths import ROOT
 
 #: three regions, a head count that is no power of two and two hosts, so that every rule of the regions has a case
 CONFIG = preset("tiny", heads=5, regions=3, hosts=2)
@@ -306,7 +306,7 @@ def test_the_c_header_compiles_to_the_golden_addresses_and_fields(tmp_path):
         checks += [f'_Static_assert(KV_POLICY_{field}_{kind.name} == {kind}, "{kind!r}");' for kind in enumeration]
     source = tmp_path / "checks.c"
     source.write_text("\n".join(checks) + "\n")
-    include = Path(csr_documents.__file__).parent.parent / "docs"
+    include = ROOT / "docs"
     result = subprocess.run(
         ["gcc", "-std=c11", "-Wall", "-Werror", "-fsyntax-only", f"-I{include}", source], capture_output=True, text=True
     )
