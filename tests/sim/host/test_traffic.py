@@ -6,7 +6,6 @@ import pytest
 from kv_endpoint.golden.common.config import preset
 from kv_endpoint.golden.front.address import Target, decode
 from kv_endpoint.golden.front.hints import HeaderCheck, check_header, unpack_hint
-from kv_endpoint.golden.host import operations as stimulus
 from kv_endpoint.golden.host.operations import Op, register_write
 from kv_endpoint.golden.registers.rules import reset_regions
 from kv_endpoint.golden.registers.state import Registers
@@ -14,6 +13,7 @@ from kv_endpoint.sim.host.traffic import FIRST_STEP, lines_of_read, lines_of_row
 from kv_endpoint.sim.settings import Settings
 from kv_endpoint.sim.workload.load import load
 from kv_endpoint.tb.agents.player import Player
+from kv_endpoint.tb.stimuli import stimulus
 
 LEAP_CAP = 256
 
