@@ -34,6 +34,7 @@ SOURCES = (
     "docs",
     "scripts",
     "pyproject.toml",
+    "constraints.txt",
     "README.md",
     "Makefile",
     "LICENSE",
