@@ -56,7 +56,7 @@ class Endpoint(wiring.Component):
     """
 
     def __init__(self, *, config):
-        self._config = config
+        self.config = config
         super().__init__(
             {
                 "req": In(stream.Signature(layouts.message("req"))),
@@ -76,7 +76,7 @@ class Endpoint(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config = self._config
+        config = self.config
         outside = flipped(self)
 
         m.submodules.frontend = frontend = FrontEnd(config=config)

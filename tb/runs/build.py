@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 
 from cocotb_tools.runner import Icarus, Verilator, VerilatorControlFile
 
-from kv_endpoint.tb.runs import cache
+from kv_endpoint.tb.runs import cache, library
 
 __all__ = [
     "SIMULATORS", "Build", "SimulationFailed", "VERILATOR_MINIMUM", "build", "port_widths", "run", "verilator_command",
@@ -38,6 +38,10 @@ VERILATOR_ARGS = [
     "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Wno-fatal", "-Wno-lint", "-Wno-style",
     "-Wno-MULTIDRIVEN", "-Wno-BLKSEQ", "-Wno-PROCASSINIT",
 ]  # fmt: skip
+#: A build may become a shared library too (`tb.runs.library`); no function of it is replaced by another's.
+POSITION_INDEPENDENT = ["-CFLAGS", "-fPIC -fno-semantic-interposition"]
+#: cocotb's main program, without which a library does
+MAIN_OBJECT = "verilator.o"
 #: for a build that counts which lines run and which bits change, of every module but those of the bench
 COVERAGE_ARGS = ["--coverage-line", "--coverage-toggle"]
 MAKE_VARIABLES = {
@@ -168,17 +172,21 @@ class Build:
     waves: bool
 
 
-def build(simulator, *, top, sources, waves=False, covered=()):
+def build(simulator, *, top, sources, waves=False, covered=(), shared=False):
     """Build module `top` of `sources`, {file name: Verilog text}, for `simulator`, or find the build of the same text.
 
     A name that ends in `.vh` is a header that the others may include. Only the ports of `top` are visible to tests.
     With `waves` a run may write a wave file. `covered` names sources of which a run writes line and toggle coverage
-    (`tb.runs.verilator_coverage`), on Verilator. Raises `SimulationFailed` with the end of the log.
+    (`tb.runs.verilator_coverage`), on Verilator. With `shared` its folder holds the design as a library too
+    (`tb.runs.library`, ports in the order of `port_widths`), on Verilator. Raises `SimulationFailed` with the end of
+    the log.
     """
     runner = _runner(simulator)
     if covered and simulator != "verilator":
         raise ValueError(f"coverage is Verilator's, not {simulator!r}'s")
-    verilator_args = [*VERILATOR_ARGS, *(COVERAGE_ARGS if covered else ())]
+    if shared and simulator != "verilator":
+        raise ValueError(f"shared libraries are Verilator's, not {simulator!r}'s")
+    verilator_args = [*VERILATOR_ARGS, *POSITION_INDEPENDENT, *(COVERAGE_ARGS if covered else ())]
     recipe = [
         RECIPE,
         simulator,
@@ -189,7 +197,8 @@ def build(simulator, *, top, sources, waves=False, covered=()):
         verilator_args,
         MAKE_VARIABLES,
         ICARUS_ARGS,
-        *([list(covered)] if covered else []),
+        list(covered),
+        library.GLUE if shared else None,
     ]
     digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
 
@@ -203,7 +212,8 @@ def build(simulator, *, top, sources, waves=False, covered=()):
         if simulator == "verilator":
             public = folder / "public.vlt"
             text = next(text for text in sources.values() if re.search(rf"^module {top}\b", text, re.MULTILINE))
-            lines = [f'public_flat_rw -module "{top}" -var "{port}"' for port in port_widths(text, top)]
+            ports = port_widths(text, top)
+            lines = [f'public_flat_rw -module "{top}" -var "{port}"' for port in ports]
             if covered:
                 lines += [f'coverage_off -file "*/{name}"' for name in sources if name not in covered]
             public.write_text("\n".join(["`verilator_config", *lines, ""]))
@@ -224,6 +234,9 @@ def build(simulator, *, top, sources, waves=False, covered=()):
             )
         except (RuntimeError, SystemExit) as error:
             raise SimulationFailed(f"building {top} for {simulator}: {error}\n{_tail(log)}") from None
+        if shared:
+            environment = compile_environment(folder)[1]
+            library.link(folder, folder, prefix="Vtop", ports=ports, environment=environment, main=[MAIN_OBJECT])
         for pattern in REMAINS:
             for file in folder.glob(pattern):
                 file.unlink()

@@ -32,8 +32,9 @@ def endpoint_verilog(config):
 
 
 def interactive_top(simulator, config, *, waves=False):
-    """A build of the endpoint alone, for cocotb tests that use `tb.interactive.TB`."""
-    return build(simulator, top="endpoint", sources={FILE: endpoint_verilog(config)}, waves=waves)
+    """A build of the endpoint alone, for cocotb tests that use `tb.interactive.TB`; on Verilator a library too."""
+    shared = simulator == "verilator" and not waves
+    return build(simulator, top="endpoint", sources={FILE: endpoint_verilog(config)}, waves=waves, shared=shared)
 
 
 def batch_top(simulator, config, *, waves=False, coverage=False):

@@ -21,7 +21,7 @@ from kv_endpoint.tb.checks.coherent_image import CoherentImage
 from kv_endpoint.tb.checks.protocol import ProtocolMonitor
 from kv_endpoint.tb.stimuli.coherent_traffic import STORE, CoherentTraffic, Shares
 from tests.support.lockstep import QUIET_CLOCKS, Lockstep, _packer
-from tests.support.simulation import fields_of, simulate
+from tests.support.simulation import fields_of
 
 CONFIG = preset("tiny")
 M2S = ("req", "rwd", "birsp")
@@ -84,7 +84,7 @@ class CoherentLockstep(Lockstep):
                 self._moved = self._clock
             await self._play(ctx, limit)
 
-        simulate(ResetInserter(self._reset)(self.dut), bench)
+        self._simulate(ResetInserter(self._reset)(self.dut), bench)
         self._merger.finish()
         self.golden.finish()
         self.monitor.finish()

@@ -11,7 +11,7 @@ from kv_endpoint.golden.front.address import Region, region_lines
 from kv_endpoint.golden.host.operations import read, write
 from kv_endpoint.golden.registers.rules import address, control
 from tests.support.lockstep import Lockstep
-from tests.support.simulation import simulate
+from tests.support.native import simulate
 
 TINY = preset("tiny")
 FIRST = Region(base=0, heads=TINY.heads // 2)

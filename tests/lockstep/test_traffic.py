@@ -1,4 +1,4 @@
-"""The whole endpoint in golden lock-step under random traffic, in seconds and without another simulator."""
+"""The whole endpoint in golden lock-step under random traffic."""
 
 from kv_endpoint.golden.common.config import LINES_PER_BLOCK, preset
 from kv_endpoint.golden.common.messages import DRSOpcode, NDROpcode
@@ -11,6 +11,7 @@ from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
 from kv_endpoint.golden.registers.rules import pack
 from kv_endpoint.tb.stimuli.random_traffic import random_operations
 from tests.support.lockstep import Lockstep, quota_writes
+from tests.support.simulation import simulate
 
 CONFIG = preset("tiny")
 POOL_FRAMES = 8
@@ -71,7 +72,7 @@ def test_a_frame_is_given_up_when_the_reads_under_way_have_ended():
 def test_the_step_counter_stops_before_its_end():
     """With 17 bits it may not reach 2^16: the hint that would is answered, and reported, but moves nothing."""
     config = preset("tiny", step_bits=17)
-    bench = Lockstep(config, seed=7)
+    bench = Lockstep(config, seed=7, simulate=simulate)
     window = hint_address(config, bench.region, 2)
     headers = (0xFFFE, 0xFFFF, 0, 1, 0xFFFF)
     operations = [step for header in headers for step in (write(window, pack_hint(header, [])), fence_all())]

@@ -2,11 +2,12 @@
 
 A block becomes Verilog, Verilator's C++, and a shared library that is kept by content (`kv_endpoint.tb.runs.cache`).
 That takes 5 to 40 s once, so it pays for what runs long. Amaranth's simulator starts at once and sees every signal.
+The endpoint itself is taken from the build that the benches of cocotb run on.
 """
 
-import ctypes
 import hashlib
 import json
+import shutil
 import subprocess
 from dataclasses import dataclass
 
@@ -17,41 +18,20 @@ from amaranth.hdl._ir import Fragment, NetlistEmitter, PortDirection
 from amaranth.hdl._nir import Netlist
 from amaranth.lib import wiring
 
+from kv_endpoint.hw.endpoint import Endpoint
 from kv_endpoint.hw.verilog import runnable
-from kv_endpoint.tb.runs import cache
-from kv_endpoint.tb.runs.build import VERILATOR_ARGS, compile_environment, verilator_version
+from kv_endpoint.tb.runs import cache, library
+from kv_endpoint.tb.runs.build import (
+    POSITION_INDEPENDENT,
+    VERILATOR_ARGS,
+    compile_environment,
+    port_widths,
+    verilator_version,
+)  # fmt: skip
+from kv_endpoint.tb.runs.library import Design
+from kv_endpoint.tb.runs.tops import interactive_top
 
 __all__ = ["simulate"]
-
-LIBRARY = "block.so"
-#: makes a block, moves it on, and says where its ports lie
-GLUE = """#include "Vtop.h"
-#include "verilated.h"
-double sc_time_stamp() {{ return 0; }}
-extern "C" {{
-void* block_make() {{ return new Vtop{{new VerilatedContext}}; }}
-void block_end(void* top) {{
-    VerilatedContext* context = ((Vtop*)top)->contextp();
-    delete (Vtop*)top;
-    delete context;
-}}
-void block_eval(void* top) {{ ((Vtop*)top)->eval(); }}
-void block_tick(void* top) {{
-    Vtop* t = (Vtop*)top;
-    t->clk = 0;
-    t->eval();
-    t->clk = 1;
-    t->eval();
-}}
-void* block_port(void* top, int number) {{
-    Vtop* t = (Vtop*)top;
-    switch (number) {{
-{cases}
-    }}
-    return nullptr;
-}}
-}}
-"""
 
 
 class _Undriven(NetlistEmitter):
@@ -155,29 +135,22 @@ def _convert(dut, named):
 
 def _library(text, ports):
     """The shared library of a block's Verilog, from the cache or built."""
-    cases = "\n".join(f"    case {number}: return (void*)&t->{port.name};" for number, port in enumerate(ports))
-    glue = GLUE.format(cases=cases)
-    recipe = [text, glue, verilator_version(), VERILATOR_ARGS]
+    names = [port.name for port in ports]
+    recipe = [text, names, library.GLUE, verilator_version(), VERILATOR_ARGS, POSITION_INDEPENDENT]
     digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
 
     def make(folder):
         (folder / "top.v").write_text(text)
-        (folder / "glue.cpp").write_text(glue)
         command, environment = compile_environment(folder)
-        command += ["--cc", "--build", *VERILATOR_ARGS, "-CFLAGS", "-fPIC", "--top-module", "top", "--prefix", "Vtop"]
-        command += ["--Mdir", str(folder / "obj"), str(folder / "top.v")]
+        command += ["--cc", "--build", *VERILATOR_ARGS, *POSITION_INDEPENDENT, "--top-module", "top"]
+        command += ["--prefix", "Vtop", "--Mdir", str(folder / "obj"), str(folder / "top.v")]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"Verilator cannot build the block:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-        include = f"{environment['VERILATOR_ROOT']}/include"
-        link = ["g++", "-shared", "-fPIC", "-O1", "-I", include, "-I", f"{include}/vltstd", "-I", str(folder / "obj")]
-        link += ["-o", str(folder / LIBRARY), str(folder / "glue.cpp")]
-        link += [str(path) for path in sorted((folder / "obj").glob("*.o"))]
-        subprocess.run([*link, "-pthread"], check=True)
-        for path in (folder / "obj").iterdir():
-            path.unlink()
+        library.link(folder, folder / "obj", prefix="Vtop", ports=names, environment=environment)
+        shutil.rmtree(folder / "obj")
 
-    return cache.entry(f"block-{digest}", make) / LIBRARY
+    return cache.entry(f"block-{digest}", make) / library.LIBRARY
 
 
 class _Tick:
@@ -199,26 +172,18 @@ class _Tick:
 class _Context:
     """The part of Amaranth's simulator context that testbenches of blocks use: `get`, `set`, `tick`."""
 
-    def __init__(self, library, ports, named):
-        self._library, self._top = library, library.block_make()
+    def __init__(self, path, ports, named):
+        self._design = Design(path, [port.bits for port in ports])
         self._places = {}
-        for number, port in enumerate(ports):
-            address = library.block_port(self._top, number)
-            for kind in (ctypes.c_uint8, ctypes.c_uint16, ctypes.c_uint32, ctypes.c_uint64):
-                if port.bits <= 8 * ctypes.sizeof(kind):
-                    place = kind.from_address(address)
-                    break
-            else:
-                place = (ctypes.c_uint32 * -(-port.bits // 32)).from_address(address)
-            found = place, port.bits > 64, port.driven, (1 << port.bits) - 1
+        for port, place in zip(ports, self._design.places, strict=True):
             if port.driven:
-                self._write(found, port.init)
+                place.write(port.init)
             if port.place is not None:
-                self._places[id(named[port.place])] = found
+                self._places[id(named[port.place])] = place, port.driven
         self._dirty = True
 
     def end(self):
-        self._library.block_end(self._top)
+        self._design.end()
 
     def _place(self, signal):
         try:
@@ -226,19 +191,9 @@ class _Context:
         except KeyError:
             raise LookupError(f"signal {signal.name} is not visible: name it in `reads`") from None
 
-    def _write(self, found, value):
-        place, wide, _, mask = found
-        value &= mask
-        if wide:
-            ctypes.memmove(place, value.to_bytes(ctypes.sizeof(place), "little"), ctypes.sizeof(place))
-        else:
-            place.value = value
-        self._dirty = True
-
     def _bits(self, value):
         if isinstance(value, Signal):
-            place, wide, _, _ = self._place(value)
-            return int.from_bytes(bytes(place), "little") if wide else place.value
+            return self._place(value)[0].read()
         if isinstance(value, Slice):
             return self._bits(value.value) >> value.start & (1 << value.stop - value.start) - 1
         if isinstance(value, Const):
@@ -253,7 +208,7 @@ class _Context:
 
     def get(self, what):
         if self._dirty:
-            self._library.block_eval(self._top)
+            self._design.eval()
             self._dirty = False
         value = Value.cast(what)
         bits = self._bits(value)
@@ -273,10 +228,11 @@ class _Context:
 
     def _store(self, target, bits):
         if isinstance(target, Signal):
-            found = self._place(target)
-            if not found[2]:
+            place, driven = self._place(target)
+            if not driven:
                 raise TypeError(f"signal {target.name} is driven by the block")
-            self._write(found, bits)
+            place.write(bits)
+            self._dirty = True
         elif isinstance(target, Slice):
             mask = (1 << target.stop - target.start) - 1
             before = self._bits(target.value)
@@ -292,7 +248,7 @@ class _Context:
         return _Tick(self)
 
     def clock(self):
-        self._library.block_tick(self._top)
+        self._design.clock()
         self._dirty = False
 
 
@@ -332,16 +288,34 @@ def _run(context, testbenches):
             coroutine.close()
 
 
+def _endpoint(dut, named, controls):
+    """(path of the library, ports) of the endpoint: it shares the build of the benches."""
+    built = interactive_top("verilator", dut.config)
+    widths = port_widths((built.folder / "endpoint.v").read_text(), "endpoint")
+    signals = {"rst": controls[0]} if controls else {}
+    driven = {"clk", "rst"}
+    for path, member, value in dut.signature.flatten(dut):
+        name = "__".join(map(str, path))
+        signals[name] = Value.cast(value)
+        if member.flow == wiring.In:
+            driven.add(name)
+    places = {id(signal): number for number, signal in enumerate(named)}
+    ports = [
+        _Port(name, places.get(id(signals.get(name))), name in driven, bits, getattr(signals.get(name), "init", 0))
+        for name, bits in widths.items()
+    ]
+    return built.folder / library.LIBRARY, ports
+
+
 def _load(dut, named):
-    """(library, ports) of a block."""
-    identity = _identity(_parts(dut)[0]), len(named)
+    """(path of the library, ports) of a block."""
+    block, controls = _parts(dut)
+    if isinstance(block, Endpoint):
+        return _endpoint(block, named, controls)
+    identity = _identity(block), len(named)
     if identity not in _known or identity[0] is None:
         text, ports = _convert(dut, named)
-        library = ctypes.CDLL(str(_library(text, ports)))
-        library.block_make.restype = library.block_port.restype = ctypes.c_void_p
-        library.block_eval.argtypes = library.block_tick.argtypes = library.block_end.argtypes = [ctypes.c_void_p]
-        library.block_port.argtypes = [ctypes.c_void_p, ctypes.c_int]
-        _known[identity] = library, ports
+        _known[identity] = _library(text, ports), ports
     return _known[identity]
 
 
