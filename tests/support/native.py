@@ -19,7 +19,7 @@ from amaranth.hdl._nir import Netlist
 from amaranth.lib import wiring
 
 from kv_endpoint.hw.endpoint import Endpoint
-from kv_endpoint.hw.verilog import runnable
+from kv_endpoint.hw.verilog import collector_paused, runnable
 from kv_endpoint.tb.runs import cache, library
 from kv_endpoint.tb.runs.build import (
     POSITION_INDEPENDENT,
@@ -314,7 +314,8 @@ def _load(dut, named):
         return _endpoint(block, named, controls)
     identity = _identity(block), len(named)
     if identity not in _known or identity[0] is None:
-        text, ports = _convert(dut, named)
+        with collector_paused():
+            text, ports = _convert(dut, named)
         _known[identity] = _library(text, ports), ports
     return _known[identity]
 
