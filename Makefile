@@ -24,18 +24,21 @@ COVERAGE_OUT = $(or $(OUT),out/coverage)
 RUN = $(PYTHON) -m sim run --workload $(WORKLOAD) --preset $(PRESET) --simulator $(SIM) --seed $(SEED) \
 	--mode $(MODE) --prefetch $(PREFETCH) --announce-lead $(LEAD) --cacheable $(CACHEABLE) --out $(SIM_OUT)
 
+TESTS = $(PYTHON) -m pytest -n auto --dist worksteal
+
 .DEFAULT_GOAL := help
-.PHONY: help setup sim test verilog waves lint bench regress coverage fpga formal mutants registers clean
+.PHONY: help setup sim test quick verilog waves lint bench regress coverage fpga formal mutants registers clean
 
 help:
 	@echo "make sim      run WORKLOAD through the RTL at PRESET on SIM, checked event by event; results in OUT"
-	@echo "make test     the regression"
+	@echo "make test     the regression (a quarter of an hour)"
+	@echo "make quick    lint, the golden models, a lock-step run and a test of each block (three minutes)"
 	@echo "make verilog  synthesizable Verilog and manifest.json of PRESET in OUT"
 	@echo "make waves    a short run as waves to look at, with layouts for GTKWave and Surfer; in OUT"
 	@echo "make registers  write the register document, C header and golden map anew from hw/registers/csr.rdl"
 	@echo "make lint     ruff check, ruff format --check, and whether the register documents are up to date"
 	@echo "make bench    the measured numbers of the README (long)"
-	@echo "make regress  a million random requests of hosts that cache, of each of three seeds from SEED on (long)"
+	@echo "make regress  the long tests, and a million random requests of hosts that cache of each of three seeds from SEED on"
 	@echo "make coverage  which bins of coherency the tests and runs of COVERAGE_TESTS hit, and what they reach of the Verilog"
 	@echo "make fpga     size and clock of BLOCKS on an ECP5-85, by yosys and nextpnr (minutes a block)"
 	@echo "make formal   every proof of the RTL, as a table (minutes)"
@@ -58,7 +61,11 @@ else
 endif
 
 test: setup
-	@$(PYTHON) -m pytest -n auto $(ARGS)
+	@$(PYTHON) -m tests.support.builds
+	@$(TESTS) --durations=10 $(ARGS)
+
+quick: lint
+	@$(TESTS) --quick --durations=3 $(ARGS)
 
 verilog: setup
 	@$(PYTHON) -m hw.verilog --preset $(PRESET) --out $(VERILOG_OUT)
@@ -76,6 +83,7 @@ bench: setup
 	@$(PYTHON) -m sim bench $(ARGS)
 
 regress: setup
+	@$(TESTS) --long --durations=10
 	@$(PYTHON) -m sim bench --only regress --seed $(SEED) --seeds 3 $(ARGS)
 
 coverage: setup

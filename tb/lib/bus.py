@@ -8,19 +8,23 @@ import random
 
 from cocotb import start_soon
 from cocotb.triggers import Event, FallingEdge, RisingEdge
+from cocotb.types import Logic
 from cocotb.utils import get_sim_time
 from cocotb_bus.drivers import BusDriver
 from cocotb_bus.drivers.amba import AXI4LiteMaster, AXIProtocolError
 from cocotb_bus.monitors import BusMonitor
 from cocotb_bus.scoreboard import Scoreboard
 
+from kv_endpoint.tb.lib.heartbeat import every_clock
 from kv_endpoint.tb.lib.payload import pack
 
 __all__ = [
-    "AXIProtocolError", "AxiLiteMaster", "ChannelSink", "ChannelSource", "Clocks", "Scoreboard", "StreamSink",
+    "AXIProtocolError", "AxiLiteMaster", "ChannelSink", "ChannelSource", "Clocks", "HIGH", "Scoreboard", "StreamSink",
     "StreamSource", "gated", "stalls",
 ]  # fmt: skip
 
+#: A number would be made one of these at each comparison, in every clock.
+HIGH = Logic(1)
 #: how `Bus` finds a port: Amaranth joins the names of a signature with two underscores
 PORT_NAMES = {"bus_separator": "__", "case_insensitive": False}
 
@@ -121,7 +125,7 @@ class ChannelSource(BusDriver):
         self._drive(transaction)
         valid.value = 1
         await falling
-        while ready.value != 1:
+        while ready.value != HIGH:
             await falling
         self._held = False
         if self._taken is not None:
@@ -145,6 +149,8 @@ class ChannelSink(BusMonitor):
         self._signals = {field: prefix + field for field in ("valid", "ready", *fields)}
         self._fields = tuple(fields)
         self._pauses = pauses
+        #: what `ready` says where there are pauses; None before the first clock
+        self._is_open = None
         super().__init__(entity, name, clock, callback=callback, **PORT_NAMES)
 
     def _capture(self):
@@ -162,27 +168,28 @@ class ChannelSink(BusMonitor):
             self._recv(self._capture())
 
     async def _monitor_recv(self):
-        rising, falling = RisingEdge(self.clock), FallingEdge(self.clock)
-        valid, ready = self.bus.valid, self.bus.ready
-        valid_rises = RisingEdge(valid)
-        if self._pauses is None:
-            ready.value = 1
-            while True:
-                await falling
-                if valid.value == 1:
-                    self._take()
-                else:
-                    await valid_rises
-        open_before = None
+        if self._pauses is not None:
+            every_clock(self.clock, self._open_or_close, self._sample)
+            return
+        falling, valid_rises = FallingEdge(self.clock), RisingEdge(self.bus.valid)
+        valid = self.bus.valid
+        self.bus.ready.value = 1
         while True:
-            is_open = not next(self._pauses)
-            if is_open != open_before:
-                ready.value = int(is_open)
-                open_before = is_open
             await falling
-            if is_open and valid.value == 1:
+            if valid.value == HIGH:
                 self._take()
-            await rising
+            else:
+                await valid_rises
+
+    def _open_or_close(self):
+        is_open = not next(self._pauses)
+        if is_open != self._is_open:
+            self.bus.ready.value = int(is_open)
+            self._is_open = is_open
+
+    def _sample(self):
+        if self._is_open and self.bus.valid.value == HIGH:
+            self._take()
 
 
 class StreamSource(ChannelSource):

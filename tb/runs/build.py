@@ -58,6 +58,8 @@ exec '{{python}}' '{Path(__file__).with_name("object_cache.py")}' '{{cache}}' "$
 """
 #: what a finished build no longer needs, some 40 MB
 REMAINS = ("*.o", "*.d", "*.a", "*.gch", "*.cpp", "*.h", "*.mk", "*.dat", "*.slow", "*.fast")
+#: NumPy's threads have nothing to do in a simulation, and wait busily.
+RUN_ENVIRONMENT = {"COCOTB_ANSI_OUTPUT": "0", "COCOTB_REWRITE_ASSERTION_FILES": "", "OPENBLAS_NUM_THREADS": "1"}
 #: The runner asks for SystemVerilog, where setting a variable at time 0 wakes nobody: emitted Verilog counts on it.
 ICARUS_ARGS = ["-g2005"]
 
@@ -271,7 +273,7 @@ def run(built, *, module, folder, testcase=None, settings=None, seed=None):
             log_file=log,
             waves=built.waves,
             timescale=TIMESCALE,
-            extra_env={"COCOTB_ANSI_OUTPUT": "0", "COCOTB_REWRITE_ASSERTION_FILES": ""},
+            extra_env=RUN_ENVIRONMENT,
             seed=seed,
         )
     except (RuntimeError, SystemExit) as raised:

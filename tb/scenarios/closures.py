@@ -17,6 +17,7 @@ from kv_endpoint.hw.endpoint import Endpoint
 from kv_endpoint.tb.agents.registers import Csr
 from kv_endpoint.tb.checks.golden_endpoint import golden_endpoint
 from kv_endpoint.tb.interactive import TB, configured
+from kv_endpoint.tb.lib.bus import HIGH
 from kv_endpoint.tb.lib.cocotb_run import PERIOD_STEPS, settings
 from kv_endpoint.tb.scenarios.coherency import FLASH_CLOCKS, coherent_traffic, hint_now_and_then
 from kv_endpoint.tb.stimuli.faults import Gate, channels
@@ -151,11 +152,11 @@ class _Bench:
         falling, kept = FallingEdge(self.dut.clk), None
         while True:
             await falling
-            taken = valid.value == 1 and ready.value == 1
+            taken = valid.value == HIGH and ready.value == HIGH
             counts[channel] = counts.get(channel, 0) + taken
             if is_sink:
                 continue
-            offered = [signal.value for signal in payload] if valid.value == 1 else None
+            offered = [signal.value for signal in payload] if valid.value == HIGH else None
             assert kept is None or offered == kept, f"{channel} is closed, and what it offers changes"
             kept = None if taken else offered
 
