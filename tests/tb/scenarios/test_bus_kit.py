@@ -17,6 +17,13 @@ def test_kit_moves_every_transaction_once_in_the_same_clocks(simulator, tmp_path
     assert run(built, module="kv_endpoint.tb.scenarios.bus_kit", folder=tmp_path, seed=1) == 2
 
 
+def test_a_build_with_waves_writes_raw_vcd(tmp_path):
+    sources = {"stream_pass.v": (HDL / "stream_pass.v").read_text()}
+    built = build("verilator", top="stream_pass", sources=sources, waves=True)
+    run(built, module="kv_endpoint.tb.scenarios.bus_kit", folder=tmp_path, seed=1)
+    assert "$enddefinitions" in (tmp_path / "dump.vcd").read_text()
+
+
 def test_stalls_repeat_by_seed_and_differ_by_port():
     first, again, other = (list(itertools.islice(stalls(seed), 200)) for seed in ("1/req", "1/req", "1/rwd"))
     assert first == again != other

@@ -26,11 +26,11 @@ from kv_endpoint.tb.stimuli.random_traffic import random_operations
 CONFIG = preset("tiny")
 REGION = reset_regions(CONFIG)[0]
 #: steps x accesses of a random test: what some seconds allow
-SIZE = {"verilator": (6, 120), "icarus": (3, 60)}
+SIZE = {"verilator": (6, 120), "icarus": (2, 50)}
 POOL_FRAMES = 8
 #: part of the clocks in which a port stalls
 STALLED = 0.5
-#: Where four states can make no difference that other tests on Icarus would not show, it has its turn in `make regress`.
+#: Where four states make no difference that other tests on Icarus would not show, its turn is in `make regress`.
 SELDOM_ICARUS = ["verilator", pytest.param("icarus", marks=pytest.mark.long)]
 
 
@@ -63,7 +63,7 @@ def test_regions_split_the_heads_and_can_move(simulator, tmp_path):
     cocotb_test(simulator, tmp_path, "two_regions")
 
 
-@pytest.mark.parametrize(("simulator", "seed"), [("verilator", 1), seldom("verilator", 2), ("icarus", 3)])
+@pytest.mark.parametrize(("simulator", "seed"), [("verilator", 1), seldom("verilator", 2), seldom("icarus", 3)])
 def test_random_traffic_with_every_port_stalling(simulator, seed, tmp_path):
     cocotb_test(simulator, tmp_path, "random_traffic", seed=seed, share=STALLED)
 
@@ -74,7 +74,7 @@ def test_random_traffic_with_every_port_stalling(simulator, seed, tmp_path):
 def test_random_traffic_under_every_policy(simulator, priority, score, tmp_path):
     policy = pack("POLICY", PRIORITY=priority, SCORE=score, PROTECT=int(score != ScoreSource.ACCESS), BYPASS=1)
     registers = [("POLICY", policy), ("ALPHA", 0x8000), ("LAMBDA", 1 << 20)]
-    cocotb_test(simulator, tmp_path, "random_traffic", seed=4 + priority, registers=registers, share=0.2)
+    cocotb_test(simulator, tmp_path, "random_traffic", seed=4 + priority, registers=registers, share=0.2, steps=4)
 
 
 @pytest.mark.parametrize("simulator", SELDOM_ICARUS)
@@ -124,11 +124,15 @@ def test_random_traffic_in_a_region_of_each_mode(simulator, share, tmp_path):
     cocotb_test(simulator, tmp_path, "two_modes", seed=10, share=share, poisoned=0.05, waits=0.05)
 
 
+#: traffic that either form plays
+BOTH_FORMS = {"steps": 2, "accesses": 35}
+
+
 def operations(mode=Mode.EXACT):
     region, more = REGION, {}
     if mode == Mode.MXINT8:
         region, more = replace(REGION, mode=mode), {"poisoned": 0.1, "waits": 0.05}
-    return random_operations(CONFIG, region, seed=7, steps=3, accesses=60, blocks=6, **more)
+    return random_operations(CONFIG, region, seed=7, **BOTH_FORMS, blocks=6, **more)
 
 
 def mode_writes(mode):
@@ -159,7 +163,7 @@ def recorded(folder):
 @pytest.mark.parametrize("mode", Mode)
 def test_both_forms_and_both_simulators_give_the_same_records_and_responses(mode, tmp_path):
     seen = []
-    settings = {"seed": 7, "steps": 3, "accesses": 60} | (COMPRESSED if mode == Mode.MXINT8 else {})
+    settings = {"seed": 7} | BOTH_FORMS | (COMPRESSED if mode == Mode.MXINT8 else {})
     for simulator in SIMULATORS:
         cocotb_test(simulator, tmp_path / simulator, "random_traffic", **settings)
         seen.append(json.loads((tmp_path / simulator / "seen.json").read_text()))
@@ -167,7 +171,7 @@ def test_both_forms_and_both_simulators_give_the_same_records_and_responses(mode
         outcome = batch(simulator, folder, mode)
         seen.append(recorded(folder))
         assert outcome["registers"]["READS"] and outcome["registers"]["WRITES"]
-    assert len(seen[0]["records"]) > 300
+    assert len(seen[0]["records"]) > 200
     for other in seen[1:]:
         assert other == seen[0]
 

@@ -9,7 +9,7 @@ from kv_endpoint.golden.common.mode import Mode
 from kv_endpoint.tb.runs.build import run
 from kv_endpoint.tb.runs.tops import interactive_top
 
-READS = 8000
+READS = 5000
 #: what the endpoint may lose while it asks again and again
 LOSS = 0.05
 
