@@ -15,7 +15,7 @@ from kv_endpoint.hw.common.layouts import SidecarKind
 from kv_endpoint.hw.data.datapath import Datapath
 from kv_endpoint.hw.front.request_slots import ReadSlots, WriteSlots
 from tests.support.axi_memory import AXIMemory
-from tests.support.simulation import simulate
+from tests.support.native import simulate
 
 __all__ = ["FRAMES", "TINY", "Bench", "fp16_line", "random_be", "random_operation", "scramble"]
 

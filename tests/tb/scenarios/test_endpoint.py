@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import MappingProxyType
 
 import pytest
 
@@ -124,15 +125,15 @@ def test_random_traffic_in_a_region_of_each_mode(simulator, share, tmp_path):
     cocotb_test(simulator, tmp_path, "two_modes", seed=10, share=share, poisoned=0.05, waits=0.05)
 
 
-#: traffic that either form plays
-BOTH_FORMS = {"steps": 2, "accesses": 35}
+#: traffic that either form plays on either simulator
+BRIEF = {"steps": 2, "accesses": 35}
 
 
-def operations(mode=Mode.EXACT):
+def operations(mode=Mode.EXACT, *, steps=3, accesses=60):
     region, more = REGION, {}
     if mode == Mode.MXINT8:
         region, more = replace(REGION, mode=mode), {"poisoned": 0.1, "waits": 0.05}
-    return random_operations(CONFIG, region, seed=7, **BOTH_FORMS, blocks=6, **more)
+    return random_operations(CONFIG, region, seed=7, steps=steps, accesses=accesses, blocks=6, **more)
 
 
 def mode_writes(mode):
@@ -143,7 +144,7 @@ def mode_writes(mode):
     return pools + regions_writes((replace(REGION, mode=mode), *reset_regions(CONFIG)[1:]))
 
 
-def batch(simulator, folder, mode=Mode.EXACT, **more):
+def batch(simulator, folder, mode=Mode.EXACT, *, size=MappingProxyType({}), **more):
     given = BatchSettings(
         registers=mode_writes(mode),
         read_back=["READS", "WRITES"],
@@ -151,7 +152,7 @@ def batch(simulator, folder, mode=Mode.EXACT, **more):
         flash_program_clocks=120,
         poll_clocks=10_000,
     )
-    return run_batch(batch_top(simulator, CONFIG), operations(mode), replace(given, **more), folder)
+    return run_batch(batch_top(simulator, CONFIG), operations(mode, **size), replace(given, **more), folder)
 
 
 def recorded(folder):
@@ -163,12 +164,12 @@ def recorded(folder):
 @pytest.mark.parametrize("mode", Mode)
 def test_both_forms_and_both_simulators_give_the_same_records_and_responses(mode, tmp_path):
     seen = []
-    settings = {"seed": 7} | BOTH_FORMS | (COMPRESSED if mode == Mode.MXINT8 else {})
+    settings = {"seed": 7} | BRIEF | (COMPRESSED if mode == Mode.MXINT8 else {})
     for simulator in SIMULATORS:
         cocotb_test(simulator, tmp_path / simulator, "random_traffic", **settings)
         seen.append(json.loads((tmp_path / simulator / "seen.json").read_text()))
         folder = tmp_path / f"{simulator}-batch"
-        outcome = batch(simulator, folder, mode)
+        outcome = batch(simulator, folder, mode, size=BRIEF)
         seen.append(recorded(folder))
         assert outcome["registers"]["READS"] and outcome["registers"]["WRITES"]
     assert len(seen[0]["records"]) > 200
