@@ -105,13 +105,16 @@ def verilator_arguments(size):
     return [*VERILATOR_ARGS, *POSITION_INDEPENDENT, *(UNDIVIDED if size <= SMALL_BYTES else ())]
 
 
-def compile_environment(folder):
-    """(command, environment) that start Verilator so that its make file works; a launcher for it lies in `folder`."""
+def compile_environment(folder, **more):
+    """(command, environment) that start Verilator so that its make file works; a launcher for it lies in `folder`.
+
+    `more` are variables of the make file.
+    """
     launcher = folder / "launcher.sh"
     launcher.write_text(LAUNCHER.format(python=sys.executable, cache=cache.cache_folder() / "objects"))
     launcher.chmod(0o700)
     command, environment = verilator_command()
-    variables = MAKE_VARIABLES | {"OBJCACHE": str(launcher)}
+    variables = MAKE_VARIABLES | {"OBJCACHE": str(launcher)} | more
     return command, environment | {"MAKEFLAGS": " ".join(f"{name}={value}" for name, value in variables.items())}
 
 
