@@ -1805,4 +1805,89 @@ MUTATIONS = (
         tests=("tests/sim/results/test_results.py::test_blocks_of_heads_apart_count_by_themselves",),
         why="the demand hit rate and its baselines are those of the KV cache",
     ),
+    # The golden models, and what emits and builds
+    Mutation(
+        name="golden-lru-evicts-the-newest",
+        file="golden/pipeline/score.py",
+        old="    return step\n",
+        new="    return -step\n",
+        tests=(
+            "tests/golden/common/test_policy.py::test_hit_rate_is_that_of_the_policy_in_real_numbers[shared step 0.25: lru]",
+        ),
+        why="with LRU the block leaves that was used longest ago",
+    ),
+    Mutation(
+        name="golden-decay-forgets-the-step",
+        file="golden/pipeline/score.py",
+        old="return log2(ema) + step * lam",
+        new="return log2(ema)",
+        tests=(
+            "tests/golden/common/test_policy.py::test_hit_rate_is_that_of_the_policy_in_real_numbers[shared layer 0.125: decayed]",
+        ),
+        why="a block that was not used for long is worth less",
+    ),
+    Mutation(
+        name="golden-product-evicts-the-worthiest",
+        file="golden/pipeline/score.py",
+        old="return -product_score(ema, now - step)",
+        new="return product_score(ema, now - step)",
+        tests=(
+            "tests/golden/common/test_policy.py::test_hit_rate_is_that_of_the_policy_in_real_numbers[shared layer 0.25: product, announced]",
+        ),
+        why="the product score says what may leave",
+    ),
+    Mutation(
+        name="golden-announced-blocks-leave",
+        file="golden/victims/search.py",
+        old="best = self._lowest(heads, barred | waiting)",
+        new="best = self._lowest(heads, barred)",
+        tests=(
+            "tests/golden/common/test_policy.py::test_hit_rate_is_that_of_the_policy_in_real_numbers[split layer 0.25: lru, announced]",
+        ),
+        why="what is announced stays while something else may leave",
+    ),
+    Mutation(
+        name="golden-bypass-never-taken",
+        file="golden/frames/allocator.py",
+        old="bypass_below is not None and bypass_below < victim.key",
+        new="bypass_below is not None and bypass_below < victim.key - (1 << 40)",
+        tests=(
+            "tests/golden/common/test_policy.py::test_hit_rate_is_that_of_the_policy_in_real_numbers[split layer 0.125: decayed, announced, bypass]",
+        ),
+        why="a block worth less than every other is read past the pool",
+    ),
+    Mutation(
+        name="golden-near-belady-lost",
+        file="golden/pipeline/score.py",
+        old="return -1 << (config.key_bits - 1)",
+        new="return 1 << (config.key_bits - 2)",
+        tests=(
+            "tests/sim/results/test_hit_rates.py::test_demand_hit_rate_against_belady_with_bypass[0.125-per-head-0.95]",
+        ),
+        why="a block that was never scored leaves first",
+    ),
+    Mutation(
+        name="constants-never-wake",
+        file="hw/verilog.py",
+        old='return "".join(map(_wake_constants, re.split(r"^(?=module )", text, flags=re.MULTILINE)))',
+        new="return text",
+        tests=("tests/tb/scenarios/test_endpoint.py::test_every_kind_of_message_is_answered_as_it_must[icarus]",),
+        why="the emitted Verilog runs on a simulator of four states too",
+    ),
+    Mutation(
+        name="waves-not-traced",
+        file="tb/runs/build.py",
+        old="                waves=waves,\n",
+        new="                waves=False,\n",
+        tests=("tests/tb/scenarios/test_bus_kit.py::test_a_build_with_waves_writes_raw_vcd",),
+        why="a run with waves writes them",
+    ),
+    Mutation(
+        name="record-offered-and-taken-back",
+        file="hw/events/port.py",
+        old="queue.r_en.eq(lane.ready)",
+        new="queue.r_en.eq(1)",
+        tests=("tests/tb/scenarios/test_endpoint.py::test_random_traffic_with_every_port_stalling[verilator-1]",),
+        why="what a port offers stays until it is taken",
+    ),
 )

@@ -12,8 +12,15 @@ DIFFERENT = ("product",)
 
 
 MEANT = [setting for setting in SETTINGS if setting not in DIFFERENT]
-#: each setting and each row once
-SHORT = dict(zip(REFERENCE, MEANT, strict=True))
+#: each setting and each row once, where the setting makes a difference
+SHORT = {
+    ("split", "layer", 0.125): "decayed, announced, bypass",
+    ("split", "layer", 0.25): "lru, announced",
+    ("shared", "layer", 0.125): "decayed",
+    ("shared", "layer", 0.25): "product, announced",
+    ("shared", "step", 0.125): "decayed, announced",
+    ("shared", "step", 0.25): "lru",
+}
 
 
 @pytest.mark.parametrize(
