@@ -1,5 +1,7 @@
 """The whole endpoint in golden lock-step under random traffic."""
 
+import pytest
+
 from kv_endpoint.golden.common.config import LINES_PER_BLOCK, preset
 from kv_endpoint.golden.common.messages import DRSOpcode, NDROpcode
 from kv_endpoint.golden.common.policy import Priority
@@ -84,6 +86,7 @@ def test_the_step_counter_stops_before_its_end():
     assert [record["outcome"] for record in bench.kinds(SlotKind.ANSWER)] == answered
 
 
+@pytest.mark.quick
 def test_decisions_and_data_are_right_while_a_small_pool_overflows():
     bench = Lockstep(CONFIG, seed=1, registers=[("POOL_FRAMES", POOL_FRAMES)])
     bench.run(traffic(bench, seed=1, steps=8, accesses=60, blocks=6))

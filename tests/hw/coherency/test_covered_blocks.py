@@ -157,6 +157,7 @@ def test_every_event_counts(blocks, busy):
     run(dut, bench)
 
 
+@pytest.mark.quick
 def test_operations_wait_while_slots_keep_the_counter_busy():
     dut = CoveredBlocks(config=CONFIG)
     traffic = Traffic(5, blocks=BLOCKS, busy=1.0, rising=0.6)

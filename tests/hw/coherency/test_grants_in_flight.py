@@ -52,6 +52,7 @@ class Bench:
         return pending
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("seed", range(2))
 def test_pending_sectors_are_those_of_granted_requests(seed):
     print("seed", seed)

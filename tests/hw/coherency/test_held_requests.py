@@ -131,6 +131,7 @@ def test_each_request_comes_back_once_and_in_order(seed):
     assert bench.retried > 150 and bench.both > 20
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("where", [0, CONFIG.snoops - 1, ANY, NONE])
 def test_all_requests_in_one_list_come_back_one_every_two_clocks(where):
     bench = Bench(0)

@@ -31,6 +31,7 @@ def test_the_first_blocks_are_kept_until_their_last_read_has_come_again():
     assert len(kept.blocks) == 2
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("read_slots", [2, 8, 32])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_it_keeps_what_the_golden_model_keeps(seed, read_slots):

@@ -348,6 +348,7 @@ def test_stale_lines_are_taken_back_also_if_they_become_so_while_their_sector_is
     bench.run(scenario)
 
 
+@pytest.mark.quick
 def test_every_line_is_taken_back_while_all_are_to_be_and_a_recall_goes_on_beside():
     bench = Bench(TWO_HOSTS, seed=7, answering=0.2)
 

@@ -77,6 +77,7 @@ class Requests:
         return {"kind": kind, "id": self.rng.randrange(CONFIG.read_slots), "retry": Retry.NO, "rwd": 1}, outcome
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("seed", range(3))
 def test_the_door_is_closed_while_a_request_is_overdue_and_its_patience_lasts(seed):
     dut, requests = StarvationGuard(config=CONFIG, holds=HOLDS, patience=PATIENCE), Requests(seed)

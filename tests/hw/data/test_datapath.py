@@ -93,6 +93,7 @@ def test_operations_without_memory_answer_without_memory():
     Bench().run(scenario)
 
 
+@pytest.mark.quick
 def test_discard_frees_its_slot_and_answers_nothing():
     async def scenario(bench):
         for rwd, count in ((False, TINY.read_slots), (True, TINY.write_slots)):

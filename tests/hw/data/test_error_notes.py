@@ -10,6 +10,7 @@ from kv_endpoint.hw.data.error_notes import ErrorNotes
 from tests.support.simulation import fields_of, simulate
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("stall", [0.0, 0.9])
 def test_no_error_is_lost_or_told_twice(stall):
     rng = random.Random(f"error notes {stall}")

@@ -24,6 +24,7 @@ def set_place(ctx, signal, where):
         ctx.set(signal[name], value)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("until_issued", [False, True])
 @pytest.mark.parametrize("seed", range(2))
 def test_conflicts_and_sets_in_use_are_those_of_the_operations_in_the_table(seed, until_issued):

@@ -15,6 +15,7 @@ PIPELINE_DEPTH = 7
 COMMIT_NOTE = 1 << 31
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("stall", [0.0, 0.5, 0.9])
 def test_records_leave_in_order_with_one_sequence(stall):
     rng = random.Random(f"event port {stall}")

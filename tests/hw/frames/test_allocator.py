@@ -269,6 +269,7 @@ def test_a_head_takes_its_next_frames_from_the_pool_of_its_new_mode():
     bench.run(body)
 
 
+@pytest.mark.quick
 def test_the_last_frames_are_for_writes_then_there_are_none():
     bench = Bench()
     config = bench.config

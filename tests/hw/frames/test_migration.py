@@ -100,6 +100,7 @@ def test_unwritable_flash_answers_everything(bypass):
     assert [record for record in world.kinds(SlotKind.BYPASS_READ) if record["clock"] > last]
 
 
+@pytest.mark.quick
 def test_reads_of_a_block_whose_writes_are_dropped_are_served():
     """With unwritable flash, reads and writes of few blocks: reads left behind by a dropped write open a new miss."""
     config = scarce(flash_failure_limit=1, pool_blocks=5, demotion_slots=2)

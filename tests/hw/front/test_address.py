@@ -19,6 +19,7 @@ def place_regions(*regions):
     return [Region(line * LINE_BYTES, heads, first, enabled) for line, heads, first, enabled in regions]
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     "regions",
     [

@@ -3,6 +3,8 @@
 import random
 from collections import Counter
 
+import pytest
+
 from kv_endpoint.golden.common.config import preset
 from kv_endpoint.golden.common.messages import DevLoad
 from kv_endpoint.golden.front.address import encode
@@ -33,6 +35,7 @@ def test_a_threshold_of_zero_is_reached_by_an_idle_endpoint():
     assert load(0, Thresholds(optimal=0, moderate=1, severe=1)) == DevLoad.OPTIMAL
 
 
+@pytest.mark.quick
 def test_the_meter_says_what_the_golden_rule_says():
     seed = 3
     print("seed", seed)

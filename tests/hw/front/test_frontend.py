@@ -215,6 +215,7 @@ def test_a_step_counter_near_its_end_refuses_to_advance():
     assert check_header(CONFIG, pack_hint(now + 3, []), now, True, 256) == (HeaderCheck.EXHAUSTED, now)
 
 
+@pytest.mark.quick
 def test_each_message_is_decoded_by_the_regions_of_one_time():
     """Two regions change places in the table, so every address keeps its meaning, under stalled traffic."""
     rng = random.Random(9)

@@ -16,6 +16,7 @@ def test_unpack_gives_what_was_packed():
         pack_hint(0, [(0, 0)] * 16)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("header", "now", "expected"),
     [

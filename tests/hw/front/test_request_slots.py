@@ -28,6 +28,7 @@ def message(rng, table):
     return values
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("table", TABLES)
 def test_every_number_is_handed_out_once_in_rising_order_after_reset(table):
     cls, count = TABLES[table]

@@ -2,10 +2,13 @@
 
 import random
 
+import pytest
+
 from kv_endpoint.hw.lib.arbiter import Arbiter
 from tests.support.simulation import simulate
 
 
+@pytest.mark.quick
 def test_arbiter_is_lossless_ordered_and_fair():
     rng = random.Random(11)
     dut = Arbiter(16, count=3)

@@ -8,6 +8,7 @@ from amaranth.sim import Simulator
 from kv_endpoint.hw.lib.drain import Drain
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("seed", range(3))
 def test_a_drain_is_granted_when_all_work_accepted_before_its_request_has_finished(seed):
     print("seed", seed)

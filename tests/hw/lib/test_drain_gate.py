@@ -10,6 +10,7 @@ from tests.support.simulation import simulate
 DEPTH = 15
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("seed", range(4))
 def test_the_request_passes_when_its_elders_have_left(seed):
     rng = random.Random(seed)

@@ -65,6 +65,7 @@ def run(count, *, offer, take):
     return clocks
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("offer, take", [(1.0, 0.3), (0.5, 1.0), (0.7, 0.6)])
 def test_items_come_out_in_order_with_their_tags_however_they_are_taken(offer, take):
     rng = random.Random(f"{offer} {take}")

@@ -27,6 +27,7 @@ def test_round_even_of_arrays_is_that_of_integers():
     assert round_even(values, shifts).ravel().tolist() == expected
 
 
+@pytest.mark.quick
 def test_exp2_is_within_its_error_for_every_fraction():
     exact = 2.0 ** -(ALL / (1 << FRACTION_BITS))
     assert np.abs(exp2_array(ALL) / (1 << FACTOR_BITS) - exact).max() <= ERROR_MAX

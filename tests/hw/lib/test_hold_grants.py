@@ -2,12 +2,15 @@
 
 import random
 
+import pytest
+
 from kv_endpoint.hw.lib.hold_grants import Quiesce
 from tests.support.simulation import simulate
 
 ENGINE = 2
 
 
+@pytest.mark.quick
 def test_one_holder_at_a_time_and_only_when_idle():
     rng = random.Random(7)
     dut = Quiesce(count=3, engine=ENGINE, gap=4)

@@ -26,6 +26,7 @@ endmodule
 """
 
 
+@pytest.mark.quick
 def test_the_bit_of_the_number_is_set_and_no_other_even_if_the_number_is_unknown(tmp_path):
     if shutil.which("iverilog") is None:
         pytest.fail("Icarus: `iverilog` must be installed (Debian package `iverilog`)")

@@ -226,6 +226,7 @@ def test_commits_equal_the_golden_commit(score, blocks):
     assert bench.judged >= (JUDGED | JUDGED_ABSENT if blocks > 2 else JUDGED)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("blocks", [1, 64])
 def test_one_slot_commits_a_clock_also_when_one_entry_is_hammered(blocks):
     bench = Bench(Policy(), seed=5)

@@ -1,5 +1,6 @@
 """The metadata pipeline issues a slot only when its table is clear and its data operation and its record have room."""
 
+import pytest
 from amaranth.hdl import ResetInserter, Signal
 
 from kv_endpoint.golden.common.config import preset
@@ -76,6 +77,7 @@ def test_the_host_waits_for_the_prefetch_unit_and_engines_do_not():
     run(body)
 
 
+@pytest.mark.quick
 def test_rwd_goes_before_held_requests_and_these_before_new_ones():
     async def body(ctx, dut):
         ctx.set(dut.data_ops.ready, 1)

@@ -509,6 +509,7 @@ def test_background_work_pauses_while_every_enabled_region_is_in_prefill():
     simulate(dut, bench)
 
 
+@pytest.mark.quick
 def test_the_rtl_tells_the_phases_of_requests_apart():
     """Two requests, shortened: chunks of 32 tokens, blocks of two heads, and a step of decode reads few of them."""
     dut = PhaseDetector(config=CONFIG)

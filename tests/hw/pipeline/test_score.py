@@ -211,6 +211,7 @@ def test_rtl_decay_is_the_golden_one(config, seed):
         assert result == decay(*vector), vector
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("seed", SEEDS)
 def test_rtl_increment_is_the_golden_one(seed):
     rng = seeded(seed)

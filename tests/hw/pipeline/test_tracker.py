@@ -95,6 +95,7 @@ def test_counters_follow_the_golden_tracker_in_every_clock(heads, busy):
     run(dut, bench)
 
 
+@pytest.mark.quick
 def test_a_reset_in_the_middle_clears_every_head():
     seed = 11
     print("seed", seed)

@@ -561,6 +561,7 @@ def test_announced_blocks_are_noted_one_a_clock_five_clocks_later():
     run(bench, life)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("slow", [0.0, 0.02, 0.3])
 def test_no_announced_block_is_lost_while_the_pipeline_obeys_room(slow):
     bench = Bench(TINY, seed=6, note_ready=slow)

@@ -207,6 +207,7 @@ async def candidates(ctx, dut, rng, stall=0.0):
     return found
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("blocks_per_head", [2, 4, 16])
 def test_touches_are_expanded_as_the_golden_model_says_at_every_place_of_a_head(blocks_per_head):
     rng = random.Random(23)

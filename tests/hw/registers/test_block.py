@@ -340,6 +340,7 @@ def test_parameters_are_those_of_the_configuration():
     run(bench)
 
 
+@pytest.mark.quick
 def test_status_registers_follow_the_hardware():
     async def bench(ctx, dut, around):
         ctx.set(dut.now, (1 << CONFIG.step_bits) - 2)

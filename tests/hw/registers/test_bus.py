@@ -31,6 +31,7 @@ class Channel:
         return None
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("eagerness", [(1, 1, 1), (0.3, 0.9, 0.9), (0.9, 0.3, 0.9), (0.9, 0.9, 0.2), (0.5, 0.5, 0.5)])
 @pytest.mark.parametrize("seed", range(2))
 def test_every_access_is_carried_out_once_in_order_and_answered_in_order(seed, eagerness):

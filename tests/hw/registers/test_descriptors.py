@@ -155,6 +155,7 @@ def test_streams_are_judged_by_their_sets_of_blocks(config):
     assert verdicts[RefusalKind.STREAM_OVERLAP] >= rare
 
 
+@pytest.mark.quick
 def test_streams_between_each_other_share_no_block():
     """A fine stream inside a gap of a coarse one, and grids that never meet."""
     config = preset("tiny", streams=3)

@@ -12,6 +12,7 @@ from kv_endpoint.hw.registers.modes import HeadModes
 from tests.support.simulation import simulate
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("heads", [1, 5, 8])
 def test_a_region_changes_modes_only_where_no_head_is_occupied(heads):
     seed, config = heads, preset("tiny", heads=heads, step_bits=27)

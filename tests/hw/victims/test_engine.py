@@ -456,6 +456,7 @@ def test_a_head_without_blocks_may_change_its_mode(priority):
     assert pools == {(domain, found) for domain in Domain for found in (False, True)}
 
 
+@pytest.mark.quick
 def test_background_repairs_miss_nothing_that_happens_meanwhile():
     bench = Bench(ODD, Policy(), seed=5)
     # Two heads, so that nearly every event hits a head that is being scanned or swept.

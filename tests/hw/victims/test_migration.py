@@ -8,6 +8,7 @@ from kv_endpoint.golden.victims.search import Domain
 from tests.hw.victims.test_engine import TINY, Bench, run
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("domain", list(Domain))
 def test_a_miss_of_a_warm_block_protects_it_without_a_commit(domain):
     bench = Bench(TINY, Policy(), seed=1)

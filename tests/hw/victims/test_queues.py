@@ -201,6 +201,7 @@ def test_records_change_as_events_refreshes_and_commands_say(load):
     assert bench.installed > 40 and bench.ignored > 5
 
 
+@pytest.mark.quick
 def test_events_append_to_the_queue_before_other_writes():
     bench = Bench(seed=1)
     depth = CONFIG.queue_depth

@@ -11,6 +11,7 @@ from kv_endpoint.hw.victims.sorter import Sorter
 from tests.support.simulation import simulate
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("depth", [2, 5])
 def test_sorter_keeps_the_first_ranks_in_order(depth):
     config = preset("tiny", queue_depth=depth)

@@ -155,6 +155,7 @@ def test_jobs_find_the_first_blocks_and_keep_the_queue(priority, conflicts):
     assert shortened > 5
 
 
+@pytest.mark.quick
 def test_a_peek_tells_key_frame_and_migration():
     bench = Bench(priority=Priority.DECAYED, conflicts=0.0, seed=30)
     dut = bench.dut

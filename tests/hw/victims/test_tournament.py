@@ -18,6 +18,7 @@ CONFIGS = [
 ]
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"{config.heads}-heads")
 def test_root_is_the_first_leaf_of_lowest_rank(config):
     seed = config.heads

@@ -398,6 +398,7 @@ def test_every_clock_is_as_the_golden_filter_says(name):
     assert not missing, f"never seen: {missing}"
 
 
+@pytest.mark.quick
 def test_a_reset_in_the_middle_empties_every_row():
     config = CONFIGS["tiny_two_hosts"]
     dut = SnoopFilter(config=config)

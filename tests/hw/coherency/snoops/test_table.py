@@ -569,6 +569,7 @@ def test_snoops_follow_each_other_as_fast_as_places_become_free(answer_clocks):
     assert rate >= (0.85 / 4 if answer_clocks == 64 else 1 / 3)
 
 
+@pytest.mark.quick
 def test_every_place_times_out_once_and_may_still_be_answered():
     bench = Bench(timeout=50)
 

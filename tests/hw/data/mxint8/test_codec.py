@@ -210,6 +210,7 @@ def test_compressor_on_random_lines():
         assert got == compress(line), hex(line)
 
 
+@pytest.mark.quick
 def test_compressor_on_every_value_beside_every_kind_of_largest():
     """All magnitudes up to the largest, at largest values of the first and last binades and between."""
     lines = []

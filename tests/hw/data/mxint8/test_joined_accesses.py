@@ -11,6 +11,7 @@ from tests.support.simulation import set_payload, simulate
 BITS = 4
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("seed", range(3))
 def test_both_operations_of_an_access_end_with_its_answer(seed):
     print("seed", seed)

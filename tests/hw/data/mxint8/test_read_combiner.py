@@ -144,6 +144,7 @@ def test_every_read_gets_what_the_last_write_of_its_half_left(seed, delay, stall
     run(scenario, seed=seed, delay=delay, stall=stall)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("streams", [1, OPEN])
 def test_sequential_reads_need_half_an_access_each_and_one_clock(streams):
     async def scenario(ctx, dut, memory, reader, clock, rng):

@@ -128,6 +128,7 @@ def test_every_half_is_written_once_and_ends_with_its_own_note(seed, delay, stal
     Bench(seed=seed, delay=delay, stall=stall).run(scenario)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("streams", [1, PLACES - 1])
 @pytest.mark.parametrize("first", [0, 1])
 def test_sequential_writes_need_half_an_access_each_and_one_clock(streams, first):

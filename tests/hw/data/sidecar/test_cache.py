@@ -744,6 +744,7 @@ def test_a_set_with_users_is_not_replaced(user, other):
     Bench().run(scenario)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("mode", Mode)
 def test_hits_take_a_clock_and_misses_four_or_seven(mode):
     async def scenario(bench):

@@ -12,6 +12,7 @@ CONFIG = preset("tiny")
 COUNT = 4
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("seed", range(2))
 def test_numbers_come_in_turn_and_each_keeps_its_row_until_it_ends(seed):
     print("seed", seed)

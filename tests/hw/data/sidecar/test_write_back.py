@@ -11,6 +11,7 @@ from tests.support.simulation import fields_of, set_payload, simulate
 COUNT = 4
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("failures", [0.0, 0.5, 0.95, 1.0])
 @pytest.mark.parametrize("stall", [0.0, 0.6])
 def test_each_write_back_is_done_once_and_with_its_own_row(failures, stall):

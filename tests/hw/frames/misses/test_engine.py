@@ -138,6 +138,7 @@ def test_a_write_to_a_cold_block_is_merged_into_its_page():
     assert [access.result for access in cold] == ["done", 1, 100]
 
 
+@pytest.mark.quick
 def test_page_reads_overlap():
     world = World(scarce(demotion_slots=4, pin_cap=1), seed=9, flash_latency=(300, 300), policy=Policy(bypass=False))
     reads = [Access(False, 0, block, 0, barrier=block == 0) for block in range(4)]

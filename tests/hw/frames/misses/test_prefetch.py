@@ -169,6 +169,7 @@ def test_nothing_leaves_for_a_prefetch_when_flash_is_unwritable():
     assert not issued(world)
 
 
+@pytest.mark.quick
 def test_a_prefetch_does_not_wait_for_a_demotion():
     """Two slow demotions for two prefetches; the others find no demotion slot."""
     config = scarce(**MANY_SLOTS, spare_frames=4)
