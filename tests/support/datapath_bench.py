@@ -15,11 +15,13 @@ from kv_endpoint.hw.common.layouts import SidecarKind
 from kv_endpoint.hw.data.datapath import Datapath
 from kv_endpoint.hw.front.request_slots import ReadSlots, WriteSlots
 from tests.support.axi_memory import AXIMemory
-from tests.support.native import simulate
+from tests.support import native
 
-__all__ = ["FRAMES", "TINY", "Bench", "fp16_line", "random_be", "random_operation", "scramble"]
+__all__ = ["CONFIG", "FRAMES", "Bench", "fp16_line", "random_be", "random_operation", "scramble"]
 
-TINY = preset("tiny")
+#: One for all tests, so that they share a build: its slots cover the way through the block and the bench, and there are
+#: more for reads than for writes.
+CONFIG = preset("tiny", read_slots=64, write_slots=32)
 FRAMES = range(24)
 #: responses that each kind of operation must have
 NDR_KINDS = {DataKind.READ, DataKind.WRITE, DataKind.ZEROS, DataKind.COMPLETE, DataKind.ACK}
@@ -69,11 +71,12 @@ class Bench:
     response is compared as it comes; `settle` waits until nothing is outstanding.
     """
 
-    def __init__(self, config=TINY, *, seed=0, latency=(1, 1), stall=0.0):
+    def __init__(self, config=CONFIG, *, seed=0, latency=(1, 1), stall=0.0, simulate=native.simulate):
         print(f"seed {seed}")
         self.rng = random.Random(seed)
         self.rig = Rig(config)
         self.dut, self.config, self.stall = self.rig.datapath, config, stall
+        self._simulate = simulate
         self.memory = AXIMemory(self.dut.mem, self.rng, latency=latency, stall=stall, background=scramble)
         self.frames = Frames(lambda frame, line: scramble(frame * LINES_PER_BLOCK + line))
         self.halves = Mxint8Frames()
@@ -101,7 +104,7 @@ class Bench:
             self.ctx = ctx
             await scenario(self)
 
-        simulate(self.rig, testbench)
+        self._simulate(self.rig, testbench)
 
     def store(self, mode):
         """The golden frames of a mode."""

@@ -10,7 +10,8 @@ from kv_endpoint.golden.data import sidecar
 from kv_endpoint.golden.data.datapath import ALL_BYTES, ALL_ONES, Frames, byte_mask
 from kv_endpoint.golden.pipeline.metadata import DataKind
 from kv_endpoint.hw.common.layouts import SidecarKind
-from tests.support.datapath_bench import FRAMES, TINY, Bench, random_operation
+from tests.support.datapath_bench import CONFIG, FRAMES, Bench, random_operation
+from tests.support.simulation import simulate
 
 # Rules -----------------------------------------------------------------------------------------------------------
 
@@ -96,11 +97,11 @@ def test_operations_without_memory_answer_without_memory():
 @pytest.mark.quick
 def test_discard_frees_its_slot_and_answers_nothing():
     async def scenario(bench):
-        for rwd, count in ((False, TINY.read_slots), (True, TINY.write_slots)):
+        for rwd, count in ((False, CONFIG.read_slots), (True, CONFIG.write_slots)):
             for _ in range(2 * count):
                 bench.operate(DataKind.DISCARD, rwd=rwd)
         limit = 500
-        while bench.taken < 2 * (TINY.read_slots + TINY.write_slots):
+        while bench.taken < 2 * (CONFIG.read_slots + CONFIG.write_slots):
             limit -= 1
             assert limit, "slots were lost"
             await bench.clock()
@@ -168,7 +169,7 @@ def test_an_unreadable_sidecar_line_shows_nothing_of_the_frame():
         bench.write(4, 6)
         await bench.settle()
         await bench.engine(SidecarKind.FLUSH, 4)
-        bench.memory.failing_reads = {TINY.sidecar_base + 4}
+        bench.memory.failing_reads = {CONFIG.sidecar_base + 4}
         bench.frames.poison(4)
         for line in (6, 7):
             assert bench.frames.read(4, line) == (0, True)
@@ -199,7 +200,7 @@ def test_a_failed_write_back_of_a_sidecar_line_is_noted_and_repeated_until_memor
         await bench.start((4,))
         bench.write(4, 6)
         await bench.settle()
-        line = TINY.sidecar_base + 4
+        line = CONFIG.sidecar_base + 4
         bench.memory.failing_writes = FailsAtFirst(line, times=3)
         await bench.engine(SidecarKind.FLUSH, 4)
         assert bench.memory.lines[line] == bench.frames.row(4) == sidecar.pack(1 << 6, 0)
@@ -219,7 +220,7 @@ def test_flush_leaves_the_sidecar_line_in_memory_and_forgets_it():
         bench.write(4, 9)
         await bench.settle()
         await bench.engine(SidecarKind.FLUSH, 4)
-        line = TINY.sidecar_base + 4
+        line = CONFIG.sidecar_base + 4
         assert bench.memory.lines[line] == bench.frames.row(4) == sidecar.pack(1 << 6 | 1 << 9, 1 << 6)
         # A page moved in by flash brings its sidecar line along.
         bench.memory.lines[line] = bench.frames._rows[4] = sidecar.pack(1 << 3, 0)
@@ -236,7 +237,7 @@ def test_flush_leaves_the_sidecar_line_in_memory_and_forgets_it():
 
 def test_flush_waits_for_a_write_back_under_way():
     async def scenario(bench):
-        sets = TINY.sidecar_cache_lines
+        sets = CONFIG.sidecar_cache_lines
         await bench.start((1,))
         bench.memory.latency = (60, 60)
         # Another frame of the set pushes frame 1 out; its flush finds no line, but memory has not confirmed.
@@ -244,7 +245,7 @@ def test_flush_waits_for_a_write_back_under_way():
         start = bench.clocks
         await bench.engine(SidecarKind.FLUSH, 1)
         assert bench.clocks - start > 40
-        assert bench.memory.lines[TINY.sidecar_base + 1] == sidecar.CLEAR
+        assert bench.memory.lines[CONFIG.sidecar_base + 1] == sidecar.CLEAR
 
     Bench().run(scenario)
 
@@ -315,7 +316,7 @@ def test_frames_change_owners_while_traffic_goes_on(seed):
             kind = bench.rng.choice(list(SidecarKind))
             await bench.engine(kind, owner)
             if kind == SidecarKind.FLUSH:
-                assert bench.memory.value(TINY.sidecar_base + owner) == bench.frames.row(owner)
+                assert bench.memory.value(CONFIG.sidecar_base + owner) == bench.frames.row(owner)
             for line in range(3):
                 bench.read(owner, line)
         await bench.settle()
@@ -335,7 +336,7 @@ def test_preset_small_serves_the_same():
                 await bench.clock()
         await bench.settle()
 
-    Bench(config, latency=(1, 20), stall=0.1).run(scenario)
+    Bench(config, latency=(1, 20), stall=0.1, simulate=simulate).run(scenario)
 
 
 # Stalls, drain, reset, speed -----------------------------------------------------------------------------------------
@@ -347,10 +348,11 @@ def test_stalled_responses_stall_the_block_without_loss(held):
         await bench.start((0, 1))
         for round_ in range(3):
             bench.hold = held
-            for _ in range(60):
+            for _ in range(120):
                 random_operation(bench, (0, 1), range(4))
             for _ in range(150):
                 await bench.clock()
+            assert bench.backlog, "the block took all"
             before = bench.outstanding
             for _ in range(20):
                 await bench.clock()
@@ -408,9 +410,6 @@ def test_a_reset_in_the_middle_of_traffic_leaves_nothing_behind():
 
 @pytest.mark.parametrize("mix", ["reads", "writes", "both", "zeros"])
 def test_one_operation_a_clock_while_sidecar_lines_are_at_hand(mix):
-    # As many slots as it takes to cover the way through the block and its bench.
-    config = preset("tiny", read_slots=64, write_slots=64)
-
     async def scenario(bench):
         frames = range(4)
         await bench.start(frames)
@@ -435,7 +434,7 @@ def test_one_operation_a_clock_while_sidecar_lines_are_at_hand(mix):
         assert (bench.taken - taken) / (bench.clocks - start) >= 0.98
         await bench.settle()
 
-    Bench(config).run(scenario)
+    Bench().run(scenario)
 
 
 def test_latencies_are_those_of_the_docstring():

@@ -2,14 +2,14 @@
 
 import pytest
 
-from kv_endpoint.golden.common.config import LINE_BYTES, LINES_PER_BLOCK, preset
+from kv_endpoint.golden.common.config import LINE_BYTES, LINES_PER_BLOCK
 from kv_endpoint.golden.common.mode import Mode
 from kv_endpoint.golden.data import sidecar
 from kv_endpoint.golden.data.datapath import ALL_BYTES, ALL_ONES
 from kv_endpoint.golden.data.mxint8 import NOT_FINITE, POISONED, ZERO, compress, decompress
 from kv_endpoint.hw.common.layouts import SidecarKind
 from kv_endpoint.hw.data.mxint8.write_combiner import PATIENCE
-from tests.support.datapath_bench import TINY, Bench, fp16_line, random_operation
+from tests.support.datapath_bench import CONFIG, Bench, fp16_line, random_operation
 
 MX = Mode.MXINT8
 #: lines of ones, of one infinity, and of values that compression changes
@@ -19,11 +19,11 @@ UNEVEN = sum(0x3C01 + 37 * i << 16 * i for i in range(32))
 
 
 def data_line(frame, line):
-    return TINY.data_line(MX, frame, line)
+    return CONFIG.data_line(MX, frame, line)
 
 
 def sidecar_lines(frame):
-    return [TINY.sidecar_base + TINY.sidecar_row(MX, frame, line) for line in (0, LINE_BYTES)]
+    return [CONFIG.sidecar_base + CONFIG.sidecar_row(MX, frame, line) for line in (0, LINE_BYTES)]
 
 
 # Rules -----------------------------------------------------------------------------------------------------------
@@ -338,9 +338,6 @@ def test_frames_change_owners_while_traffic_goes_on(seed):
 
 # Traffic to memory, and speed --------------------------------------------------------------------------------------
 
-#: as many slots as it takes to cover the way through the block and its bench
-FAST = preset("tiny", read_slots=64, write_slots=64)
-
 
 async def lines_in_sequence(bench, operate, frames):
     """`operate` on every line of `frames`: (slots a clock in the middle, DDR5 bytes a host byte)."""
@@ -373,7 +370,7 @@ def test_sequential_lines_take_a_clock_and_half_an_access_each():
         print(f"reads: {slots:.3f} slots a clock, {share:.3f} DDR5 bytes a host byte")
         assert slots >= 0.95 and share <= 0.55
 
-    Bench(FAST).run(scenario)
+    Bench().run(scenario)
 
 
 def test_streams_side_by_side_share_accesses_too():
@@ -392,7 +389,7 @@ def test_streams_side_by_side_share_accesses_too():
             await bench.settle()
             assert bench.memory.reads + bench.memory.writes - before == streams * lines // 2
 
-    Bench(FAST, latency=(12, 12)).run(scenario)
+    Bench(latency=(12, 12)).run(scenario)
 
 
 def test_latencies_are_those_of_the_docstring():
@@ -438,10 +435,11 @@ def test_stalled_responses_stall_the_block_without_loss(held):
         await bench.start((0, 1), tuple(Mode))
         for round_ in range(2):
             bench.hold = held
-            for _ in range(60):
+            for _ in range(120):
                 random_operation(bench, (0, 1), range(6), tuple(Mode))
             for _ in range(150):
                 await bench.clock()
+            assert bench.backlog, "the block took all"
             before = bench.outstanding
             for _ in range(20):
                 await bench.clock()
@@ -512,7 +510,7 @@ def test_errors_among_random_operations_are_counted_once_an_access(seed):
             for failing in (bench.memory.failing_reads, bench.memory.failing_writes):
                 failing.clear()
                 for mode in Mode:
-                    failing.update(TINY.data_line(mode, 3, line) for line in range(8) if bench.rng.random() < 0.3)
+                    failing.update(CONFIG.data_line(mode, 3, line) for line in range(8) if bench.rng.random() < 0.3)
             for _ in range(50):
                 random_operation(bench, (3,), range(8), (MX, MX, Mode.EXACT))
                 while bench.backlog > 4:

@@ -1,9 +1,7 @@
 """The order in which a sidecar line is written to memory and read from it again, whatever memory takes for each."""
 
-from kv_endpoint.golden.common.config import preset
-from tests.support.datapath_bench import Bench
+from tests.support.datapath_bench import CONFIG, Bench
 
-CONFIG = preset("tiny")
 SLOW_CLOCKS = 200
 
 
