@@ -14,8 +14,8 @@ from kv_endpoint.golden.pipeline.metadata import DataKind
 from kv_endpoint.hw.common.layouts import SidecarKind
 from kv_endpoint.hw.data.datapath import Datapath
 from kv_endpoint.hw.front.request_slots import ReadSlots, WriteSlots
-from tests.support.axi_memory import AXIMemory
 from tests.support import native
+from tests.support.axi_memory import AXIMemory
 
 __all__ = ["CONFIG", "FRAMES", "Bench", "fp16_line", "random_be", "random_operation", "scramble"]
 

@@ -94,7 +94,6 @@ def test_operations_without_memory_answer_without_memory():
     Bench().run(scenario)
 
 
-@pytest.mark.quick
 def test_discard_frees_its_slot_and_answers_nothing():
     async def scenario(bench):
         for rwd, count in ((False, CONFIG.read_slots), (True, CONFIG.write_slots)):
@@ -324,6 +323,7 @@ def test_frames_change_owners_while_traffic_goes_on(seed):
     Bench(seed=seed, latency=(1, 30), stall=0.2).run(scenario)
 
 
+@pytest.mark.quick
 def test_preset_small_serves_the_same():
     config = preset("small")
     frames = (0, 1, 256, 257, config.frames - 1)
@@ -336,6 +336,7 @@ def test_preset_small_serves_the_same():
                 await bench.clock()
         await bench.settle()
 
+    # Sooner than its build would be there.
     Bench(config, latency=(1, 20), stall=0.1, simulate=simulate).run(scenario)
 
 

@@ -6,7 +6,6 @@ from collections import Counter
 import pytest
 from amaranth.hdl import Elaboratable, Module, ResetInserter, Signal
 from amaranth.lib import wiring
-from amaranth.sim import Simulator
 
 from kv_endpoint.golden.common.config import LINES_PER_BLOCK, preset
 from kv_endpoint.golden.common.mode import Mode
@@ -15,6 +14,7 @@ from kv_endpoint.golden.pipeline.metadata import DataKind
 from kv_endpoint.hw.common.layouts import SidecarKind
 from kv_endpoint.hw.data.sidecar.cache import FETCHES, SidecarCache
 from kv_endpoint.hw.data.sidecar.write_back import TRIES, WriteBacks
+from tests.support import native, simulation
 
 CONFIG = preset("tiny", sidecar_cache_lines=4)
 SETS = CONFIG.sidecar_cache_lines
@@ -139,10 +139,9 @@ class Bench:
             self.ctx = ctx
             await scenario(self)
 
-        simulator = Simulator(self.rig)
-        simulator.add_clock(1e-9)
-        simulator.add_testbench(testbench)
-        simulator.run()
+        # A build for the configuration of most tests.
+        simulate = native.simulate if self.config == CONFIG else simulation.simulate
+        simulate(self.rig, testbench)
 
     def row(self, number):
         """What the row should be; before anyone saw it, whatever memory happens to hold."""
@@ -529,6 +528,7 @@ def test_a_flush_of_a_row_that_memory_refuses_ends_and_says_so(mode):
 # Engine operations ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("mode", Mode)
 def test_clear_and_poison_ask_memory_for_nothing_and_flush_writes_only_what_changed(mode):
     async def scenario(bench):
@@ -744,7 +744,6 @@ def test_a_set_with_users_is_not_replaced(user, other):
     Bench().run(scenario)
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("mode", Mode)
 def test_hits_take_a_clock_and_misses_four_or_seven(mode):
     async def scenario(bench):
