@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """The datapath in its surroundings: slots, memory, engines, host; and the golden frames that it is compared with."""
 
 import random

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """The metadata pipeline commits each slot as golden.metadata.commit says, one a clock, also for one hammered entry."""
 
 import random
@@ -11,7 +12,8 @@ from kv_endpoint.golden.common.line_access import Access, Grant, Retry
 from kv_endpoint.golden.common.policy import Policy, ScoreSource
 from kv_endpoint.golden.pipeline.metadata import FLAGS, DataKind, Entry, Outcome, Slot, SlotKind, State, commit
 from kv_endpoint.hw.pipeline.metadata import FILTER_CLOCKS, MetadataPipeline
-from tests.support.simulation import fields_of, set_payload, simulate
+from tests.support.native import simulate
+from tests.support.simulation import fields_of, set_payload
 
 CONFIG = preset("tiny")
 HOST_KINDS = (SlotKind.READ, SlotKind.RELEASE, SlotKind.WRITE, SlotKind.HINT, SlotKind.ANSWER)

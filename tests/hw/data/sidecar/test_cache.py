@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """The sidecar rows' format, and the sidecar cache with its write-backs against a dictionary of rows, in both modes."""
 
 import random
