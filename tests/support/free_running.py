@@ -2,13 +2,17 @@
 
 from amaranth.hdl import Cat, Module, Signal
 
+from tests.support import native
 from tests.support.simulation import simulate
 
 __all__ = ["run_pipeline", "run_every_argument"]
 
 
-def run_pipeline(dut, inputs, output, vectors):
-    """What `output` shows `dut.latency` clocks after each of `vectors` was at `inputs` for one clock."""
+def run_pipeline(dut, inputs, output, vectors, *, rig=None):
+    """What `output` shows `dut.latency` clocks after each of `vectors` was at `inputs` for one clock.
+
+    With a `rig`, which has `dut` among its blocks, it is that which runs, as a program (`native`).
+    """
     results = []
 
     async def bench(ctx):
@@ -18,7 +22,10 @@ def run_pipeline(dut, inputs, output, vectors):
                 ctx.set(port, value)
             await ctx.tick()
 
-    simulate(dut, bench)
+    if rig is None:
+        simulate(dut, bench)
+    else:
+        native.simulate(rig, bench)
     return results[dut.latency :]
 
 

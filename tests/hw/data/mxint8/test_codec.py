@@ -1,10 +1,11 @@
+# amaranth: UnusedElaboratable=no
 """MXINT8: the golden codec against its definition and its figures, and the pipelines against it bit by bit."""
 
 from fractions import Fraction
 
 import numpy as np
 import pytest
-from amaranth.hdl import Cat
+from amaranth.hdl import Cat, Elaboratable, Module
 
 from kv_endpoint.golden.data.mxint8 import (
     ELEMENT_MAX,
@@ -180,16 +181,30 @@ def test_sqnr_is_the_ratio_of_energies():
 # The pipelines ---------------------------------------------------------------------------------------------------
 
 
+class Pipelines(Elaboratable):
+    """Both side by side, so that the tests share one build."""
+
+    def __init__(self):
+        self.compressor, self.decompressor = Compressor(), Decompressor()
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.compressor, m.submodules.decompressor = self.compressor, self.decompressor
+        return m
+
+
 def run_compressor(lines):
     """(scale, elements) of each line; a new line at every clock."""
-    dut = Compressor()
-    packed = run_pipeline(dut, [dut.line], Cat(dut.elements, dut.scale), [(line,) for line in lines])
+    rig = Pipelines()
+    dut = rig.compressor
+    packed = run_pipeline(dut, [dut.line], Cat(dut.elements, dut.scale), [(line,) for line in lines], rig=rig)
     return [(row >> 8 * VALUES, row & (1 << 8 * VALUES) - 1) for row in packed]
 
 
 def run_decompressor(pairs):
-    dut = Decompressor()
-    return run_pipeline(dut, [dut.scale, dut.elements], dut.line, pairs)
+    rig = Pipelines()
+    dut = rig.decompressor
+    return run_pipeline(dut, [dut.scale, dut.elements], dut.line, pairs, rig=rig)
 
 
 def test_the_pipelines_take_at_most_eight_clocks():
