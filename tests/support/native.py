@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from amaranth.back import verilog
 from amaranth.hdl import ClockDomain, Const, Module, Signal, Value, ValueCastable
-from amaranth.hdl._ast import Concat, ShapeCastable, Slice
+from amaranth.hdl._ast import Concat, Operator, ShapeCastable, Slice
 from amaranth.hdl._ir import Fragment, NetlistEmitter, PortDirection
 from amaranth.hdl._nir import Netlist
 from amaranth.lib import wiring
@@ -45,12 +45,14 @@ class _Undriven(NetlistEmitter):
 
 
 def _parts(dut):
-    """(block under its `ResetInserter`s, the signals of these)."""
-    controls = []
+    """(block under its `ResetInserter`s, what these are, their signals)."""
+    inserters, controls = [], []
     while hasattr(dut, "_elaboratable_"):
-        controls += [signal for transform in dut._transforms_ for signal in transform.controls.values()]
+        for transform in dut._transforms_:
+            inserters.append((type(transform).__name__, *transform.controls))
+            controls += transform.controls.values()
         dut = dut._elaboratable_
-    return dut, controls
+    return dut, inserters, controls
 
 
 def _members(block):
@@ -97,7 +99,7 @@ class _Port:
     init: int
 
 
-#: identity of a block -> its library and ports
+#: what inserters and block are -> library and ports
 _known = {}
 
 
@@ -169,6 +171,11 @@ class _Tick:
         yield self
 
 
+def _is_reading(value):
+    """Whether it says of bits no more than how they are read: a signed field does."""
+    return isinstance(value, Operator) and value.operator in ("s", "u")
+
+
 class _Context:
     """The part of Amaranth's simulator context that testbenches of blocks use: `get`, `set`, `tick`."""
 
@@ -204,6 +211,8 @@ class _Context:
                 bits |= self._bits(part) << at
                 at += len(part)
             return bits
+        if _is_reading(value):
+            return self._bits(value.operands[0])
         raise TypeError(f"only signals, slices and their concatenations can be read, not {value!r}")
 
     def get(self, what):
@@ -241,6 +250,8 @@ class _Context:
             for part in target.parts:
                 self._store(part, bits)
                 bits >>= len(part)
+        elif _is_reading(target):
+            self._store(target.operands[0], bits)
         else:
             raise TypeError(f"only signals, slices and their concatenations can be set, not {target!r}")
 
@@ -307,17 +318,19 @@ def _endpoint(dut, named, controls):
     return built.folder / library.LIBRARY, ports
 
 
-def _load(dut, named):
+def _load(dut, named, *, reads):
     """(path of the library, ports) of a block."""
-    block, controls = _parts(dut)
+    block, inserters, controls = _parts(dut)
     if isinstance(block, Endpoint):
         return _endpoint(block, named, controls)
-    identity = _identity(block), len(named)
-    if identity not in _known or identity[0] is None:
+    identity = _identity(block)
+    # Nothing tells the signals that somebody names from others of the same block.
+    key = None if identity is None or reads else (str(inserters), identity)
+    if key is None or key not in _known:
         with collector_paused():
             text, ports = _convert(dut, named)
-        _known[identity] = _library(text, ports), ports
-    return _known[identity]
+        _known[key] = _library(text, ports), ports
+    return _known[key]
 
 
 def simulate(dut, *testbenches, reads=()):
@@ -326,9 +339,9 @@ def simulate(dut, *testbenches, reads=()):
     They may set what nothing drives, and read the ports of `dut`, those of the blocks that are its attributes, and
     `reads`. Of two blocks that are the same but for their signals, the second is there at once.
     """
-    block, controls = _parts(dut)
+    block, _, controls = _parts(dut)
     named = [*controls, *_members(block), *map(Value.cast, reads)]
-    context = _Context(*_load(dut, named), named)
+    context = _Context(*_load(dut, named, reads=reads), named)
     try:
         _run(context, testbenches)
     finally:
