@@ -24,7 +24,6 @@ BUILDS = (
     ("endpoint", "tiny", {}),
     ("endpoint", "tiny", {"hosts": 2}),
     ("bench", "tiny", {}),
-    ("bench", "tiny", {"hosts": 2}),
 )
 _TOPS = {"bench": batch_top, "endpoint": interactive_top}
 #: translates itself to this machine's code when a user starts it first

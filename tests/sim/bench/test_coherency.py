@@ -12,7 +12,7 @@ from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
 from kv_endpoint.sim.bench import batch as bench_batch
 from kv_endpoint.sim.bench import regress as bench_regress
 from kv_endpoint.sim.bench.coherency import coherency, granted_per_clock
-from kv_endpoint.sim.bench.regress import Recalls, regress
+from kv_endpoint.sim.bench.regress import PARTS, Recalls, regress
 from kv_endpoint.sim.run import progress
 from kv_endpoint.tb.checks.recorded import EVENTS
 from kv_endpoint.tb.runs.batch import SLOTS
@@ -24,15 +24,21 @@ def failed(rows):
     return [row.text() for row in rows if row.verdict == "FAILED"]
 
 
-def test_the_regression_in_its_short_form_reaches_its_bars(tmp_path):
+#: the parts of one host; two share a line in `tests/tb/scenarios` too, and their bench costs a build of its own
+ALONE = [part for part in PARTS if part[0] == 1]
+
+
+@pytest.mark.parametrize("parts", [ALONE, pytest.param(PARTS, marks=pytest.mark.long)], ids=["one host", "all"])
+def test_the_regression_in_its_short_form_reaches_its_bars(parts, tmp_path):
     """Printed seeds repeat a part that fails."""
-    assert failed(regress(tmp_path, requests=7_500)) == []
+    assert failed(regress(tmp_path, requests=1_500 * len(parts), parts=parts)) == []
 
 
-def test_both_simulators_record_the_same_of_hosts_that_race(tmp_path):
+@pytest.mark.parametrize("hosts", [1, pytest.param(2, marks=pytest.mark.long)])
+def test_both_simulators_record_the_same_of_hosts_that_race(hosts, tmp_path):
     files = []
     for simulator in ("verilator", "icarus"):
-        rows = regress(tmp_path / simulator, simulator=simulator, requests=60, parts=[(2, Mode.EXACT, True)])
+        rows = regress(tmp_path / simulator, simulator=simulator, requests=60, parts=[(hosts, Mode.EXACT, True)])
         assert failed(rows[4:]) == []
         files.append((tmp_path / simulator / "0" / "0" / EVENTS).read_bytes())
     assert files[0] == files[1]
