@@ -18,6 +18,7 @@ COVERAGE_TESTS ?= tests/tb/scenarios/test_coherency.py tests/tb/scenarios/test_r
 
 PYTHON := .venv/bin/python
 SIM_OUT = $(or $(OUT),out)
+ROWS ?= out/bench.json
 VERILOG_OUT = $(or $(OUT),out/verilog-$(PRESET))
 WAVES_OUT = $(or $(OUT),out/waves)
 COVERAGE_OUT = $(or $(OUT),out/coverage)
@@ -27,7 +28,7 @@ RUN = $(PYTHON) -m sim run --workload $(WORKLOAD) --preset $(PRESET) --simulator
 TESTS = $(PYTHON) -m pytest -n auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim test quick verilog waves lint bench regress coverage fpga formal mutants registers clean
+.PHONY: help setup sim test quick verilog waves lint bench regress coverage fpga formal mutants measured registers clean
 
 help:
 	@echo "make sim      run WORKLOAD through the RTL at PRESET on SIM, checked event by event; results in OUT"
@@ -43,6 +44,7 @@ help:
 	@echo "make fpga     size and clock of BLOCKS on an ECP5-85, by yosys and nextpnr (minutes a block)"
 	@echo "make formal   every proof of the RTL, as a table (minutes)"
 	@echo "make mutants  break the RTL on purpose, one mutation at a time: each must fail (long)"
+	@echo "make measured  write docs/measured.md anew, with the rows of ROWS, files that --json= of these commands wrote"
 	@echo "make clean    remove build products and results; .venv stays"
 	@echo "variables: SIM=verilator|icarus|golden ($(SIM)) PRESET=tiny|small ($(PRESET)) WORKLOAD= ($(WORKLOAD))"
 	@echo "           MODE=exact|mxint8 ($(MODE)) PREFETCH=off|announced|window|streams|all ($(PREFETCH)) LEAD=clocks ($(LEAD))"
@@ -101,6 +103,9 @@ fpga: setup
 
 mutants: setup
 	@$(PYTHON) -m tests.mutants $(ARGS)
+
+measured: setup
+	@$(PYTHON) -m kv_endpoint.sim.bench.measured $(ROWS)
 
 registers: setup
 	@$(PYTHON) -m kv_endpoint.hw.registers.documents

@@ -283,7 +283,7 @@ class Endpoint:
         endpoint, prefetcher = self.follower, self.follower.prefetcher
         while candidate := prefetcher.candidate(lambda where: endpoint.entry(*where)):
             (head, block), source = candidate
-            drop = prefetcher.verdict(*candidate)
+            drop = prefetcher.drop_reason(*candidate)
             if drop is None:
                 self._note(EngineKind.PREFETCH_QUEUED, head=head, block=block, aux=source)
             else:

@@ -36,7 +36,7 @@ BLOCKS = {
     "compressor": lambda config: Compressor(),
     "decompressor": lambda config: Decompressor(),
     "allocator": lambda config: Allocator(config=config),
-    "coverage": lambda config: CoveredBlocks(config=config),
+    "covered_blocks": lambda config: CoveredBlocks(config=config),
     "csr": lambda config: Csr(config=config),
     "datapath": lambda config: Datapath(config=config),
     "metadata": lambda config: MetadataPipeline(config=config),

@@ -46,9 +46,9 @@ class Endpoint(wiring.Component):
     bisnp : Out(stream of messages), birsp : In(stream of messages)
         Its back-invalidation; `birsp` is always ready.
     mem : Out(AXI4)
-        DDR5: line n of frame f at line 128 f + n, sidecar line of frame f at line `config.sidecar_base` + f.
+        DDR5: line n of frame f at line 128 f + n, sidecar row of frame f at line `config.sidecar_base` + f.
     page_command : Out(stream), page_done : In(stream)
-        Flash controller: moves a page with its sidecar line between flash and a frame; completions in any order.
+        Flash controller: moves a page with its sidecar row between flash and a frame; completions in any order.
     csr : In(AXI4Lite)
         `csr.rdl`.
     slot_record, engine_record : Out(stream)
@@ -158,7 +158,7 @@ class Endpoint(wiring.Component):
             coherency.question.eq(metadata.filter_question),
             metadata.filter_verdict.eq(coherency.verdict),
             coherency.take.eq(metadata.filter_take),
-            metadata.coverage_room.eq(coherency.room),
+            metadata.covered_room.eq(coherency.room),
             metadata.hold_reqs.eq(coherency.hold_reqs),
             coherency.leave.eq(datapath.read_release),
             coherency.regions.eq(csr.regions),

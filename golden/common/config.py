@@ -38,7 +38,7 @@ class Config:
     #: width of the step counter in a metadata entry
     step_bits: int
     #: metadata entries a sweep examines a clock
-    lanes: int = 1
+    sweep_width: int = 1
     #: independent address regions, each a run of heads
     regions: int = 2
     #: block numbers that a head's victim queue remembers
@@ -63,7 +63,7 @@ class Config:
     miss_slots_for_writes: int = 2
     demotion_slots: int = 4
     #: sidecar cache, lines
-    sidecar_cache_lines: int = 64
+    sidecar_cache_rows: int = 64
     #: prefetches that wait for their turn, of each source; misses opened by prefetch at once; stream descriptors
     prefetch_queue_depth: int = 32
     prefetch_slots: int = 8
@@ -93,7 +93,7 @@ class Config:
             f"at most {self.blocks_per_head * LINES_PER_BLOCK}, the lines of a head (hint window: a line a head)",
         )
         require("step_bits", 17 <= self.step_bits <= 32, "17 to 32 (a hint header carries 16 bits)")
-        require("lanes", self.lanes in (1, 2, 4), "1, 2 or 4")
+        require("sweep_width", self.sweep_width in (1, 2, 4), "1, 2 or 4")
         require("regions", 1 <= self.regions <= 8, "1 to 8")
         require("queue_depth", 2 <= self.queue_depth <= 256, "2 to 256")
         require("spare_frames", self.spare_frames >= 1, "at least 1")
@@ -118,7 +118,7 @@ class Config:
         require("filter_ways", 2 <= self.filter_ways <= 16, "2 to 16 (one is kept free)")
         require("snoops", 2 <= self.snoops <= 4096 and _is_power_of_two(self.snoops), "a power of two, 2 to 4096")
         require("demotion_slots", _is_power_of_two(self.demotion_slots), "a power of two")
-        require("sidecar_cache_lines", _is_power_of_two(self.sidecar_cache_lines), "a power of two")
+        require("sidecar_cache_rows", _is_power_of_two(self.sidecar_cache_rows), "a power of two")
         require("data_queue_depth", self.data_queue_depth >= 2, "at least 2")
         require("event_fifo_depth", self.event_fifo_depth >= 16, "at least 16 (twice the slots in flight)")
         require(
@@ -218,7 +218,7 @@ class Config:
 
     @property
     def sidecar_base(self):
-        """DDR5 line number of sidecar row 0 (`sidecar_row`); sidecar lines lie after all data lines."""
+        """DDR5 line number of sidecar row 0 (`sidecar_row`); sidecar rows lie after all data lines."""
         return self.mxint8_base + self.frames * LINES_PER_BLOCK // 2
 
     @property
@@ -227,7 +227,7 @@ class Config:
         return self.frame_bits + 2
 
     def sidecar_row(self, mode, frame, line=0):
-        """Number of the sidecar line that describes line `line` of a frame, from 0.
+        """Number of the sidecar row that describes line `line` of a frame, from 0.
 
         Mode exact has rows 0 .. frames - 1; mode mxint8 has two a frame, {1, frame, top bit of the line}, so that no
         row is found by adding.
@@ -243,7 +243,7 @@ class Config:
         return self.mxint8_base + frame * LINES_PER_BLOCK // 2 + line // 2
 
     def frame_lines(self, mode, frame):
-        """DDR5 line numbers of a frame in the order of its page: data lines, then sidecar lines."""
+        """DDR5 line numbers of a frame in the order of its page: data lines, then sidecar rows."""
         lines = range(0, LINES_PER_BLOCK, 2 if mode else 1)
         rows = dict.fromkeys(self.sidecar_row(mode, frame, line) for line in lines)
         return (*(self.data_line(mode, frame, line) for line in lines), *(self.sidecar_base + row for row in rows))
@@ -278,12 +278,12 @@ PRESETS = {
             prefetch_queue_depth=4,
             prefetch_slots=2,
             streams=2,
-            sidecar_cache_lines=8,
+            sidecar_cache_rows=8,
             filter_sets=4,
             filter_ways=2,
             snoops=4,
         ),
-        Config(name="small", heads=32, blocks_per_head=64, step_bits=24, sidecar_cache_lines=256),
+        Config(name="small", heads=32, blocks_per_head=64, step_bits=24, sidecar_cache_rows=256),
     )
 }
 

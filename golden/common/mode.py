@@ -19,18 +19,18 @@ class Mode(IntEnum):
 
 @dataclass(frozen=True)
 class Frame:
-    """DDR5 lines of a frame: data lines, and the sidecar lines that say what they mean. A page is the same."""
+    """DDR5 lines of a frame: data lines, and the sidecar rows that say what they mean. A page is the same."""
 
     data_lines: int
-    sidecar_lines: int
+    sidecar_rows: int
 
     @property
     def lines(self):
-        return self.data_lines + self.sidecar_lines
+        return self.data_lines + self.sidecar_rows
 
 
 FRAMES = {
-    Mode.EXACT: Frame(data_lines=LINES_PER_BLOCK, sidecar_lines=1),
+    Mode.EXACT: Frame(data_lines=LINES_PER_BLOCK, sidecar_rows=1),
     # half a line a line; a scale byte a line
-    Mode.MXINT8: Frame(data_lines=LINES_PER_BLOCK // 2, sidecar_lines=2),
+    Mode.MXINT8: Frame(data_lines=LINES_PER_BLOCK // 2, sidecar_rows=2),
 }

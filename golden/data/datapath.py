@@ -23,7 +23,7 @@ def byte_mask(be):
 class Frames:
     """Frames of mode exact.
 
-    `background(frame, line)` is what memory holds before its first write: it shows only where a sidecar line says so.
+    `background(frame, line)` is what memory holds before its first write: it shows only where a sidecar row says so.
     """
 
     def __init__(self, background=lambda frame, line: 0):
@@ -36,11 +36,11 @@ class Frames:
         self._rows[frame] = sidecar.CLEAR
 
     def poison(self, frame):
-        """The page meant for the frame, or its sidecar line, could not be read."""
+        """The page meant for the frame, or its sidecar row, could not be read."""
         self._rows[frame] = sidecar.POISON[Mode.EXACT]
 
     def row(self, frame):
-        """The sidecar line (`golden.data.sidecar`)."""
+        """The sidecar row (`golden.data.sidecar`)."""
         return self._rows.get(frame, sidecar.CLEAR)
 
     def write(self, frame, line, data, be=ALL_BYTES, poison=False, failed=False):
@@ -91,18 +91,18 @@ class Mxint8Frames:
 
     def clear(self, frame):
         """The frame has a new owner: no line written, none poisoned."""
-        self.set_rows(frame, [sidecar.CLEAR] * FRAMES[Mode.MXINT8].sidecar_lines)
+        self.set_rows(frame, [sidecar.CLEAR] * FRAMES[Mode.MXINT8].sidecar_rows)
 
     def poison(self, frame):
-        """The page meant for the frame, or one of its sidecar lines, could not be read."""
-        self.set_rows(frame, [sidecar.POISON[Mode.MXINT8]] * FRAMES[Mode.MXINT8].sidecar_lines)
+        """The page meant for the frame, or one of its sidecar rows, could not be read."""
+        self.set_rows(frame, [sidecar.POISON[Mode.MXINT8]] * FRAMES[Mode.MXINT8].sidecar_rows)
 
     def rows(self, frame):
-        """The sidecar lines (`golden.data.sidecar`)."""
+        """The sidecar rows (`golden.data.sidecar`)."""
         return tuple(self._rows[frame])
 
     def set_rows(self, frame, rows):
-        """The sidecar lines as they came with a page."""
+        """The sidecar rows as they came with a page."""
         self._rows[frame] = list(rows)
 
     def elements(self, frame, line):

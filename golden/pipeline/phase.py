@@ -1,17 +1,17 @@
 """Prefill or decode: what the host does with each region, from its reads and writes alone.
 
-The accesses of a region are counted in windows of 2^`phase_window`. At the end of each the detector gives a verdict:
+The accesses of a region are counted in windows of 2^`phase_window`. At the end of each the detector says what it sees:
 
 - **Burst test** (`phase_burst`). A token of decode is 8 lines of a block; a chunk of prefill fills blocks of 128 lines.
   So `phase_burst_lines` lines written to one block in one step show prefill, and a step in which the region was written
-  and no block got as many shows decode. The newest of these signs is the verdict, through any number of windows of
+  and no block got as many shows decode. The newest of these signs is what is sensed, through any number of windows of
   reads alone: chunked prefill reads the whole prefix again between its bursts.
 - **Ratio rule**, without the test, and with it until the first sign. A region in prefill is in decode once a window has
   reads >= `phase_ratio` x writes; one in decode is in prefill once 2 x reads < `phase_ratio` x writes. The factor of
   two is the hysteresis: a window cuts through bursts of writes, so that a steady stream has windows on both sides of
   one threshold.
 
-A verdict that is another one than the phase is owed a PHASE note, which cannot be taken back; the phase changes at the
+A sensed phase other than the noted one is owed a PHASE note, which cannot be taken back; the phase changes at the
 note. What windows say while the note waits decides whether another one is owed after it.
 
 The lines of a block are counted while it is among the `BURST_BLOCKS` newest blocks of the step, so writes may go in
@@ -38,14 +38,14 @@ class RegionPhase:
     ----------
     phase : Phase
         As noted last.
-    verdict : Phase
+    sensed : Phase
         Of the last window.
     owed : bool
         A PHASE note with the other phase has to come.
     """
 
     def __init__(self):
-        self.phase = self.verdict = Phase.DECODE
+        self.phase = self.sensed = Phase.DECODE
         self.owed = False
         #: the newest sign of the burst test
         self._sign = None
@@ -77,7 +77,7 @@ class RegionPhase:
     def noted(self):
         """The owed note has come."""
         self.phase = Phase(1 - self.phase)
-        self.owed = self.verdict != self.phase
+        self.owed = self.sensed != self.phase
 
     def _end_step(self, now):
         if self._written and not self._burst:
@@ -98,14 +98,14 @@ class RegionPhase:
 
     def _end_window(self, policy):
         if policy.phase_burst and self._sign is not None:
-            self.verdict = self._sign
-        elif self.verdict == Phase.PREFILL:
+            self.sensed = self._sign
+        elif self.sensed == Phase.PREFILL:
             if self._reads >= self._weight:
-                self.verdict = Phase.DECODE
+                self.sensed = Phase.DECODE
         elif 2 * self._reads < self._weight:
-            self.verdict = Phase.PREFILL
+            self.sensed = Phase.PREFILL
         self._accesses = self._reads = self._weight = 0
-        self.owed = self.owed or self.verdict != self.phase
+        self.owed = self.owed or self.sensed != self.phase
 
 
 class Phases:

@@ -3,16 +3,16 @@
 from dataclasses import dataclass
 
 from kv_endpoint.golden.pipeline.metadata import State
-from kv_endpoint.golden.prefetch.stream_descriptor import Stream
+from kv_endpoint.golden.prefetch.stream_descriptor import StreamDescriptor
 
-__all__ = ["StreamCourses"]
+__all__ = ["DescriptorCourses"]
 
 
 @dataclass(slots=True)
 class _Course:
     """One stream since it was enabled: blocks asked for or passed over, and touches of its blocks in any order."""
 
-    stream: Stream
+    stream: StreamDescriptor
     position: int = 0
     touched: int = 0
 
@@ -29,7 +29,7 @@ class _Course:
         return position if self.position <= position < self.end else None
 
 
-class StreamCourses:
+class DescriptorCourses:
     """The streams of an endpoint, in turns. Blocks are metadata indices {head, block}.
 
     The RTL works at one block at a time. If its stream is switched off meanwhile, it may still be asked for: before
@@ -37,7 +37,7 @@ class StreamCourses:
     """
 
     def __init__(self, config):
-        self._courses = [_Course(Stream()) for _ in range(config.streams)]
+        self._courses = [_Course(StreamDescriptor()) for _ in range(config.streams)]
         self._on = False
         #: courses that the block under way may belong to besides those that are on
         self._former = []

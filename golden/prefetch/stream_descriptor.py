@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-__all__ = ["Stream"]
+__all__ = ["StreamDescriptor"]
 
 
 @dataclass(frozen=True)
-class Stream:
+class StreamDescriptor:
     """Blocks `base`, `base + stride`, ..., `length` of them, as metadata indices {head, block}.
 
     `stride` is a power of two: 1 along a head (a prefix that is read again), `blocks_per_head` from head to head (layer

@@ -10,7 +10,7 @@ from collections import Counter, deque
 from kv_endpoint.golden.common.mismatch import Mismatch
 from kv_endpoint.golden.events.port import EngineKind, PrefetchDrop, PrefetchSource
 from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind, State
-from kv_endpoint.golden.prefetch.descriptors import StreamCourses
+from kv_endpoint.golden.prefetch.descriptors import DescriptorCourses
 from kv_endpoint.golden.prefetch.window import HeadWindow, neighbours
 
 __all__ = ["TOUCH_DEPTH", "Prefetcher"]
@@ -37,7 +37,7 @@ class Prefetcher:
         #: how often the touches so far have asked for a block, less its WINDOW notes
         self._asked = Counter()
         self._touches = deque(maxlen=TOUCH_DEPTH)
-        self._streams = StreamCourses(config)
+        self._streams = DescriptorCourses(config)
 
     # What makes candidates --------------------------------------------------------------------------------------------
 
@@ -85,7 +85,7 @@ class Prefetcher:
 
     # The queues -------------------------------------------------------------------------------------------------------
 
-    def verdict(self, where, source):
+    def drop_reason(self, where, source):
         """Why a candidate cannot wait now (`PrefetchDrop`), or None: it can."""
         if any(where in queue for queue in self._queues.values()):
             return PrefetchDrop.DUPLICATE
@@ -123,7 +123,7 @@ class Prefetcher:
     # Without hardware -------------------------------------------------------------------------------------------------
 
     def candidate(self, entry):
-        """(where, source) of what is noted next when nothing takes time, or None; `verdict` says how it is noted.
+        """(where, source) of what is noted next when nothing takes time, or None; `drop_reason` says how it is noted.
 
         `entry(where)` is the metadata entry of a block. The caller notes each candidate before it asks for the next.
         """
@@ -154,9 +154,9 @@ class Prefetcher:
 
     def _noted(self, where, source, reason):
         """A candidate was noted, with `reason` if it was dropped."""
-        verdict = self.verdict(where, source)
-        if verdict != reason:
-            raise Mismatch("kind", _name(verdict), _name(reason))
+        drop = self.drop_reason(where, source)
+        if drop != reason:
+            raise Mismatch("kind", _name(drop), _name(reason))
         if source == PrefetchSource.ANNOUNCED:
             if not self._announced:
                 raise Mismatch("aux", "no more announced blocks than hints have found cold", source.name)
@@ -175,7 +175,7 @@ class Prefetcher:
                 raise Mismatch("block", "a block of a stream, not far ahead of its touches", where[1])
 
 
-def _name(verdict):
-    if verdict is None:
+def _name(drop):
+    if drop is None:
         return EngineKind.PREFETCH_QUEUED.name
-    return f"{EngineKind.PREFETCH_DROPPED.name} {verdict.name}"
+    return f"{EngineKind.PREFETCH_DROPPED.name} {drop.name}"

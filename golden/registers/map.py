@@ -100,7 +100,7 @@ REGISTERS = {
             "VALUE": (0, 32, None),
         },
     ),
-    "LANES": (
+    "SWEEP_WIDTH": (
         0x044,
         {
             "VALUE": (0, 32, None),

@@ -2,7 +2,7 @@
 
 from kv_endpoint.golden.common.mode import Mode
 from kv_endpoint.golden.common.policy import Policy
-from kv_endpoint.golden.prefetch.stream_descriptor import Stream
+from kv_endpoint.golden.prefetch.stream_descriptor import StreamDescriptor
 from kv_endpoint.golden.registers import rules as csr
 
 __all__ = ["Registers"]
@@ -21,7 +21,7 @@ class Registers:
     ----------
     policy : Policy
     regions : tuple of golden.front.address.Region
-    streams : tuple of golden.prefetch.stream_descriptor.Stream
+    streams : tuple of golden.prefetch.stream_descriptor.StreamDescriptor
     modes : list of Mode
         Of each head: that of its region when it was last enabled. It is changed in place.
     cached : list of bool
@@ -33,7 +33,7 @@ class Registers:
         self._addresses = csr.policy_addresses(config)
         self.policy = Policy() if policy is None else policy
         self.regions = csr.reset_regions(config)
-        self.streams = (Stream(),) * config.streams
+        self.streams = (StreamDescriptor(),) * config.streams
         self.modes = [Mode.EXACT] * config.heads
         self.cached = [False] * config.heads
 

@@ -50,10 +50,10 @@ class CoveredBlocks(wiring.Component):
         self._config = config
         super().__init__(
             {
-                "slot_covers": In(layouts.coverage_event(config)),
-                "op_covers": In(layouts.coverage_event(config)),
-                "slot_holds": In(layouts.coverage_event(config)),
-                "look": In(layouts.coverage_look(config)),
+                "slot_covers": In(layouts.covered_event(config)),
+                "op_covers": In(layouts.covered_event(config)),
+                "slot_holds": In(layouts.covered_event(config)),
+                "look": In(layouts.covered_look(config)),
                 "covered": Out(1),
                 "uncovered": Out(layouts.uncovered_head(config)),
                 "sectors": Out(range(config.filter_sectors + 1)),
@@ -66,7 +66,7 @@ class CoveredBlocks(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        event = layouts.coverage_event(config)
+        event = layouts.covered_event(config)
         # A sector that went by an operation and came back counts twice as long as the first event waits.
         count_shape = range(SECTORS_PER_BLOCK + config.read_slots + _DEPTH + 1)
 

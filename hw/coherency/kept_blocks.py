@@ -25,7 +25,7 @@ class KeptBlocks(wiring.Component):
 
     def __init__(self, *, config):
         self._config = config
-        super().__init__({"commit": In(layouts.commit(config)), "covers": Out(layouts.coverage_event(config))})
+        super().__init__({"commit": In(layouts.commit(config)), "covers": Out(layouts.covered_event(config))})
 
     def elaborate(self, platform):
         m = Module()

@@ -73,7 +73,7 @@ class Coherency(wiring.Component):
         self._config = config
         self._parts = {
             "filter": SnoopFilter(config=config),
-            "coverage": CoveredBlocks(config=config),
+            "covered_blocks": CoveredBlocks(config=config),
             "table": SnoopTable(config=config),
             "grants": GrantsInFlight(config=config),
             "held": HeldRequests(config=config),
@@ -100,7 +100,7 @@ class Coherency(wiring.Component):
                 "notes": Out(stream.Signature(layouts.engine_note(config))),
                 "commit_note": Out(layouts.commit_note(config)),
                 "note_room": In(1),
-                "look": In(layouts.coverage_look(config)),
+                "look": In(layouts.covered_look(config)),
                 "covered": Out(1),
                 "uncovered": Out(layouts.uncovered_head(config)),
                 "candidate": In(layouts.recall_candidate(config)),
@@ -118,7 +118,7 @@ class Coherency(wiring.Component):
         config = self._config
         for name, part in self._parts.items():
             m.submodules[name] = part
-        filter_, coverage, table, grants, held, kept, guard, recall = self._parts.values()
+        filter_, covered, table, grants, held, kept, guard, recall = self._parts.values()
         outside = flipped(self)
         done = filter_.done
 
@@ -132,9 +132,9 @@ class Coherency(wiring.Component):
             filter_.last_place.eq(table.last_place),
             table.slot_launched.eq(filter_.slot_launched),
             table.op_launched.eq(filter_.op_launched),
-            coverage.slot_covers.eq(filter_.slot_covers),
-            coverage.op_covers.eq(filter_.op_covers),
-            coverage.slot_holds.eq(kept.covers),
+            covered.slot_covers.eq(filter_.slot_covers),
+            covered.op_covers.eq(filter_.op_covers),
+            covered.slot_holds.eq(kept.covers),
         ]
 
         # Requests that wait, and those that were granted
@@ -164,18 +164,18 @@ class Coherency(wiring.Component):
         connect(m, ops.output, filter_.op)
         patience = Signal(range(_PATIENCE + 1), init=_PATIENCE)
         m.d.comb += [
-            filter_.hold.eq(self.hold | ~coverage.room),
+            filter_.hold.eq(self.hold | ~covered.room),
             filter_.note_room.eq(self.note_room),
             table.done.eq(done),
             recall.done.eq(done),
             recall.candidate.eq(self.candidate),
             recall.pressure.eq(self.pressure),
-            recall.uncovered.eq(coverage.uncovered.valid),
+            recall.uncovered.eq(covered.uncovered.valid),
             recall.stale.eq(filter_.stale),
             recall.recall_all.eq(self.registers.recall_all),
             # Slots make way for operations that have waited long, for a bank or for being counted.
-            self.room.eq(filter_.ready & coverage.ready & coverage.room & (patience != 0)),
-            self.idle.eq(filter_.idle & coverage.settled),
+            self.room.eq(filter_.ready & covered.ready & covered.room & (patience != 0)),
+            self.idle.eq(filter_.idle & covered.settled),
         ]
         with m.If(~filter_.op.valid | filter_.op.ready | self.hold):
             m.d.sync += patience.eq(_PATIENCE)
@@ -216,10 +216,10 @@ class Coherency(wiring.Component):
             table.regions.eq(self.regions),
             table.in_flight_cap.eq(self.registers.snoop_limit),
             table.timeout.eq(self.registers.timeout),
-            coverage.look.eq(self.look),
-            self.covered.eq(coverage.covered),
-            self.uncovered.eq(coverage.uncovered),
-            self.sectors.eq(coverage.sectors),
+            covered.look.eq(self.look),
+            self.covered.eq(covered.covered),
+            self.uncovered.eq(covered.uncovered),
+            self.sectors.eq(covered.sectors),
             self.in_flight.eq(table.in_flight),
             self.held.eq(held.held),
             self.events.bad_birsp.eq(table.bad_birsp),

@@ -13,8 +13,8 @@ __all__ = [
     "CommandKind",
     "commit",
     "commit_note",
-    "coverage_event",
-    "coverage_look",
+    "covered_event",
+    "covered_look",
     "data_op",
     "dev_load_thresholds",
     "Domain",
@@ -151,7 +151,7 @@ def region_layout(config):
 
 
 class SidecarKind(enum.Enum, shape=2):
-    """What an engine asks of a frame's sidecar lines."""
+    """What an engine asks of a frame's sidecar rows."""
 
     #: no line written, none poisoned
     CLEAR = 0
@@ -205,8 +205,7 @@ def prefetch_request(config):
 
 
 def stream_layout(config):
-    """A stream descriptor (`golden.prefetch.stream_descriptor.Stream`): blocks `base`, `base` + `stride`, ...,
-    `length` of them.
+    """A stream descriptor (`golden.prefetch.stream_descriptor`): `length` blocks `base`, `base` + `stride`, ...
 
     `base` is a metadata index {head, block}, `stride` a power of two, `ahead` how many may be fetched before they are
     read, `mode` that of their region.
@@ -301,12 +300,12 @@ def filter_done(config):
     return layout((("valid", 1), ("op", filter_op(config)), ("launched", 1), ("full", 1), ("busy", 1)))
 
 
-def coverage_event(config):
+def covered_event(config):
     """In this clock one thing more keeps block `index` covered (`up`), or one less: a sector in use, a read held."""
     return layout((("valid", 1), ("index", config.index_bits), ("up", 1)))
 
 
-def coverage_look(config):
+def covered_look(config):
     """The block that is asked about in a clock with `enable`."""
     return layout((("enable", 1), ("index", config.index_bits)))
 

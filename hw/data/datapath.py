@@ -33,7 +33,7 @@ DIRECT_FIFO_DEPTH = 4
 
 
 class Datapath(wiring.Component):
-    """Does the data operations (`golden.pipeline.metadata.DataKind`): one a clock while sidecar lines are at hand.
+    """Does the data operations (`golden.pipeline.metadata.DataKind`): one a clock while sidecar rows are at hand.
 
     READ of a line never written answers zeros without asking memory, and so does, in mode mxint8, one of a line whose
     scale says all. WRITE answers when memory has confirmed the data and the line's sidecar row says so. An operation
@@ -41,7 +41,7 @@ class Datapath(wiring.Component):
     COMPLETE, ACK and DISCARD need no memory; they take their turn among the others. The Cmp of an operation is its
     `grant`.
 
-    Latency in clocks, sidecar line at hand, nothing stalled: 6 from `ops` to `mem.ar*`, `mem.aw*` and `mem.w*`; 2 from
+    Latency in clocks, sidecar row at hand, nothing stalled: 6 from `ops` to `mem.ar*`, `mem.aw*` and `mem.w*`; 2 from
     `mem.r*` to `ndr` and `drs`, or from `mem.b*` to `ndr`; 8 from `ops` to `ndr` without memory. Mode mxint8
     (`Mxint8Lines`): 6 more from `mem.r*`, 11 more to `mem.aw*` and `mem.w*` for the write that makes a DDR5 line whole,
     1 more from `mem.b*`; a partial write keeps all behind it waiting while it reads its line.
@@ -98,7 +98,7 @@ class Datapath(wiring.Component):
         stage = data.StructLayout({"valid": 1, "op": op_shape})
         m.submodules.queue = queue = SyncFIFO(width=op_shape.size, depth=config.data_queue_depth)
 
-        # Look-up of the sidecar line, ahead of the operation's turn.
+        # Look-up of the sidecar row, ahead of the operation's turn.
         nothing, queued = Signal(), Signal()
         looked_up = sidecar.looked_up.payload
         m.d.comb += [
@@ -122,7 +122,7 @@ class Datapath(wiring.Component):
                 table.set.eq(sidecar.set_query),
             ]
 
-        # Its turn: it waits for its sidecar line, and for operations in flight on its data line.
+        # Its turn: it waits for its sidecar row, and for operations in flight on its data line.
         head, looked, turn = Signal(stage), Signal(stage), Signal(stage)
         load, go, issue, conflict, head_done, look_done, turn_done = (Signal() for _ in range(7))
         next_op = op_shape(queue.r_data)

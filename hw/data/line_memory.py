@@ -42,7 +42,7 @@ def strobed(write):
 def write_end(config):
     """Write `id` has been done, or has `failed`.
 
-    `sidecar`: it is of a sidecar line, and `id` the number of a write-back. `joined`: it was part of another's access,
+    `sidecar`: it is of a sidecar row, and `id` the number of a write-back. `joined`: it was part of another's access,
     which ended before. Mode mxint8: `scale` is the line's new one, if it has not failed; `read_failed`: the read that
     came before a partial write had an access of its own, and failed.
     """
@@ -71,7 +71,7 @@ class LineMemory(wiring.Component):
     writes : In(stream of write_request)
     returned : Out(stream of read_end)
     confirmed : Out(stream of write_end)
-    fetch, write_back : sidecar lines (`SidecarCache`); their ends are at `returned` and `confirmed`.
+    fetch, write_back : sidecar rows (`SidecarCache`); their ends are at `returned` and `confirmed`.
     written, urgent, flush : as `ReadCombiner` and `WriteCombiner`
     mem : Out(memory_axi)
     """

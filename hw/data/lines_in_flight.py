@@ -1,7 +1,7 @@
-"""Which memory lines have work in flight, so that same-line work keeps its order and sidecar lines in use stay cached.
+"""Which memory lines have work in flight, so that same-line work keeps its order and sidecar rows in use stay cached.
 
 AXI orders nothing between reads and writes, nor between two IDs. So the datapath keeps each read or write from the time
-it asks for its sidecar line until its response is queued, under its slot number, and compares.
+it asks for its sidecar row until its response is queued, under its slot number, and compares.
 """
 
 from amaranth import Cat, Module, Signal
@@ -36,7 +36,7 @@ class LinesInFlight(wiring.Component):
             raise ValueError(f"count must be 1 to {1 << layouts.id_bits(config)}, not {count!r}")
         self._count = count
         self._until_issued = until_issued
-        self._set_bits = (config.sidecar_cache_lines - 1).bit_length()
+        self._set_bits = (config.sidecar_cache_rows - 1).bit_length()
         self._place = place(config)
         super().__init__({
             "enter": In(entering(config)),

@@ -1,4 +1,4 @@
-"""The way to DDR5: brings data lines of both modes and sidecar lines together on one AXI4 port."""
+"""The way to DDR5: brings data lines of both modes and sidecar rows together on one AXI4 port."""
 
 from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -42,7 +42,7 @@ def line_write(config):
 
 
 def line_confirmed(config):
-    """Memory has done, or failed to do, a write: of a data line of mode exact or, with `sidecar`, of a sidecar line."""
+    """Memory has done, or failed to do, a write: of a data line of mode exact or, with `sidecar`, of a sidecar row."""
     return layouts.layout((("id", layouts.id_bits(config)), ("sidecar", 1), ("failed", 1)))
 
 
@@ -54,7 +54,7 @@ def line_returned(config):
 class MemoryPort(wiring.Component):
     """Single-beat bursts of one line; one read and one write a clock; 1 clock from a request to its AXI channel.
 
-    Where lines lie: `Config.data_line`, and sidecar row r at line `config.sidecar_base` + r. Sidecar lines go first:
+    Where lines lie: `Config.data_line`, and sidecar row r at line `config.sidecar_base` + r. Sidecar rows go first:
     data operations wait for them, they for no data operation that is not under way. Lines of mode mxint8 go next: their
     writes have waited already, and operations for them.
 
@@ -100,17 +100,17 @@ class MemoryPort(wiring.Component):
             w_fifo.w_data.eq(w),
             w_fifo.w_en.eq(aw_fifo.w_en),
         ]
-        for fifo, room, out, sidecar_line, half, number, line in (
+        for fifo, room, out, sidecar_row, half, number, line in (
             (ar_fifo, ar_fifo.w_rdy, ar, self.fetch, self.half_read, self.half_read.payload.number, self.read),
             (aw_fifo, write_room, aw, self.write_back, self.half_write, self.half_write.payload.id, self.write),
         ):
             # One adder for all three.
             base, offset = Signal(line_bits), Signal(line_bits)
-            with m.If(sidecar_line.valid):
+            with m.If(sidecar_row.valid):
                 m.d.comb += [
-                    out.id.eq(Cat(sidecar_line.payload.id, Const(1, 1))),
+                    out.id.eq(Cat(sidecar_row.payload.id, Const(1, 1))),
                     base.eq(config.sidecar_base),
-                    offset.eq(sidecar_line.payload.row_number),
+                    offset.eq(sidecar_row.payload.row_number),
                 ]
             with m.Elif(half.valid):
                 m.d.comb += [
@@ -125,10 +125,10 @@ class MemoryPort(wiring.Component):
                 ]
             m.d.comb += [
                 out.line.eq(base + offset),
-                sidecar_line.ready.eq(room),
-                half.ready.eq(room & ~sidecar_line.valid),
-                line.ready.eq(room & ~sidecar_line.valid & ~half.valid),
-                fifo.w_en.eq(room & (sidecar_line.valid | half.valid | line.valid)),
+                sidecar_row.ready.eq(room),
+                half.ready.eq(room & ~sidecar_row.valid),
+                line.ready.eq(room & ~sidecar_row.valid & ~half.valid),
+                fifo.w_en.eq(room & (sidecar_row.valid | half.valid | line.valid)),
             ]
         with m.If(self.write_back.valid):
             m.d.comb += [w.data.eq(self.write_back.payload.row), w.strb.eq(~0)]

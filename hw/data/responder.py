@@ -61,7 +61,7 @@ class Responder(wiring.Component):
     Members
     -------
     read_issued, write_issued : what to remember until memory answers, by number of the slot.
-    returned, confirmed, direct : the operations to finish; answers for sidecar lines pass here too, so that there is
+    returned, confirmed, direct : the operations to finish; answers for sidecar rows pass here too, so that there is
         one a clock altogether, and take effect in the clock in which they are taken.
     sidecar_ready : the sidecar cache can take a fetched line.
     update : the line's new bits, 1 clock after `confirmed`.
@@ -151,7 +151,7 @@ class Responder(wiring.Component):
         m.d.sync += [answer.eq(taken), line.eq(returned.data)]
 
         # Second clock: what was remembered of the operation makes its response.
-        recalled = {}
+        remembered = {}
         for name, issued, answered, count in (
             ("read", self.read_issued, returned, config.read_slots),
             ("write", self.write_issued, confirmed, config.write_slots),
@@ -168,14 +168,14 @@ class Responder(wiring.Component):
                 lookup.enable.eq(taken.valid & ~taken.sidecar & (taken.rwd == (name == "write"))),
                 lookup.id.eq(taken.id),
             ]
-            recalled[name] = recall.data
+            remembered[name] = recall.data
         issued = Signal(issued_op(config))
         found = Signal(identity())
         ndr, drs = Signal(layouts.message("ndr")), Signal(layouts.message("drs"))
         #: a `Grant`, which is the opcode of a Cmp
         completion = Signal(2)
         m.d.comb += [
-            issued.eq(Mux(answer.write, recalled["write"], recalled["read"])),
+            issued.eq(Mux(answer.write, remembered["write"], remembered["read"])),
             found.eq(Mux(answer.rwd, self.write_found, self.read_found)),
             completion.eq(Mux(answer.read | answer.write, issued.grant, answer.grant)),
             ndr.opcode.eq(Mux(answer.kind == DataKind.ACK, NDROpcode.BI_CONFLICT_ACK, completion)),

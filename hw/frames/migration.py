@@ -32,8 +32,8 @@ class _Stage(enum.Enum, shape=3):
 class Migration(wiring.Component):
     """Takes up each demotion when its DEMOTE commits and ends it by EVICT or RESTORE, whatever happens to the block.
 
-    A demotion: drain of the datapath, sidecar line flushed, page written if the block was dirty, EVICT, or RESTORE if
-    the write failed. A page whose sidecar line memory has refused is not written: its write is noted as failed, and
+    A demotion: drain of the datapath, sidecar row flushed, page written if the block was dirty, EVICT, or RESTORE if
+    the write failed. A page whose sidecar row memory has refused is not written: its write is noted as failed, and
     flash has no command. An access that cancels it meanwhile shows as an EVICT or RESTORE that is IGNORED; the page
     written is then out of date, and the entry still says dirty. Demotions overlap where they wait for the datapath or
     for flash; else one is served at a time, in turns.

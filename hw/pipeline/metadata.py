@@ -64,7 +64,7 @@ class MetadataPipeline(wiring.Component):
         To the event port.
     host_room : In(1)
         Slots of the host may issue: the prefetch unit has room for what they ask for.
-    coverage_room : In(1)
+    covered_room : In(1)
         Slots that ask the snoop filter may issue: what they change in it can be counted.
     filter_question : Out, filter_verdict : In, filter_take : Out(1)
         To the snoop filter: what the slot asks, `FILTER_CLOCKS` before its commit; what it says, in the clock of the
@@ -101,7 +101,7 @@ class MetadataPipeline(wiring.Component):
                 "record": Out(layouts.record(config, Lane.SLOT)),
                 "record_room": In(1),
                 "host_room": In(1, init=1),
-                "coverage_room": In(1, init=1),
+                "covered_room": In(1, init=1),
                 "filter_question": Out(layouts.filter_question(config)),
                 "filter_verdict": In(layouts.filter_verdict(), init={"owner": 1}),
                 "filter_take": Out(1),
@@ -490,7 +490,7 @@ class MetadataPipeline(wiring.Component):
 
     def _filter_free(self, slot):
         """Whether a slot may issue as far as the snoop filter goes."""
-        return self.coverage_room | (slot.access == Access.PLAIN)
+        return self.covered_room | (slot.access == Access.PLAIN)
 
     @staticmethod
     def _choose(m, source, slot, offered, do_issue):

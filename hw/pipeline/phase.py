@@ -17,7 +17,7 @@ from kv_endpoint.hw.lib.delay_line import delayed, registered
 
 __all__ = ["PhaseDetector"]
 
-#: clocks from a commit to the verdict that it makes
+#: clocks from a commit to the sensed that it makes
 _LATENCY = 4
 _WINDOW_BITS = 14
 _RATIO_BITS = dict(policy_fields())["phase_ratio"]
@@ -133,8 +133,8 @@ class _RegionDetector(wiring.Component):
         m = Module()
         access, is_write, begins, burst = self._count_lines(m)
         sign = self._sign(m, access=access, write=is_write, begins=begins, burst=burst)
-        verdict = self._verdict(m, access=access, write=is_write, sign=sign)
-        self._change(m, verdict)
+        sensed = self._sense(m, access=access, write=is_write, sign=sign)
+        self._change(m, sensed)
         return m
 
     def _count_lines(self, m):
@@ -198,7 +198,7 @@ class _RegionDetector(wiring.Component):
         ]
         return sign
 
-    def _verdict(self, m, *, access, write, sign):
+    def _sense(self, m, *, access, write, sign):
         """Whether the newest window says prefill: a clock after the access that ends the window."""
         policy = self.policy
         accesses, reads = Signal(_WINDOW_BITS), Signal(_WINDOW_BITS)
@@ -224,22 +224,22 @@ class _RegionDetector(wiring.Component):
         all_reads, all_weight = registered(m, new_reads, "all_reads"), registered(m, new_weight, "all_weight")
         by_sign = registered(m, policy.phase_burst & sign.known, "by_sign")
         newest_sign = registered(m, sign.prefill, "newest_sign")
-        verdict, kept = Signal(), Signal()
-        m.d.comb += verdict.eq(kept)
+        sensed, kept = Signal(), Signal()
+        m.d.comb += sensed.eq(kept)
         with m.If(ended):
             with m.If(by_sign):
-                m.d.comb += verdict.eq(newest_sign)
+                m.d.comb += sensed.eq(newest_sign)
             with m.Elif(kept):
-                m.d.comb += verdict.eq(all_reads < all_weight)
+                m.d.comb += sensed.eq(all_reads < all_weight)
             with m.Else():
-                m.d.comb += verdict.eq((all_reads << 1) < all_weight)
-        m.d.sync += kept.eq(verdict)
-        return verdict
+                m.d.comb += sensed.eq((all_reads << 1) < all_weight)
+        m.d.sync += kept.eq(sensed)
+        return sensed
 
-    def _change(self, m, verdict):
-        """The phase follows the verdict by notes.
+    def _change(self, m, sensed):
+        """The phase follows the sensed by notes.
 
-        A note that was accepted meets the commits of its clock where they make their verdict.
+        A note that was accepted meets the commits of its clock where they make their sensed.
         """
         note = self.notes.payload
         accepted = [Signal(name=f"accepted_{clock}") for clock in range(_LATENCY)]
@@ -247,7 +247,7 @@ class _RegionDetector(wiring.Component):
         take = self.notes.valid & self.notes.ready
         m.d.sync += Cat(accepted).eq(Cat(take, *accepted[:-1]))
         with m.If(~owed | accepted[-1]):
-            m.d.sync += owed.eq(verdict != self.prefill)
+            m.d.sync += owed.eq(sensed != self.prefill)
         m.d.comb += [
             self.notes.valid.eq(owed & ~Cat(accepted).any()),
             note.kind.eq(EngineKind.PHASE),

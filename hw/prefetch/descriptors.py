@@ -11,13 +11,13 @@ from kv_endpoint.hw.common import layouts
 from kv_endpoint.hw.lib.delay_line import registered
 from kv_endpoint.hw.lib.round_robin import next_in_turn
 
-__all__ = ["PrefetchStreams"]
+__all__ = ["DescriptorCourses"]
 
 POSITION_BITS = 32
 
 
-class PrefetchStreams(wiring.Component):
-    """Offers the next blocks of the enabled streams, in turns; `golden.prefetch.descriptors.StreamCourses` says which.
+class DescriptorCourses(wiring.Component):
+    """Offers the next blocks of the enabled streams, in turns; `golden.prefetch.descriptors` says which.
 
     A stream starts when it becomes enabled, and may go `ahead` blocks beyond the touches of its blocks. One block at a
     time: the next is offered 2 clocks after the last has `ended`. A block that is offered stays so when its stream is

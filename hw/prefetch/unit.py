@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from kv_endpoint.golden.events.port import EngineKind, PrefetchDrop, PrefetchSource
 from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind, State
 from kv_endpoint.hw.common import layouts
-from kv_endpoint.hw.prefetch.descriptors import POSITION_BITS, PrefetchStreams
+from kv_endpoint.hw.prefetch.descriptors import POSITION_BITS, DescriptorCourses
 from kv_endpoint.hw.prefetch.lookup import PrefetchLookup
 from kv_endpoint.hw.prefetch.queue import PrefetchQueue, waiting_block
 from kv_endpoint.hw.prefetch.touches import PrefetchTouches
@@ -99,7 +99,7 @@ class PrefetchUnit(wiring.Component):
         config, commit = self._config, self.commit
         m.submodules.window = window = PrefetchWindow(config=config)
         m.submodules.touches = touches = PrefetchTouches(config=config)
-        m.submodules.streams = streams = PrefetchStreams(config=config)
+        m.submodules.streams = streams = DescriptorCourses(config=config)
         m.submodules.lookup = lookup = PrefetchLookup(config=config)
         queues = []
         for source in PrefetchSource:

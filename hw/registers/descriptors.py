@@ -6,14 +6,14 @@ from amaranth.lib.wiring import In, Out
 
 from kv_endpoint.golden.events.port import RefusalKind
 
-__all__ = ["StreamRules"]
+__all__ = ["DescriptorRules"]
 
 _WORD_BITS = 32
 #: widths of REGION.HEADS and REGION.FIRST_HEAD, whatever the configuration
 _COUNT_BITS, _FIRST_BITS = 13, 12
 
 
-class StreamRules(wiring.Component):
+class DescriptorRules(wiring.Component):
     """Judges a stream before it is enabled: in one region, and apart from all others
     (`golden.registers.rules.refusal`).
 

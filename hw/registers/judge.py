@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from kv_endpoint.golden.common.mode import Mode
 from kv_endpoint.golden.events.port import RefusalKind
 from kv_endpoint.hw.common import layouts
-from kv_endpoint.hw.registers.descriptors import StreamRules
+from kv_endpoint.hw.registers.descriptors import DescriptorRules
 from kv_endpoint.hw.registers.modes import HeadModes
 
 __all__ = ["CtrlJudge", "control"]
@@ -26,8 +26,8 @@ class CtrlJudge(wiring.Component):
     """Judges a write to CTRL in the held pipeline (`golden.registers.rules.refusal`), and keeps what the CTRL
     registers imply.
 
-    A region: at most `heads` + 1 clocks from `start` to `done` (`HeadModes`); a stream: see `StreamRules`. Of several
-    reasons COVERED goes first, then SHARED_MODE, POOL_CACHED, MODE_BUSY.
+    A region: at most `heads` + 1 clocks from `start` to `done` (`HeadModes`); a stream: see `DescriptorRules`. Of
+    several reasons COVERED goes first, then SHARED_MODE, POOL_CACHED, MODE_BUSY.
 
     Members
     -------
@@ -50,13 +50,13 @@ class CtrlJudge(wiring.Component):
     modes, cached : Out(heads)
         The mode of each head; whether hosts may cache its lines.
     region_of : Out(array), used : Out(regions)
-        See `StreamRules`.
+        See `DescriptorRules`.
     """
 
     def __init__(self, *, config):
         self._config = config
         region = data.StructLayout({"count": _COUNT_BITS, "first": _FIRST_BITS, "control": control()})
-        self._rules = StreamRules(config=config)
+        self._rules = DescriptorRules(config=config)
         rules = self._rules.signature.members
         super().__init__(
             {

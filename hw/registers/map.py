@@ -17,7 +17,7 @@ ADDRESS_BITS = 12
 #: root parameters of the map: fields and derived parameters of `Config`
 PARAMETERS = (
     "heads", "blocks_per_head", "regions", "step_bits", "frames", "pool_frames_min", "pool_frames_max", "pin_cap",
-    "bypass_slots", "lanes", "queue_depth", "streams", "prefetch_queue_depth", "prefetch_slots", "read_slots",
+    "bypass_slots", "sweep_width", "queue_depth", "streams", "prefetch_queue_depth", "prefetch_slots", "read_slots",
     "write_slots", "hosts", "filter_sets", "filter_ways", "snoops", "pool_frames_min_cached",
 )  # fmt: skip
 

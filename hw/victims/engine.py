@@ -147,9 +147,10 @@ class VictimEngine(wiring.Component):
     """
 
     def __init__(self, *, config):
-        if config.lanes != 1:
+        if config.sweep_width != 1:
             raise ConfigError(
-                f"preset {config.name!r}: lanes = {config.lanes!r}: must be 1 (the victim engine has one table port)"
+                f"preset {config.name!r}: sweep_width = {config.sweep_width!r}: must be 1 "
+                "(the victim engine has one table port)"
             )
         self._config = config
         super().__init__(

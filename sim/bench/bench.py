@@ -1,7 +1,6 @@
 """`python -m sim bench`: the numbers of the README, measured. Exit code 0: all are reached; 1: some are not."""
 
 import argparse
-import json
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from kv_endpoint.sim.bench.prefetch import prefetch
 from kv_endpoint.sim.bench.progress import progress
 from kv_endpoint.sim.bench.regress import regress
 from kv_endpoint.sim.bench.resident import resident_reads
+from kv_endpoint.sim.bench.row import write_rows
 from kv_endpoint.sim.bench.speed import speed
 from kv_endpoint.sim.bench.streams import layer_replay, prefix_replay, weights
 from kv_endpoint.sim.bench.volume import lock_step
@@ -95,9 +95,7 @@ def main(arguments=None):
                 print(f"  {row.text()}", flush=True)
             print(f"  command: {measured[0].command}", flush=True)
     if options.json is not None:
-        options.json.write_text(
-            json.dumps({"rows": [row.as_dict() for row in rows], "broken": broken}, indent=1) + "\n"
-        )
+        write_rows(options.json, rows, broken)
     missed = sum(row.verdict == "FAILED" for row in rows)
     print(f"{len(rows)} numbers, {missed} not reached, {len(broken)} benches broken")
     return FAILED if missed or broken else 0

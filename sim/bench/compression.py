@@ -1,4 +1,4 @@
-"""Mode mxint8: what DDR5 moves for a byte of the host, of sequential and of random traffic, sidecar lines included."""
+"""Mode mxint8: what DDR5 moves for a byte of the host, of sequential and of random traffic, sidecar rows included."""
 
 import random
 from dataclasses import replace
@@ -21,7 +21,7 @@ from kv_endpoint.tb.runs.tops import batch_top
 __all__ = ["compression"]
 
 BENCH = "compression"
-#: heads and their blocks that are written and read: twice as many sidecar lines as the cache holds
+#: heads and their blocks that are written and read: twice as many sidecar rows as the cache holds
 HEADS = 8
 BLOCKS = 32
 RANDOM = 8_000
@@ -76,8 +76,8 @@ def compression(folder, *, preset_name="small", simulator="verilator"):
         run_folder = folder / str(number)
         outcome, lock_step = run_checked(built, config, operations, given, run_folder)
         moved = outcome["lines_read"] + outcome["lines_written"]
-        # Written lines whose sidecar lines are still in the cache are not fully written yet: all of it counts.
-        cached = config.sidecar_cache_lines if phase[0].op == Op.WRITE else 0
+        # Written lines whose sidecar rows are still in the cache are not fully written yet: all of it counts.
+        cached = config.sidecar_cache_rows if phase[0].op == Op.WRITE else 0
         share = (moved - moved_before + cached) / len(phase)
         moved_before = moved
         required = {"sequential reads": ("<=", REQUIRED_READ), "sequential writes": ("<=", REQUIRED_WRITTEN)}

@@ -31,12 +31,12 @@ def _places(config, pattern):
     """Line addresses that are read in turns."""
     region = reset_regions(config)[0]
     if pattern == SEQUENTIAL:
-        # A block has two sidecar lines then.
-        blocks = range(min(config.sidecar_cache_lines // 2, config.blocks_per_head))
+        # A block has two sidecar rows then.
+        blocks = range(min(config.sidecar_cache_rows // 2, config.blocks_per_head))
         return [encode(config, region, 0, block, line) for block in blocks for line in range(LINES_PER_BLOCK)]
     if pattern == HAMMER:
         return [encode(config, region, 0, 0, 0)]
-    blocks = min(config.sidecar_cache_lines, config.blocks) // HEADS
+    blocks = min(config.sidecar_cache_rows, config.blocks) // HEADS
     return [
         encode(config, region, head, block, line)
         for line in range(LINES)

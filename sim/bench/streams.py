@@ -8,7 +8,7 @@ from kv_endpoint.golden.events.port import PrefetchSource
 from kv_endpoint.golden.front.address import encode
 from kv_endpoint.golden.front.hints import SCORE_ONE
 from kv_endpoint.golden.host.operations import fence_all, fence_writes, read, write
-from kv_endpoint.golden.prefetch.stream_descriptor import Stream
+from kv_endpoint.golden.prefetch.stream_descriptor import StreamDescriptor
 from kv_endpoint.golden.registers.rules import reset_regions
 from kv_endpoint.sim.bench.batch import run_checked
 from kv_endpoint.sim.bench.row import Row
@@ -104,7 +104,9 @@ def prefix_replay(folder, *, preset_name="small", simulator="verilator"):
     config = preset(preset_name)
     blocks = min(PREFIX_LONG, config.blocks_per_head)
     prefix = [(head, block) for head in range(config.streams) for block in range(blocks)]
-    described = [Stream(head * config.blocks_per_head, blocks, 1, STREAM_AHEAD) for head in range(config.streams)]
+    described = [
+        StreamDescriptor(head * config.blocks_per_head, blocks, 1, STREAM_AHEAD) for head in range(config.streams)
+    ]
     return _replay("prefix_replay", config, simulator, folder, prefix, described)
 
 
@@ -114,7 +116,7 @@ def layer_replay(folder, *, preset_name="small", simulator="verilator"):
     layers = [range(first, first + LAYER_HEADS) for first in range(0, PREFIX_LONG, LAYER_HEADS)]
     prefix = [(head, block) for heads in layers for block in range(config.streams) for head in heads]
     stride = config.blocks_per_head
-    described = [Stream(block, PREFIX_LONG, stride, STREAM_AHEAD) for block in range(config.streams)]
+    described = [StreamDescriptor(block, PREFIX_LONG, stride, STREAM_AHEAD) for block in range(config.streams)]
     return _replay("layer_replay", config, simulator, folder, prefix, described)
 
 

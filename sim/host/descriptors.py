@@ -6,7 +6,7 @@ its last block: what is read again in the next step has to be described again, o
 """
 
 from kv_endpoint.golden.host.operations import register_write
-from kv_endpoint.golden.prefetch.stream_descriptor import Stream
+from kv_endpoint.golden.prefetch.stream_descriptor import StreamDescriptor
 from kv_endpoint.sim.workload.steps import Replay
 
 __all__ = ["STREAM_AHEAD", "Descriptors", "streams"]
@@ -72,7 +72,9 @@ class Descriptors:
             yield _on(number)
         else:
             self._has_described_weights = True
-            yield from _described(number, Stream(self._weights.base, self._weights.total, 1, self._weights.ahead))
+            yield from _described(
+                number, StreamDescriptor(self._weights.base, self._weights.total, 1, self._weights.ahead)
+            )
 
     def layer(self, layer):
         """A layer (`sim.workload.steps.Layer`) begins."""
@@ -89,7 +91,7 @@ class Descriptors:
                 yield from self._follow(access.block, self._replays[0])
         elif self._count and self._replays and access.head == self._replays[0].head:
             along = [
-                Stream(replay.head * self._config.blocks_per_head, replay.blocks, 1, STREAM_AHEAD)
+                StreamDescriptor(replay.head * self._config.blocks_per_head, replay.blocks, 1, STREAM_AHEAD)
                 for replay in self._replays[: self._count]
             ]
             del self._replays[: self._count]
@@ -106,7 +108,7 @@ class Descriptors:
         self._followed = range(block, min(block + self._count, replay.blocks))
         heads = self._heads - replay.head
         through = [
-            Stream(replay.head * blocks_per_head + followed, heads, blocks_per_head, STREAM_AHEAD)
+            StreamDescriptor(replay.head * blocks_per_head + followed, heads, blocks_per_head, STREAM_AHEAD)
             for followed in self._followed
         ]
         yield from streams(through, count=self._count)

@@ -110,7 +110,7 @@ module media (
         end
     endtask
 
-    // DDR5 line of line `i` of a frame's page: data lines, then sidecar lines (golden/common/config.py, `frame_lines`).
+    // DDR5 line of line `i` of a frame's page: data lines, then sidecar rows (golden/common/config.py, `frame_lines`).
     function integer frame_line(input mode, input integer frame, input integer i);
         if (mode) frame_line = i < `MXINT8_DATA_LINES ? `MXINT8_BASE + frame * `MXINT8_DATA_LINES + i
             : `SIDECAR_BASE + `MXINT8_ROW_BASE + 2 * frame + i - `MXINT8_DATA_LINES;

@@ -1,6 +1,6 @@
 """Proofs of the coherency engine, and traces that show what they are about."""
 
-from tests.formal.coverage_bench import CoverageBench
+from tests.formal.covered_blocks_bench import CoveredBlocksBench
 from tests.formal.filter_bench import FilterBench
 from tests.formal.prove import Method, Proof
 from tests.formal.scene_bench import SCENES, Scenes
@@ -41,12 +41,12 @@ def _proofs():
         lambda: SnoopAnswersBench(fair=True), Method.BOUNDED, 10, short=True,
     )  # fmt: skip
     yield Proof(
-        "coverage", "a block is covered just while a sector of it is in use, and the end of that is told", "P12",
-        CoverageBench, Method.BOUNDED, 14, short=True,
+        "covered_blocks", "a block is covered just while a sector of it is in use, and the end of that is told", "P12",
+        CoveredBlocksBench, Method.BOUNDED, 14, short=True,
     )  # fmt: skip
     yield Proof(
-        "coverage_traces", "the last sector of a block goes out of use", "covers",
-        lambda: CoverageBench(covers=True), Method.COVER, 14, short=True,
+        "covered_blocks_traces", "the last sector of a block goes out of use", "covers",
+        lambda: CoveredBlocksBench(covers=True), Method.COVER, 14, short=True,
     )  # fmt: skip
     for name, scene in SCENES.items():
         yield Proof(

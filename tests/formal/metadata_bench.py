@@ -38,7 +38,7 @@ class RwdProgress(Elaboratable):
         may, waited = Signal(), Signal()
         m.d.comb += [
             may.eq(
-                rwd.valid & dut.ready & dut.record_room & dut.host_room & dut.coverage_room & ~dut.hold_external
+                rwd.valid & dut.ready & dut.record_room & dut.host_room & dut.covered_room & ~dut.hold_external
                 & (dut.data_level < dut.data_depth - dut.commit_stage)
             ),
             Assert(~waited | ~may | rwd.ready),

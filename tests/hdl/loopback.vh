@@ -1,6 +1,6 @@
 // An endpoint without metadata: every block has frames, records are made up, no line is cached. Reads of lines never
 // written give zeros. Each 16th write is followed by a page program of its frame and a page read into another, which
-// takes its place: whatever flash does not move is lost. In mode mxint8 a block has two frames, their sidecar lines used
+// takes its place: whatever flash does not move is lost. In mode mxint8 a block has two frames, their sidecar rows used
 // as data lines too. Responses say a load by the reads in flight: 2 are optimal, 4 moderate overload, 6 severe. `fault`
 // breaks a rule: 1 a lost response, 2 wrong data, 3 a doubled sequence number, 4 a response twice, 5 an access outside
 // memory, 6 a page that was never programmed.

@@ -11,6 +11,9 @@ from kv_endpoint.hw import verilog
 from kv_endpoint.tb.runs.build import verilator_command
 from kv_endpoint.tb.runs.tops import endpoint_verilog
 
+#: `tiny` breaks what `small` breaks: the same blocks in other sizes
+SOME = [name if name == "tiny" else pytest.param(name, marks=pytest.mark.long) for name in PRESETS]
+
 
 @pytest.fixture(params=PRESETS)
 def text(request):
@@ -25,7 +28,7 @@ def emitted(text, tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", SOME)
 def test_the_same_configuration_gives_the_same_bytes_and_the_manifest_says_which(name, tmp_path):
     manifest = verilog.write(PRESETS[name], tmp_path)
     assert manifest == json.loads((tmp_path / "manifest.json").read_text())
@@ -49,6 +52,7 @@ def test_icarus_accepts_it_as_verilog_2005(emitted):
     assert (done.returncode, complaints) == (0, [])
 
 
+@pytest.mark.parametrize("text", SOME, indirect=True)
 def test_verilator_accepts_it_with_the_waivers_listed(emitted):
     command, environment = verilator_command()
     sources = [str(emitted / "endpoint.vlt"), str(emitted / "endpoint.v")]

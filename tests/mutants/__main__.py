@@ -17,13 +17,17 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
+from kv_endpoint.sim.bench.row import Row, write_rows
+from kv_endpoint.tb.runs.cache import link_builds
 from tests.mutants.mutations import MUTATIONS
 from tests.support.paths import ROOT
 
 __all__ = ["MutationError", "Verdict", "apply", "run_mutation", "run_unmutated", "main"]
 
 FOLDER = ROOT / "build" / "mutants"
+BENCH, COMMAND = "mutants", "make mutants"
 SOURCES = (
     "kv_endpoint",
     "golden",
@@ -39,6 +43,8 @@ SOURCES = (
     "Makefile",
     "LICENSE",
 )
+#: of them, what no mutation changes and no verdict depends on
+PROSE = ("docs", "README.md", "LICENSE")
 #: the copy of the sources without a mutation, on which every test must pass
 UNMUTATED = "unmutated"
 #: seconds after which a mutant that hangs the regression counts as killed
@@ -87,6 +93,8 @@ def _copy_sources(target):
             shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, target / name)
+    # Most mutations leave most builds as they are; what a mutant builds goes with its copy.
+    link_builds(target)
 
 
 def _run_tests(target, tests):
@@ -135,7 +143,7 @@ def run_unmutated(mutations, folder=FOLDER):
 
 def _sources_hash():
     digest = hashlib.sha256()
-    for name in SOURCES:
+    for name in (source for source in SOURCES if source not in PROSE):
         paths = sorted((ROOT / name).rglob("*")) if (ROOT / name).is_dir() else [ROOT / name]
         for path in paths:
             if path.is_file() and "__pycache__" not in path.parts:
@@ -155,6 +163,7 @@ def main(arguments=None, mutations=MUTATIONS, folder=FOLDER):
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", metavar="NAME", help="run these mutations")
     parser.add_argument("--jobs", type=int, default=2, help="mutants at once (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write how many were killed, and the time, to a file")
     options = parser.parse_args(arguments)
     names = [mutation.name for mutation in mutations]
     for name in options.only or ():
@@ -198,7 +207,25 @@ def main(arguments=None, mutations=MUTATIONS, folder=FOLDER):
         print(f"{mutation.name:<40} {verdict.seconds:>7.0f}  {by}")
     for mutation in survivors:
         print(f"{mutation.name} survived: {mutation.why}: {verdicts[mutation.name].by}")
-    print(f"{len(chosen) - len(survivors)} of {len(chosen)} mutants killed")
+    killed = len(chosen) - len(survivors)
+    print(f"{killed} of {len(chosen)} mutants killed")
+    if options.json:
+        seconds = round(sum(verdicts[mutation.name].seconds for mutation in chosen))
+        write_rows(
+            options.json,
+            [
+                Row(
+                    BENCH,
+                    "mutations that the regression notices",
+                    killed,
+                    f"of {len(chosen)}",
+                    "=",
+                    len(chosen),
+                    COMMAND,
+                ),
+                Row(BENCH, f"time of their tests, {options.jobs} at once, added up", seconds, "s", command=COMMAND),
+            ],
+        )
     return 1 if survivors else 0
 
 

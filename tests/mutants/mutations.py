@@ -193,7 +193,7 @@ MUTATIONS = (
         why="a block of which a host may hold lines keeps its frame",
     ),
     Mutation(
-        name="end-of-coverage-unnoticed",
+        name="end-of-cover-unnoticed",
         file="hw/victims/refresh.py",
         old=" | bit_of(self.uncovered_valid, self.uncovered_head)",
         new="",
@@ -907,7 +907,7 @@ MUTATIONS = (
         old="with m.If(~set_in_use & ~row_leaves):",
         new="with m.If(~row_leaves):",
         tests=("tests/hw/data/sidecar/test_cache.py::test_a_set_with_users_is_not_replaced",),
-        why="a sidecar line that an operation counts on stays in the cache",
+        why="a sidecar row that an operation counts on stays in the cache",
     ),
     Mutation(
         name="fetch-overtakes-write-back",
@@ -915,7 +915,7 @@ MUTATIONS = (
         old="with m.If(~set_in_use & ~row_leaves):",
         new="with m.If(~set_in_use):",
         tests=("tests/hw/data/test_datapath_order.py",),
-        why="a sidecar line is fetched when memory has confirmed its write-back",
+        why="a sidecar row is fetched when memory has confirmed its write-back",
     ),
     Mutation(
         name="unreadable-sidecar-trusted",
@@ -923,7 +923,7 @@ MUTATIONS = (
         old="filling.row.eq(Mux(fetch_failed, self._poison(fetched_row), self.fetched.payload.row))",
         new="filling.row.eq(self.fetched.payload.row)",
         tests=("tests/hw/data/test_datapath.py::test_an_unreadable_sidecar_line_shows_nothing_of_the_frame",),
-        why="an unreadable sidecar line shows nothing of its frame",
+        why="an unreadable sidecar row shows nothing of its frame",
     ),
     Mutation(
         name="scale-line-skipped",
@@ -1509,7 +1509,7 @@ MUTATIONS = (
         ),
         why="a request is held in the clock in which its place is freed",
     ),
-    # Snoop filter, coverage
+    # Snoop filter, covered blocks
     Mutation(
         name="row-written-a-clock-ago-not-seen",
         file="hw/coherency/filter/lookup.py",
@@ -1579,8 +1579,8 @@ MUTATIONS = (
     Mutation(
         name="held-read-covers-nothing",
         file="hw/coherency/unit.py",
-        old="coverage.slot_holds.eq(kept.covers)",
-        new="coverage.slot_holds.eq(0)",
+        old="covered.slot_holds.eq(kept.covers)",
+        new="covered.slot_holds.eq(0)",
         tests=("tests/hw/coherency/test_waiting.py::test_what_waits_covers_its_block_and_keeps_its_region[1]",),
         why="a block stays until the held read has it",
     ),
@@ -1668,7 +1668,7 @@ MUTATIONS = (
         file="hw/coherency/covered_blocks.py",
         old="last.valid & (new == 0) & ~is_rising(last.index)",
         new="last.valid & (new == 0)",
-        tests=("tests/formal/test_formal.py::test_a_short_proof_holds[coverage]",),
+        tests=("tests/formal/test_formal.py::test_a_short_proof_holds[covered_blocks]",),
         why="a block that is told to be uncovered is found so",
     ),
     Mutation(
@@ -1676,15 +1676,15 @@ MUTATIONS = (
         file="hw/coherency/covered_blocks.py",
         old="- (sector.valid & ~sector.up)",
         new="- (sector.valid & ~sector.up & ~of_op.valid)",
-        tests=("tests/formal/test_formal.py::test_a_short_proof_holds[coverage]",),
+        tests=("tests/formal/test_formal.py::test_a_short_proof_holds[covered_blocks]",),
         why="sectors in use are counted, also where two go in one clock",
     ),
     Mutation(
-        name="end-of-coverage-never-told",
+        name="end-of-cover-never-told",
         file="hw/coherency/covered_blocks.py",
         old="self.uncovered.valid.eq(last",
         new="self.uncovered.valid.eq(0 & last",
-        tests=("tests/formal/test_formal.py::test_a_short_proof_holds[coverage_traces]",),
+        tests=("tests/formal/test_formal.py::test_a_short_proof_holds[covered_blocks_traces]",),
         why="the end of a block's coverage is told",
     ),
     Mutation(

@@ -175,7 +175,7 @@ class ConcurrentDevice:
         unit = self.golden.prefetcher
         candidate = unit.candidate(lambda where: self.golden.entry(*where))
         if candidate is not None:
-            ((head, block), source), drop = candidate, unit.verdict(*candidate)
+            ((head, block), source), drop = candidate, unit.drop_reason(*candidate)
             if drop is None:
                 self.note(EngineKind.PREFETCH_QUEUED, head=head, block=block, aux=source)
             else:

@@ -126,7 +126,7 @@ class Lockstep:
         self._poison_allowed = page_fails is not None
         self._page_fails = page_fails or (lambda write, page: False)
         self._flash_latency = flash_latency
-        #: page -> its lines and its sidecar line
+        #: page -> its lines and its sidecar row
         self._flash = {}
         self._reset = Signal()
         self._pack = {name: _packer(getattr(self.dut, name).payload) for name in ("req", "rwd", "page_done")}

@@ -263,10 +263,11 @@ class _Context:
         self._dirty = False
 
 
-def _run(context, testbenches):
-    """Each testbench to its end, in their order within a clock."""
+def _run(context, testbenches, background):
+    """Each testbench to its end, and those in the background until then, in their order within a clock."""
     waiting = {}
-    running = [testbench(context) for testbench in testbenches]
+    running = [testbench(context) for testbench in (*testbenches, *background)]
+    awaited = running[: len(testbenches)]
 
     def resume(coroutine):
         try:
@@ -277,7 +278,7 @@ def _run(context, testbenches):
     try:
         for coroutine in running:
             resume(coroutine)
-        while waiting:
+        while any(coroutine in waiting for coroutine in awaited):
             due = []
             for coroutine in running:
                 tick = waiting.get(coroutine)
@@ -333,16 +334,17 @@ def _load(dut, named, *, reads):
     return _known[key]
 
 
-def simulate(dut, *testbenches, reads=()):
+def simulate(dut, *testbenches, reads=(), background=()):
     """Run coroutines `testbench(ctx)` side by side on `dut`, with one clock, until all have returned.
 
-    They may set what nothing drives, and read the ports of `dut`, those of the blocks that are its attributes, and
-    `reads`. Of two blocks that are the same but for their signals, the second is there at once.
+    Those in `background` go on for as long. All may set what nothing drives, and read the ports of `dut`, those of the
+    blocks that are its attributes, and `reads`. Of two blocks that are the same but for their signals,
+    the second is there at once.
     """
     block, _, controls = _parts(dut)
     named = [*controls, *_members(block), *map(Value.cast, reads)]
     context = _Context(*_load(dut, named, reads=reads), named)
     try:
-        _run(context, testbenches)
+        _run(context, testbenches, background)
     finally:
         context.end()

@@ -83,7 +83,7 @@ def serve(served, *, share=1.0, chunk=CHUNK_TOKENS, heads=HEADS):
 
 
 def confusions(runs, policies):
-    """rule -> Counter of (what a window was, what its verdict was), for rules `policies` (name -> Policy) and "plain".
+    """rule -> Counter of (what a window was, what was sensed), for rules `policies` (name -> Policy) and "plain".
 
     A window was what most of its accesses were. "plain" is the ratio of the window alone: reads >= 10 x writes is
     decode. All policies have windows of one size.
@@ -106,7 +106,7 @@ def confusions(runs, policies):
             if seen == size:
                 truth = Phase.PREFILL if 2 * in_prefill > size else Phase.DECODE
                 for name, detector in detectors.items():
-                    matrices[name][truth, detector.verdict] += 1
+                    matrices[name][truth, detector.sensed] += 1
                 plain = Phase.DECODE if size - writes >= ratio * writes else Phase.PREFILL
                 matrices["plain"][truth, plain] += 1
                 seen = in_prefill = writes = 0
@@ -114,6 +114,6 @@ def confusions(runs, policies):
 
 
 def accuracy(matrix, phase=None):
-    """Share of the windows whose verdict was right, of all or of those that were `phase`."""
+    """Share of the windows sensed rightly, of all or of those that were `phase`."""
     chosen = {key: count for key, count in matrix.items() if phase in (None, key[0])}
-    return sum(count for (truth, verdict), count in chosen.items() if truth == verdict) / sum(chosen.values())
+    return sum(count for (truth, sensed), count in chosen.items() if truth == sensed) / sum(chosen.values())

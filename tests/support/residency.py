@@ -585,7 +585,7 @@ class World:
         if candidate is None:
             return
         (head, block), source = candidate
-        drop = unit.verdict(*candidate)
+        drop = unit.drop_reason(*candidate)
         note = {
             "head": head,
             "block": block,

@@ -12,12 +12,17 @@ __all__ = ["simulate", "fields_of", "set_payload"]
 _known = {}
 
 
-def simulate(dut, *testbenches):
-    """Run coroutines `testbench(ctx)` side by side on `dut`, with one clock, until all have returned."""
+def simulate(dut, *testbenches, background=()):
+    """Run coroutines `testbench(ctx)` side by side on `dut`, with one clock, until all have returned.
+
+    Those in `background` go on for as long.
+    """
     simulator = Simulator(dut)
     simulator.add_clock(1e-9)
     for testbench in testbenches:
         simulator.add_testbench(testbench)
+    for testbench in background:
+        simulator.add_testbench(testbench, background=True)
     simulator.run()
 
 

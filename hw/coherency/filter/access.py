@@ -111,7 +111,7 @@ class FilterAccess(wiring.Component):
                 "verdict": Out(layouts.filter_verdict()),
                 "waits_on": Out(layouts.waits_on(config)),
                 "launched": Out(layouts.launched_snoop(config)),
-                "covers": Out(layouts.coverage_event(config)),
+                "covers": Out(layouts.covered_event(config)),
                 "stale": Out(1),
                 "after": Out(row),
             }

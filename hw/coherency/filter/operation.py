@@ -89,7 +89,7 @@ class FilterOperation(wiring.Component):
                 "launched": Out(layouts.launched_snoop(config)),
                 "full": Out(1),
                 "busy": Out(1),
-                "covers": Out(layouts.coverage_event(config)),
+                "covers": Out(layouts.covered_event(config)),
                 "after": Out(row),
             }
         )

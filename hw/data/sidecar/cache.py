@@ -56,7 +56,7 @@ def write_back_done(config):
 
 
 class SidecarCache(wiring.Component):
-    """Direct-mapped cache of `config.sidecar_cache_lines` sidecar rows, set = low bits of the row's number.
+    """Direct-mapped cache of `config.sidecar_cache_rows` sidecar rows, set = low bits of the row's number.
 
     **Look-up.** An operation of `ops` leaves through `looked_up`, in order, as soon as the row of its line has a place
     in the cache; one that needs no line passes. A hit takes 1 clock, one operation a clock; a miss that replaces a
@@ -82,11 +82,11 @@ class SidecarCache(wiring.Component):
 
     def __init__(self, *, config):
         self._config = config
-        self._set_bits = (config.sidecar_cache_lines - 1).bit_length()
+        self._set_bits = (config.sidecar_cache_rows - 1).bit_length()
         if not 0 < self._set_bits < config.row_bits:
             raise ValueError(
-                f"sidecar_cache_lines must be 2 to {1 << config.row_bits - 1}, half the rows, "
-                f"not {config.sidecar_cache_lines!r}"
+                f"sidecar_cache_rows must be 2 to {1 << config.row_bits - 1}, half the rows, "
+                f"not {config.sidecar_cache_rows!r}"
             )
         numbers = 1 << layouts.id_bits(config)
         self._fetches, self._write_backs = min(FETCHES, numbers), min(WRITE_BACKS, numbers)
@@ -118,7 +118,7 @@ class SidecarCache(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, set_bits = self._config, self._set_bits
-        sets = config.sidecar_cache_lines
+        sets = config.sidecar_cache_rows
         kinds = layouts.SidecarKind
 
         # In look-up: a row for an operation of the datapath; or for one of an engine (`engine`), its rows one after the

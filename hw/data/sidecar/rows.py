@@ -21,11 +21,11 @@ def sidecar_update(config):
 
 def cached_row(config):
     """A row and the set of the cache that it goes to."""
-    return layouts.layout((("set", (config.sidecar_cache_lines - 1).bit_length()), ("row", LINE_BITS)))
+    return layouts.layout((("set", (config.sidecar_cache_rows - 1).bit_length()), ("row", LINE_BITS)))
 
 
 class SidecarRows(wiring.Component):
-    """A memory of `config.sidecar_cache_lines` rows in which the meaning of single lines can be changed.
+    """A memory of `config.sidecar_cache_rows` rows in which the meaning of single lines can be changed.
 
     Members
     -------
@@ -43,14 +43,14 @@ class SidecarRows(wiring.Component):
 
     def __init__(self, *, config):
         self._config = config
-        set_bits = (config.sidecar_cache_lines - 1).bit_length()
+        set_bits = (config.sidecar_cache_rows - 1).bit_length()
         self._set_bits = set_bits
         super().__init__({
             "read_enable": In(1),
             "read_set": In(set_bits),
             "row": Out(LINE_BITS),
             "update": In(sidecar_update(config)),
-            "updated": Out(config.sidecar_cache_lines),
+            "updated": Out(config.sidecar_cache_rows),
             "fill": In(stream.Signature(cached_row(config))),
             "copy_enable": In(1),
             "copy_set": In(set_bits),
@@ -60,7 +60,7 @@ class SidecarRows(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         # An update reads and writes the whole row; it shares its read port with the copies.
-        m.submodules.rows = rows = Memory(shape=LINE_BITS, depth=self._config.sidecar_cache_lines, init=[])
+        m.submodules.rows = rows = Memory(shape=LINE_BITS, depth=self._config.sidecar_cache_rows, init=[])
         write, read = rows.write_port(), rows.read_port(domain="sync")
         modify = rows.read_port(domain="sync", transparent_for=(write,))
 

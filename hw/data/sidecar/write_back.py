@@ -1,4 +1,4 @@
-"""Writing sidecar lines back to memory until memory has them, or has refused them for good."""
+"""Writing sidecar rows back to memory until memory has them, or has refused them for good."""
 
 from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -22,7 +22,7 @@ def write_confirmed(config):
 class WriteBacks(wiring.Component):
     """Stands between the sidecar cache and memory: repeats a write-back that failed, up to `TRIES` writes altogether.
 
-    What memory holds in place of a sidecar line that it refused may be of the frame's former owner, and would show its
+    What memory holds in place of a sidecar row that it refused may be of the frame's former owner, and would show its
     lines to the next one; so the cache must not count on it, nor a page be written with it, before a write succeeded.
     Each failure is an AXI write error of its own.
 

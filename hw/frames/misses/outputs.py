@@ -58,7 +58,7 @@ class MissOutputs:
         ]
 
     def sidecar_states(self, m, name, kind, then):
-        """State `name`: an operation on the sidecar lines of the miss's frame."""
+        """State `name`: an operation on the sidecar rows of the miss's frame."""
         with m.State(name):
             m.d.comb += [self.sidecar_ops.payload.kind.eq(kind), self.sidecar_ops.valid.eq(1)]
             with m.If(self.sidecar_ops.ready):

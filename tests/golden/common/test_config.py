@@ -19,7 +19,7 @@ def test_a_metadata_entry_has_64_bits(name):
         {"blocks_per_head": 48},
         {"step_bits": 16},
         {"step_bits": 33},
-        {"lanes": 3},
+        {"sweep_width": 3},
         {"regions": 0},
         {"read_slots": 48},
         {"miss_slots_for_writes": 16},

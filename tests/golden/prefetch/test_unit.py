@@ -9,7 +9,7 @@ from kv_endpoint.golden.common.mismatch import Mismatch
 from kv_endpoint.golden.common.policy import Policy
 from kv_endpoint.golden.events.port import PrefetchDrop, PrefetchSource
 from kv_endpoint.golden.pipeline.metadata import Entry, Slot, SlotKind, State, commit
-from kv_endpoint.golden.prefetch.stream_descriptor import Stream
+from kv_endpoint.golden.prefetch.stream_descriptor import StreamDescriptor
 from kv_endpoint.golden.prefetch.unit import Prefetcher
 
 CONFIG = preset("tiny")
@@ -23,7 +23,7 @@ NOW = 7
 
 def prefetcher(*streams, policy=POLICY):
     unit = Prefetcher(CONFIG)
-    unit.set_registers((*streams, *(CONFIG.streams - len(streams)) * [Stream()]), policy)
+    unit.set_registers((*streams, *(CONFIG.streams - len(streams)) * [StreamDescriptor()]), policy)
     return unit
 
 
@@ -89,7 +89,7 @@ def test_announced_blocks_are_noted_in_commit_order():
 
 
 def test_a_block_that_waits_in_any_queue_is_a_duplicate_and_no_other_is():
-    unit = prefetcher(Stream(base=16, length=8, enabled=True))
+    unit = prefetcher(StreamDescriptor(base=16, length=8, enabled=True))
     observe(unit, SlotKind.HINT, (1, 1))
     observe(unit, SlotKind.HINT, (1, 1))
     observe(unit, SlotKind.READ, (1, 0))
@@ -144,7 +144,7 @@ def test_an_access_does_not_ask(before, policy, decode):
 
 
 def test_a_stream_asks_for_its_blocks_in_order_and_not_too_far_ahead():
-    unit = prefetcher(Stream(base=16, length=8, stride=2, ahead=3, enabled=True))
+    unit = prefetcher(StreamDescriptor(base=16, length=8, stride=2, ahead=3, enabled=True))
     for where in ((1, 1), (0, 14), (1, 6), (2, 0)):
         refuses("block", unit.queued, where, STREAM)
     unit.queued((1, 2), STREAM)
@@ -161,7 +161,7 @@ def test_a_stream_asks_for_its_blocks_in_order_and_not_too_far_ahead():
 
 
 def test_a_stream_waits_for_room():
-    unit = prefetcher(Stream(length=16, ahead=16, enabled=True))
+    unit = prefetcher(StreamDescriptor(length=16, ahead=16, enabled=True))
     for block in range(DEPTH):
         unit.queued((0, block), STREAM)
     refuses("aux", unit.dropped, (0, DEPTH), STREAM, FULL)
@@ -172,32 +172,32 @@ def test_a_stream_waits_for_room():
 
 @pytest.mark.parametrize("by", ["its CTRL", "PREFETCH"])
 def test_of_a_stream_that_is_switched_off_one_block_may_still_come(by):
-    stream = Stream(length=8, ahead=8, enabled=True)
+    stream = StreamDescriptor(length=8, ahead=8, enabled=True)
     unit = prefetcher(stream)
     unit.queued((0, 0), STREAM)
     off = replace(stream, enabled=by == "PREFETCH")
-    unit.set_registers((off, Stream()), replace(POLICY, prefetch_streams=by != "PREFETCH"))
+    unit.set_registers((off, StreamDescriptor()), replace(POLICY, prefetch_streams=by != "PREFETCH"))
     unit.queued((0, 1), STREAM)
     refuses("block", unit.queued, (0, 2), STREAM)
-    unit.set_registers((stream, Stream()), POLICY)
+    unit.set_registers((stream, StreamDescriptor()), POLICY)
     assert unit.positions() == (0 if by == "its CTRL" else 2, 0)
 
 
 def test_a_stream_that_is_enabled_again_starts_again():
-    stream = Stream(length=8, ahead=2, enabled=True)
+    stream = StreamDescriptor(length=8, ahead=2, enabled=True)
     unit = prefetcher(stream)
     unit.queued((0, 0), STREAM)
     unit.queued((0, 1), STREAM)
     unit.take((0, 0))
-    unit.set_registers((replace(stream, enabled=False), Stream()), POLICY)
-    unit.set_registers((stream, Stream()), POLICY)
+    unit.set_registers((replace(stream, enabled=False), StreamDescriptor()), POLICY)
+    unit.set_registers((stream, StreamDescriptor()), POLICY)
     unit.queued((0, 0), STREAM)
     unit.dropped((0, 1), STREAM, DUPLICATE)
     refuses("block", unit.queued, (0, 2), STREAM)
 
 
 def test_the_oldest_of_the_first_source_is_taken():
-    unit = prefetcher(Stream(length=2, enabled=True))
+    unit = prefetcher(StreamDescriptor(length=2, enabled=True))
     unit.queued((0, 0), STREAM)
     observe(unit, SlotKind.READ, (1, 1))
     unit.queued((1, 2), WINDOW)
@@ -215,7 +215,10 @@ def test_the_oldest_of_the_first_source_is_taken():
 
 
 def test_candidates_without_hardware_come_by_source_nearest_first_and_cold():
-    streams = (Stream(base=0, length=3, enabled=True), Stream(base=48, length=2, stride=8, enabled=True))
+    streams = (
+        StreamDescriptor(base=0, length=3, enabled=True),
+        StreamDescriptor(base=48, length=2, stride=8, enabled=True),
+    )
     unit = prefetcher(*streams)
     warm = {(1, 6), (0, 1)}
     observe(unit, SlotKind.READ, (1, 5))
@@ -224,7 +227,7 @@ def test_candidates_without_hardware_come_by_source_nearest_first_and_cold():
     order = []
     while (found := unit.candidate(lambda where: Entry(state=State.WARM) if where in warm else COLD)) is not None:
         where, source = found
-        assert unit.verdict(where, source) is None
+        assert unit.drop_reason(where, source) is None
         unit.queued(where, source)
         order.append((source, where))
     assert order == [

@@ -221,7 +221,7 @@ def test_flush_leaves_the_sidecar_line_in_memory_and_forgets_it():
         await bench.engine(SidecarKind.FLUSH, 4)
         line = CONFIG.sidecar_base + 4
         assert bench.memory.lines[line] == bench.frames.row(4) == sidecar.pack(1 << 6 | 1 << 9, 1 << 6)
-        # A page moved in by flash brings its sidecar line along.
+        # A page moved in by flash brings its sidecar row along.
         bench.memory.lines[line] = bench.frames._rows[4] = sidecar.pack(1 << 3, 0)
         for number in (3, 6, 9):
             bench.read(4, number)
@@ -236,7 +236,7 @@ def test_flush_leaves_the_sidecar_line_in_memory_and_forgets_it():
 
 def test_flush_waits_for_a_write_back_under_way():
     async def scenario(bench):
-        sets = CONFIG.sidecar_cache_lines
+        sets = CONFIG.sidecar_cache_rows
         await bench.start((1,))
         bench.memory.latency = (60, 60)
         # Another frame of the set pushes frame 1 out; its flush finds no line, but memory has not confirmed.
@@ -410,7 +410,7 @@ def test_a_reset_in_the_middle_of_traffic_leaves_nothing_behind():
 
 
 @pytest.mark.parametrize("mix", ["reads", "writes", "both", "zeros"])
-def test_one_operation_a_clock_while_sidecar_lines_are_at_hand(mix):
+def test_one_operation_a_clock_while_sidecar_rows_are_at_hand(mix):
     async def scenario(bench):
         frames = range(4)
         await bench.start(frames)

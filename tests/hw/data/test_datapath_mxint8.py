@@ -22,7 +22,7 @@ def data_line(frame, line):
     return CONFIG.data_line(MX, frame, line)
 
 
-def sidecar_lines(frame):
+def sidecar_rows(frame):
     return [CONFIG.sidecar_base + CONFIG.sidecar_row(MX, frame, line) for line in (0, LINE_BYTES)]
 
 
@@ -132,7 +132,7 @@ def test_partial_writes_merge_with_what_the_line_reads_as(patterns):
     Bench(seed=patterns, latency=(1, 6)).run(scenario)
 
 
-def test_sidecar_lines_leave_with_a_page_and_come_with_one():
+def test_sidecar_rows_leave_with_a_page_and_come_with_one():
     async def scenario(bench):
         await bench.start((4,), (MX,))
         values = {0: ONES, 1: UNEVEN, 63: INFINITY, 64: ONES, 127: UNEVEN}
@@ -141,7 +141,7 @@ def test_sidecar_lines_leave_with_a_page_and_come_with_one():
         bench.write(4, 65, ONES, mode=MX, poison=True)
         await bench.settle()
         await bench.engine(SidecarKind.FLUSH, 4, MX)
-        rows = [bench.memory.value(line) for line in sidecar_lines(4)]
+        rows = [bench.memory.value(line) for line in sidecar_rows(4)]
         assert tuple(rows) == bench.halves.rows(4)
         for line, value in values.items():
             scale, elements = compress(value)
@@ -151,7 +151,7 @@ def test_sidecar_lines_leave_with_a_page_and_come_with_one():
         # Another page in the frame: what was number is zero, poisoned, not finite.
         for line, scale in ((0, ZERO), (1, POISONED), (64, NOT_FINITE)):
             rows[line // LINE_BYTES] = sidecar.with_scale(rows[line // LINE_BYTES], line, scale)
-        for line, row in zip(sidecar_lines(4), rows, strict=True):
+        for line, row in zip(sidecar_rows(4), rows, strict=True):
             bench.memory.lines[line] = row
         bench.halves.set_rows(4, rows)
         for line in (*values, 65, 66):
@@ -249,7 +249,7 @@ def test_an_unreadable_sidecar_line_shows_nothing_of_the_frame(line):
             bench.write(4, number, ONES, mode=MX)
         await bench.settle()
         await bench.engine(SidecarKind.FLUSH, 4, MX)
-        bench.memory.failing_reads = {sidecar_lines(4)[line // LINE_BYTES]}
+        bench.memory.failing_reads = {sidecar_rows(4)[line // LINE_BYTES]}
         bench.halves.poison(4)
         bench.read(4, line, MX)
         await bench.settle()

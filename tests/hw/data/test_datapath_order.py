@@ -1,4 +1,4 @@
-"""The order in which a sidecar line is written to memory and read from it again, whatever memory takes for each."""
+"""The order in which a sidecar row is written to memory and read from it again, whatever memory takes for each."""
 
 from tests.support.datapath_bench import CONFIG, Bench
 
@@ -6,7 +6,7 @@ SLOW_CLOCKS = 200
 
 
 def test_a_fetch_waits_until_memory_has_confirmed_the_write_back_of_its_frame():
-    frame, other = 2, 2 + CONFIG.sidecar_cache_lines
+    frame, other = 2, 2 + CONFIG.sidecar_cache_rows
 
     async def until_logged(bench, kind):
         entry = kind, CONFIG.sidecar_base + frame

@@ -8,10 +8,10 @@ from amaranth.sim import Simulator
 from kv_endpoint.golden.common.config import preset
 from kv_endpoint.hw.data.lines_in_flight import LinesInFlight
 
-CONFIG = preset("tiny", read_slots=8, write_slots=8, sidecar_cache_lines=4)
+CONFIG = preset("tiny", read_slots=8, write_slots=8, sidecar_cache_rows=4)
 
 
-SETS = CONFIG.sidecar_cache_lines
+SETS = CONFIG.sidecar_cache_rows
 
 
 def place(rng):

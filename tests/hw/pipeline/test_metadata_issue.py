@@ -110,15 +110,15 @@ def test_no_new_req_issues_while_a_held_one_is_to_be_tried_again():
 def test_what_asks_the_filter_waits_for_room_in_the_coverage_and_nothing_else_does():
     async def body(ctx, dut):
         ctx.set(dut.data_ops.ready, 1)
-        ctx.set(dut.coverage_room, 0)
+        ctx.set(dut.covered_room, 0)
         for port in (dut.rwd_slots, dut.retry_slots, dut.req_slots, dut.engine_slots):
             ctx.set(port.valid, 1)
             for access in (Access.READ_SHARED, Access.PLAIN, Access.WRITE_BACK):
                 ctx.set(port.payload.access, access)
                 assert ctx.get(port.ready) == (access == Access.PLAIN)
-            ctx.set(dut.coverage_room, 1)
+            ctx.set(dut.covered_room, 1)
             assert ctx.get(port.ready)
-            ctx.set(dut.coverage_room, 0)
+            ctx.set(dut.covered_room, 0)
             ctx.set(port.valid, 0)
 
     run(body)

@@ -11,7 +11,7 @@ from kv_endpoint.golden.common.config import preset
 from kv_endpoint.golden.common.policy import Policy
 from kv_endpoint.golden.events.port import EngineKind, PrefetchDrop, PrefetchSource
 from kv_endpoint.golden.pipeline.metadata import FLAGS, Entry, Slot, SlotKind, State, commit
-from kv_endpoint.golden.prefetch.stream_descriptor import Stream
+from kv_endpoint.golden.prefetch.stream_descriptor import StreamDescriptor
 from kv_endpoint.golden.prefetch.unit import Prefetcher
 from kv_endpoint.hw.prefetch.unit import PrefetchUnit
 from tests.support.simulation import fields_of, set_payload, simulate
@@ -39,7 +39,7 @@ class Bench:
         self.golden = Prefetcher(config)
         #: a second golden unit that follows no notes: it makes its own (`settle`)
         self.free = Prefetcher(config)
-        self.policy, self.streams = policy, config.streams * (Stream(),)
+        self.policy, self.streams = policy, config.streams * (StreamDescriptor(),)
         self.table = {
             (h, b): Entry(state=State.COLD) for h in range(config.heads) for b in range(config.blocks_per_head)
         }
@@ -206,7 +206,7 @@ class Bench:
         notes = []
         while (found := self.free.candidate(lambda where: self.table[where])) is not None:
             where, source = found
-            reason = self.free.verdict(where, source)
+            reason = self.free.drop_reason(where, source)
             if reason is None:
                 self.free.queued(where, source)
             else:
@@ -267,9 +267,9 @@ def test_each_switch_stops_its_source_alone(off, source):
     bench = Bench(TINY, replace(ALL_ON, **{off: False}))
 
     async def life():
-        bench.set_registers(Stream(base=0, length=2, enabled=False))
+        bench.set_registers(StreamDescriptor(base=0, length=2, enabled=False))
         await bench.clock()
-        bench.set_registers(Stream(base=0, length=2, enabled=True))
+        bench.set_registers(StreamDescriptor(base=0, length=2, enabled=True))
         await bench.hint((1, 3))
         await bench.touch((2, 8))
         assert {of for _, of, _ in await bench.until_quiet()} == set(PrefetchSource) - {source}
@@ -376,11 +376,11 @@ async def serve(bench, *, touch=True):
 @pytest.mark.parametrize(
     "stream",
     [
-        Stream(base=16 + 3, length=9, stride=1, ahead=2, enabled=True),
-        Stream(base=7, length=4, stride=16, ahead=3, enabled=True),
-        Stream(base=1, length=12, stride=4, ahead=255, enabled=True),
-        Stream(base=63, length=1, stride=1, ahead=1, enabled=True),
-        Stream(base=0, length=64, stride=1, ahead=4, enabled=True),
+        StreamDescriptor(base=16 + 3, length=9, stride=1, ahead=2, enabled=True),
+        StreamDescriptor(base=7, length=4, stride=16, ahead=3, enabled=True),
+        StreamDescriptor(base=1, length=12, stride=4, ahead=255, enabled=True),
+        StreamDescriptor(base=63, length=1, stride=1, ahead=1, enabled=True),
+        StreamDescriptor(base=0, length=64, stride=1, ahead=4, enabled=True),
     ],
     ids=["along a head", "head to head", "every fourth", "one block", "everything"],
 )
@@ -400,7 +400,7 @@ def test_a_stream_asks_for_all_its_blocks_in_order_and_then_stops(stream):
 
 def test_touches_of_other_blocks_do_not_move_a_stream_on():
     bench = Bench(TINY)
-    stream = Stream(base=16 + 4, length=6, stride=2, ahead=1, enabled=True)
+    stream = StreamDescriptor(base=16 + 4, length=6, stride=2, ahead=1, enabled=True)
     members = {stream.base + place * stream.stride for place in range(stream.length)}
 
     async def life():
@@ -427,7 +427,10 @@ def test_streams_take_turns_and_pass_over_what_is_not_cold():
     async def life():
         for where in warm:
             bench.table[where] = Entry(state=State.WARM)
-        streams = (Stream(base=0, length=20, ahead=2, enabled=True), Stream(base=32, length=20, ahead=3, enabled=True))
+        streams = (
+            StreamDescriptor(base=0, length=20, ahead=2, enabled=True),
+            StreamDescriptor(base=32, length=20, ahead=3, enabled=True),
+        )
         await enable(bench, *streams)
         for where in warm:
             await bench.touch(where, decode=False)
@@ -448,7 +451,7 @@ def test_a_stream_that_nobody_takes_from_waits_and_drops_nothing():
     bench = Bench(ODD)
 
     async def life():
-        await enable(bench, Stream(base=0, length=30, ahead=30, enabled=True))
+        await enable(bench, StreamDescriptor(base=0, length=30, ahead=30, enabled=True))
         assert await bench.until_quiet() == [((0, 0), STREAM, None)]
         assert len(await serve(bench, touch=False)) == 30
         assert bench.counted == {(STREAM, None): 30}
@@ -460,7 +463,7 @@ def test_a_stream_that_nobody_takes_from_waits_and_drops_nothing():
 @pytest.mark.parametrize("note_ready", [1.0, 0.2])
 def test_a_stream_may_be_switched_off_and_on_at_any_clock(by, note_ready):
     bench = Bench(TINY, seed=5, note_ready=note_ready)
-    stream = Stream(base=8, length=10, ahead=10, enabled=True)
+    stream = StreamDescriptor(base=8, length=10, ahead=10, enabled=True)
 
     async def life():
         for clocks in range(40):
@@ -484,7 +487,7 @@ def test_a_stream_may_be_switched_off_and_on_at_any_clock(by, note_ready):
 
 def test_a_stream_that_is_enabled_again_at_once_starts_with_its_first_block():
     bench = Bench(TINY, replace(ALL_ON, prefetch_announced=False), seed=8)
-    stream = Stream(base=8, length=10, ahead=3, enabled=True)
+    stream = StreamDescriptor(base=8, length=10, ahead=3, enabled=True)
 
     async def life():
         for clocks in range(1, 30):
@@ -511,7 +514,7 @@ def test_a_block_that_waits_is_not_queued_again_whoever_asks():
     bench = Bench(TINY)
 
     async def life():
-        await enable(bench, Stream(base=16 + 8, length=1, enabled=True))
+        await enable(bench, StreamDescriptor(base=16 + 8, length=1, enabled=True))
         await bench.idle(QUIET_CLOCKS)
         # Two hints in a row, so that the second is compared while the first is still on its way.
         for block in (8, 6, 6, 7, 6):
@@ -662,7 +665,7 @@ async def random_life(bench, clocks):
                 stride = rng.choice((1, 2, config.blocks_per_head))
                 length = rng.randint(1, config.heads - 1 if stride > 2 else 24)
                 base = rng.randrange(config.blocks - (length - 1) * stride)
-                new = Stream(base, length, stride, rng.randint(1, 8), enabled=False)
+                new = StreamDescriptor(base, length, stride, rng.randint(1, 8), enabled=False)
             streams = list(bench.streams)
             streams[number] = new
             bench.set_registers(*streams)
@@ -711,7 +714,7 @@ def test_a_reset_in_the_middle_leaves_nothing_behind():
             bench.golden, bench.free, bench.now = Prefetcher(TINY), Prefetcher(TINY), 1
             bench.notes.clear()
             bench.table = dict.fromkeys(bench.table, Entry(state=State.COLD))
-            bench.set_registers(*TINY.streams * [Stream()])
+            bench.set_registers(*TINY.streams * [StreamDescriptor()])
             ctx.set(dut.now, bench.now)
             assert not ctx.get(dut.first).valid and not ctx.get(dut.notes.valid)
             assert await bench.until_quiet() == []

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 from amaranth.hdl import ResetInserter, Signal
-from amaranth.sim import Simulator
 
 from kv_endpoint.golden.common.config import PRESETS, preset
 from kv_endpoint.golden.common.line_access import Access, Grant
@@ -14,7 +13,7 @@ from kv_endpoint.golden.common.mode import Mode
 from kv_endpoint.golden.common.policy import Policy, Priority, ScoreSource
 from kv_endpoint.golden.events.port import EngineKind, ErrorKind, RefusalKind
 from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
-from kv_endpoint.golden.prefetch.stream_descriptor import Stream
+from kv_endpoint.golden.prefetch.stream_descriptor import StreamDescriptor
 from kv_endpoint.golden.registers import rules as csr
 from kv_endpoint.golden.registers.map import REGISTERS
 from kv_endpoint.golden.registers.state import Registers
@@ -25,6 +24,7 @@ from kv_endpoint.hw.registers import documents as csr_documents
 from kv_endpoint.hw.registers.block import Csr
 from kv_endpoint.hw.registers.counters import PULSES
 from kv_endpoint.hw.registers.map import ADDRESS_BITS, Kind, registers
+from tests.support import native, simulation
 from tests.support.paths import ROOT
 
 #: three regions, a head count that is no power of two and two hosts, so that every rule of the regions has a case
@@ -118,7 +118,7 @@ def streams_of(ctx, dut):
     """The streams as golden ones, and the mode that each is shown with."""
     ports = [dut.streams[number] for number in range(CONFIG.streams)]
     seen = [{name: ctx.get(port[name]) for name in ("base", "length", "stride", "ahead", "enabled")} for port in ports]
-    return tuple(Stream(**values | {"enabled": bool(values["enabled"])}) for values in seen)
+    return tuple(StreamDescriptor(**values | {"enabled": bool(values["enabled"])}) for values in seen)
 
 
 def modes_of(ctx, dut):
@@ -204,12 +204,9 @@ def run(bench, *others, seed=1, slowness=0.6, config=CONFIG, dut=None):
     async def main(ctx):
         await bench(ctx, dut, around)
 
-    simulator = Simulator(ResetInserter(reset)(dut))
-    simulator.add_clock(1e-9)
-    simulator.add_testbench(main)
-    for testbench in (around.pipeline, around.allocator, *others):
-        simulator.add_testbench(testbench, background=True)
-    simulator.run()
+    # A build of its own pays only where many tests have the same.
+    simulate = native.simulate if config == CONFIG else simulation.simulate
+    simulate(ResetInserter(reset)(dut), main, background=(around.pipeline, around.allocator, *others))
 
 
 def random_delays(rng):
@@ -257,12 +254,12 @@ def test_reset_values_of_the_map_are_the_golden_defaults():
     words = {register.address: register.reset for register in registers(CONFIG)}
     policy = Policy(**dict.fromkeys(Policy.__dataclass_fields__))
     regions = tuple(replace(region, heads=0) for region in csr.reset_regions(CONFIG))
-    streams = (Stream(length=7, stride=7, ahead=7),) * CONFIG.streams
+    streams = (StreamDescriptor(length=7, stride=7, ahead=7),) * CONFIG.streams
     for register in POLICY_REGISTERS:
         policy, regions, streams = csr.apply(policy, regions, streams, register.address, words[register.address])
     assert policy == Policy()
     assert regions == csr.reset_regions(CONFIG)
-    assert streams == (Stream(),) * CONFIG.streams
+    assert streams == (StreamDescriptor(),) * CONFIG.streams
 
 
 def test_encodings_of_the_map_are_the_golden_enumerations():
@@ -332,8 +329,8 @@ def test_every_address_reads_its_reset_value_or_answers_slverr(config):
 def test_parameters_are_those_of_the_configuration():
     async def bench(ctx, dut, around):
         for name in ("HEADS", "BLOCKS_PER_HEAD", "REGIONS", "STEP_BITS", "FRAMES", "POOL_FRAMES_MIN", "POOL_FRAMES_MAX",
-                     "PIN_CAP", "BYPASS_SLOTS", "LANES", "QUEUE_DEPTH", "HOSTS", "FILTER_SETS", "FILTER_WAYS", "SNOOPS",
-                     "POOL_FRAMES_MIN_CACHED"):  # fmt: skip
+                     "PIN_CAP", "BYPASS_SLOTS", "SWEEP_WIDTH", "QUEUE_DEPTH", "HOSTS", "FILTER_SETS", "FILTER_WAYS",
+                     "SNOOPS", "POOL_FRAMES_MIN_CACHED"):  # fmt: skip
             assert await read_word(ctx, dut, name) == getattr(CONFIG, name.lower()), name
         assert (await read_word(ctx, dut, "ID")).to_bytes(4, "big") == b"KVEP"
 
@@ -496,11 +493,7 @@ def test_a_held_write_waits_for_the_hold_then_for_the_note_then_answers():
         assert not ctx.get(dut.hold.request) and not ctx.get(dut.notes.valid)
 
     dut = Csr(config=CONFIG)
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-9)
-
-    simulator.add_testbench(bench)
-    simulator.run()
+    native.simulate(ResetInserter(Signal())(dut), bench)
 
 
 def test_reads_do_not_wait_for_a_write_that_waits_for_its_hold():
@@ -653,7 +646,7 @@ def test_a_stream_is_refused_and_stays_off(kind, fields):
         for name, value in (("BASE", 5), ("LENGTH", 3), ("STRIDE", 2), ("CTRL", 1)):
             assert await put(f"STREAM[1].{name}", value) == RESP_OKAY
         assert csr.unpack("COMMAND_STATUS", await read_word(ctx, dut, "COMMAND_STATUS"))["REFUSED"] == 0
-        assert streams_of(ctx, dut)[1] == Stream(base=5, length=3, stride=2, enabled=True)
+        assert streams_of(ctx, dut)[1] == StreamDescriptor(base=5, length=3, stride=2, enabled=True)
 
     run(bench, slowness=0.2)
 

@@ -9,8 +9,8 @@ from amaranth.hdl import ResetInserter, Signal
 from kv_endpoint.golden.common.config import preset
 from kv_endpoint.golden.events.port import RefusalKind
 from kv_endpoint.golden.front.address import Region
-from kv_endpoint.golden.prefetch.stream_descriptor import Stream
-from kv_endpoint.hw.registers.descriptors import StreamRules
+from kv_endpoint.golden.prefetch.stream_descriptor import StreamDescriptor
+from kv_endpoint.hw.registers.descriptors import DescriptorRules
 from tests.support.simulation import simulate
 
 WORD_MAX = (1 << 32) - 1
@@ -27,8 +27,8 @@ class Bench:
     def __init__(self, config, seed):
         print(f"seed {seed}")
         self.config, self.random = config, random.Random(seed)
-        self.dut, self.reset = StreamRules(config=config), Signal()
-        self.streams = [Stream()] * config.streams
+        self.dut, self.reset = DescriptorRules(config=config), Signal()
+        self.streams = [StreamDescriptor()] * config.streams
         self.regions = []
 
     def set_regions(self, ctx, regions):
@@ -62,7 +62,7 @@ class Bench:
         ctx.set(dut.apply, 1)
         await ctx.tick()
         ctx.set(dut.apply, 0)
-        self.set_stream(ctx, number, Stream(**vars(self.streams[number]) | {"enabled": True}))
+        self.set_stream(ctx, number, StreamDescriptor(**vars(self.streams[number]) | {"enabled": True}))
         return None
 
     def expected(self, number):
@@ -123,7 +123,7 @@ def random_stream(rng, config):
         length = rng.choice((0, WORD_MAX, span, span + 1, 1 << 31, length + (1 << config.index_bits + 1)))
     if rng.random() < 0.1:
         stride = rng.choice((0, 3, WORD_MAX, 1 << 31, 1 << config.index_bits + 1, stride + (1 << 31)))
-    return Stream(base=base, length=length, stride=stride)
+    return StreamDescriptor(base=base, length=length, stride=stride)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"{config.heads}x{config.blocks_per_head}")
@@ -134,7 +134,7 @@ def test_streams_are_judged_by_their_sets_of_blocks(config):
     async def body(ctx):
         for _ in range(120):
             for number in range(config.streams):
-                bench.set_stream(ctx, number, Stream())
+                bench.set_stream(ctx, number, StreamDescriptor())
             bench.set_regions(ctx, random_regions(rng, config))
             for _ in range(8):
                 number = rng.randrange(config.streams)
@@ -163,16 +163,16 @@ def test_streams_between_each_other_share_no_block():
 
     async def body(ctx):
         bench.set_regions(ctx, [Region(base=0, heads=config.heads), Region(base=0, heads=0, enabled=False)])
-        bench.set_stream(ctx, 0, Stream(base=3, length=4, stride=16))
+        bench.set_stream(ctx, 0, StreamDescriptor(base=3, length=4, stride=16))
         assert await bench.judge(ctx, 0) is None
         for stream, verdict in (
-            (Stream(base=4, length=15), None),
-            (Stream(base=4, length=16), RefusalKind.STREAM_OVERLAP),
-            (Stream(base=0, length=3), None),
-            (Stream(base=2, length=30, stride=2), None),
-            (Stream(base=1, length=30, stride=2), RefusalKind.STREAM_OVERLAP),
-            (Stream(base=52, length=12), None),
-            (Stream(base=51, length=1), RefusalKind.STREAM_OVERLAP),
+            (StreamDescriptor(base=4, length=15), None),
+            (StreamDescriptor(base=4, length=16), RefusalKind.STREAM_OVERLAP),
+            (StreamDescriptor(base=0, length=3), None),
+            (StreamDescriptor(base=2, length=30, stride=2), None),
+            (StreamDescriptor(base=1, length=30, stride=2), RefusalKind.STREAM_OVERLAP),
+            (StreamDescriptor(base=52, length=12), None),
+            (StreamDescriptor(base=51, length=1), RefusalKind.STREAM_OVERLAP),
         ):
             bench.set_stream(ctx, 1, stream)
             assert await bench.judge(ctx, 1) == verdict, stream

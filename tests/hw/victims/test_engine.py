@@ -724,5 +724,5 @@ def test_realistic_stream_takes_few_clocks_a_request():
 
 
 def test_more_than_one_lane_is_refused():
-    with pytest.raises(ConfigError, match="lanes = 4: must be 1"):
-        VictimEngine(config=preset("tiny", lanes=4))
+    with pytest.raises(ConfigError, match="sweep_width = 4: must be 1"):
+        VictimEngine(config=preset("tiny", sweep_width=4))

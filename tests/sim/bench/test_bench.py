@@ -174,7 +174,7 @@ def test_the_exit_code_says_whether_every_number_was_reached(tmp_path, monkeypat
     for runner, code in ((rows(good), 0), (rows(good, replace(good, measured=0)), 1), (broken, 1)):
         monkeypatch.setitem(bench.BENCHES, "resident_reads", runner)
         assert bench.main(["--only", "resident_reads", "--json", str(file)]) == code
-        assert set(json.loads(file.read_text())) == {"rows", "broken"}
+        assert set(json.loads(file.read_text())) == {"provenance", "rows", "broken"}
     assert "it hangs" in capsys.readouterr().out
 
 

@@ -7,7 +7,7 @@ from kv_endpoint.golden.front.address import Target, decode
 from kv_endpoint.golden.front.hints import unpack_hint
 from kv_endpoint.golden.host.operations import Op
 from kv_endpoint.golden.pipeline.metadata import State
-from kv_endpoint.golden.prefetch.descriptors import StreamCourses
+from kv_endpoint.golden.prefetch.descriptors import DescriptorCourses
 from kv_endpoint.golden.registers import rules as csr
 from kv_endpoint.golden.registers.state import Registers
 from kv_endpoint.sim.host.regions import kv_region, placed, weights_of
@@ -30,7 +30,7 @@ class Played:
         workload = load("attention-a").prefilled(prefill, chunk, by_block=settings.by_layer)
         weights = weights_of(config, workload, settings)
         regions = [kv_region(config, workload, settings), *([weights.region] if weights else [])]
-        registers, courses = Registers(config), StreamCourses(config)
+        registers, courses = Registers(config), DescriptorCourses(config)
         for name, word in placed(config, regions):
             registers.write(csr.address(name), word)
         self.asked, self.reads = {}, []

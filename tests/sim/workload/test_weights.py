@@ -10,7 +10,7 @@ from kv_endpoint.golden.common.policy import Policy
 from kv_endpoint.golden.front.address import Target, decode
 from kv_endpoint.golden.front.hints import SCORE_ONE, unpack_hint
 from kv_endpoint.golden.host.operations import Op
-from kv_endpoint.golden.prefetch.stream_descriptor import Stream
+from kv_endpoint.golden.prefetch.stream_descriptor import StreamDescriptor
 from kv_endpoint.golden.registers.rules import address as csr_address
 from kv_endpoint.golden.registers.rules import apply, legal, refusal, reset_regions, unpack
 from kv_endpoint.sim.host.regions import check_weights, kv_region, placed, weights_of
@@ -174,5 +174,5 @@ def test_their_descriptor_is_the_last_one_and_covers_them_all():
     assert words.keys() == {csr_address(f"STREAM[3].{name}") for name in ("BASE", "LENGTH", "STRIDE", "AHEAD", "CTRL")}
     fields = ("BASE", "LENGTH", "STRIDE", "AHEAD", "CTRL")
     values = [next(iter(unpack(f"STREAM[3].{n}", words[csr_address(f"STREAM[3].{n}")]).values())) for n in fields]
-    assert Stream(*values[:4], bool(values[4])) == Stream(20 * 64, 60, 1, weights().ahead, True)
+    assert StreamDescriptor(*values[:4], bool(values[4])) == StreamDescriptor(20 * 64, 60, 1, weights().ahead, True)
     assert base in words

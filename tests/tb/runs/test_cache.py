@@ -75,3 +75,18 @@ def test_of_two_that_want_the_same_one_waits_for_the_other(folder):
     for thread in threads:
         thread.join(10)
     assert len(made) == 1 and (folder / "a").is_dir()
+
+
+def test_a_copy_of_the_checkout_gets_what_is_whole_as_links(folder, tmp_path):
+    cache.entry("a", lambda where: (where / "file").write_text("text"))
+    (folder / "b.x1y2").mkdir()
+    (folder / "b.lock").touch()
+    cache.link_builds(tmp_path / "copy")
+    linked = tmp_path / "copy" / "build" / "sim"
+    assert [path.name for path in linked.iterdir()] == ["a"]
+    assert (linked / "a" / "file").samefile(folder / "a" / "file")
+
+
+def test_without_a_cache_a_copy_starts_with_an_empty_one(folder, tmp_path):
+    cache.link_builds(tmp_path / "copy")
+    assert list((tmp_path / "copy" / "build" / "sim").iterdir()) == []

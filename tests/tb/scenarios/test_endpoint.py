@@ -191,7 +191,7 @@ def test_batch_form_with_pauses_keeps_lock_step_and_data(simulator, mode, tmp_pa
 
 @pytest.mark.parametrize("simulator", SELDOM_ICARUS)
 def test_errors_of_media_in_the_batch_form_become_poison_and_are_reported(simulator, tmp_path):
-    """A share of all accesses to DDR5, sidecar lines included, and of all pages fails."""
+    """A share of all accesses to DDR5, sidecar rows included, and of all pages fails."""
     errors = {"error_seed": 5, "read_errors": 1 << 11, "write_errors": 1 << 11}
     errors |= {"page_read_errors": 1 << 13, "page_write_errors": 1 << 13}
     outcome = batch(simulator, tmp_path, read_back=["ERROR"], **errors)

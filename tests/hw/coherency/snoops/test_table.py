@@ -13,7 +13,8 @@ from kv_endpoint.golden.events.port import EngineKind, ErrorKind
 from kv_endpoint.golden.front.address import Region, encode
 from kv_endpoint.hw.coherency.snoops.table import SnoopTable
 from kv_endpoint.hw.common.layouts import FilterOp
-from tests.support.simulation import fields_of, set_payload, simulate
+from tests.support.native import simulate
+from tests.support.simulation import fields_of, set_payload
 
 
 def table_config(*, snoops, hosts=2):

@@ -17,8 +17,8 @@ from kv_endpoint.hw.data.sidecar.cache import FETCHES, SidecarCache
 from kv_endpoint.hw.data.sidecar.write_back import TRIES, WriteBacks
 from tests.support import native, simulation
 
-CONFIG = preset("tiny", sidecar_cache_lines=4)
-SETS = CONFIG.sidecar_cache_lines
+CONFIG = preset("tiny", sidecar_cache_rows=4)
+SETS = CONFIG.sidecar_cache_rows
 #: (mode, frame): enough of each mode to share every set with others
 FRAMES = [(Mode.EXACT, frame) for frame in range(2 * SETS)] + [(Mode.MXINT8, frame) for frame in range(SETS)]
 #: one line of each row
@@ -103,7 +103,7 @@ class Bench:
         self.rng = random.Random(seed)
         self.rig = Rig(config)
         self.dut, self.memory_port = self.rig.cache, self.rig.write_backs
-        self.config, self.sets = config, config.sidecar_cache_lines
+        self.config, self.sets = config, config.sidecar_cache_rows
         self.latency, self.head_stall = latency, head_stall
         self.read_failures, self.write_failures = read_failures, write_failures
         #: rows that memory takes no more, and how often it has refused a row since it took one
@@ -550,7 +550,7 @@ def test_clear_and_poison_ask_memory_for_nothing_and_flush_writes_only_what_chan
         await bench.engine(SidecarKind.FLUSH, mode, 4)
         assert bench.logged("write back") == [*one, *two] and bench.logged("fetch") == [two[-1]]
 
-    Bench(config=preset("tiny", sidecar_cache_lines=16)).run(scenario)
+    Bench(config=preset("tiny", sidecar_cache_rows=16)).run(scenario)
 
 
 def test_flush_waits_until_memory_has_both_rows():
@@ -654,7 +654,7 @@ def test_the_other_row_is_poisoned_after_the_writes_that_have_it_in_use_and_befo
 
 
 def test_as_many_rows_as_can_be_on_their_way_are_lost_at_once():
-    config = preset("tiny", sidecar_cache_lines=64)
+    config = preset("tiny", sidecar_cache_rows=64)
 
     async def scenario(bench):
         frames = range(FETCHES + 1)
@@ -798,6 +798,6 @@ def test_a_reset_in_the_middle_of_anything_leaves_a_clean_cache(seed):
 
 @pytest.mark.parametrize("lines", [1, 512])
 def test_one_set_or_more_sets_than_half_the_rows_are_refused(lines):
-    config = preset("tiny", sidecar_cache_lines=lines)
-    with pytest.raises(ValueError, match=f"sidecar_cache_lines must be 2 to 256, half the rows, not {lines}"):
+    config = preset("tiny", sidecar_cache_rows=lines)
+    with pytest.raises(ValueError, match=f"sidecar_cache_rows must be 2 to 256, half the rows, not {lines}"):
         SidecarCache(config=config)

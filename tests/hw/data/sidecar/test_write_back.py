@@ -1,4 +1,4 @@
-"""A sidecar line that memory refused is written again until memory has it, or has refused it for good."""
+"""A sidecar row that memory refused is written again until memory has it, or has refused it for good."""
 
 import random
 

@@ -9,10 +9,10 @@ from kv_endpoint.hw.coherency.covered_blocks import CoveredBlocks
 from kv_endpoint.hw.pipeline.metadata import FILTER_CLOCKS
 from tests.formal.free import drive
 
-__all__ = ["CoverageBench"]
+__all__ = ["CoveredBlocksBench"]
 
 
-class CoverageBench(Elaboratable):
+class CoveredBlocksBench(Elaboratable):
     """Follows any one block; the others of its head have no events, those of other heads any.
 
     What the environment promises: a sector goes out of use only if it is in use, a read comes again only if it is held,
