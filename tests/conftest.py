@@ -1,6 +1,7 @@
 """What the regression runs, and in which order.
 
 A test with the mark `long` runs in `make regress` alone (`--long`): more seeds and cases of a rule that others check.
+It runs too where the command line names it.
 One with the mark `quick` is that of its block in `make quick` (`--quick`), which runs the golden models besides.
 
 The longest tests come first, so that no core ends long after the other. `tests/durations.json` has the seconds of the
@@ -40,7 +41,14 @@ def _longest_first(items, seconds):
     return sorted(items, key=lambda item: -seconds.get(_function(item.nodeid), 0))
 
 
+def _is_named(item, config):
+    """Whether the command line names this very test, or its function."""
+    return any("::" in name and (item.nodeid == name or _function(item.nodeid) == name) for name in config.args)
+
+
 def _is_wanted(item, config):
+    if _is_named(item, config):
+        return True
     is_long = item.get_closest_marker("long") is not None
     if config.getoption("--long") or is_long:
         return config.getoption("--long") and is_long

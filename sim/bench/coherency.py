@@ -100,7 +100,7 @@ def _outstanding(config):
     return min(OUTSTANDING, config.snoops, config.filter_sets)
 
 
-def _beside_snoops(config, with_snoops):
+def _beside_snoops(config, with_snoops, reads):
     """Fill sets of the filter, to the last way if snoops are to begin; then read lines that these do not concern.
 
     By turns such that the host keeps, and such that it does not ask to keep.
@@ -128,7 +128,7 @@ def _beside_snoops(config, with_snoops):
     kept = lines([sector for sectors in sets for sector in sectors[1:-1]])
     others = lines([(*block, sector) for block in blocks for sector in range(SECTORS_PER_BLOCK)
                     if (*block, sector) not in used])  # fmt: skip
-    for number in range(READS // 2):
+    for number in range(reads // 2):
         yield read_shared(kept[number % len(kept)]) if kept else read(others[-1 - number % len(others)])
         yield read(others[number % len(others)])
 
@@ -152,8 +152,11 @@ def _latencies(folder):
     return [seen[number] for number in sorted(seen)][1:]
 
 
-def coherency(folder, *, preset_name="small", simulator="verilator"):
-    """A host that may cache: streaming, requests beside unanswered snoops, latency without a snoop: rows."""
+def coherency(folder, *, preset_name="small", simulator="verilator", reads=READS):
+    """A host that may cache: streaming, requests beside unanswered snoops, latency without a snoop: rows.
+
+    `reads` requests come beside the snoops.
+    """
     config = preset(preset_name)
     built = batch_top(simulator, config)
     rows, mismatches = [], []
@@ -177,8 +180,8 @@ def coherency(folder, *, preset_name="small", simulator="verilator"):
     rates = {}
     for with_snoops in (False, True):
         given = _given(config, snoop_clocks=NEVER_CLOCKS)
-        outcome, run_folder = play(f"beside-{with_snoops}", _beside_snoops(config, with_snoops), given)
-        rates[with_snoops] = granted_per_clock(config, run_folder, skip=-READS)
+        outcome, run_folder = play(f"beside-{with_snoops}", _beside_snoops(config, with_snoops, reads), given)
+        rates[with_snoops] = granted_per_clock(config, run_folder, skip=-reads)
     most = outcome["coherency"]["snoops_most"]
     name = f"{preset_name}, requests a clock while {_outstanding(config)} snoops are not answered"
     rows += [

@@ -29,12 +29,12 @@ REQUIRED_READ = 0.55
 REQUIRED_WRITTEN = 0.60
 
 
-def _places(config, region):
+def _places(config, region, blocks):
     """Every line of the bench's blocks, one block after the other."""
     return [
         encode(config, region, head, block, line)
         for head in range(min(HEADS, config.heads))
-        for block in range(min(BLOCKS, config.blocks_per_head))
+        for block in range(min(blocks, config.blocks_per_head))
         for line in range(LINES_PER_BLOCK)
     ]
 
@@ -46,20 +46,23 @@ def _line(number):
     return bits & int("bfff" * 32, 16)
 
 
-def _phases(config, region):
+def _phases(config, region, blocks, single):
     """(name, operations) in the order in which they are played."""
-    places, rng = _places(config, region), random.Random(1)
-    some = [rng.choice(places) for _ in range(2 * RANDOM)]
+    places, rng = _places(config, region, blocks), random.Random(1)
+    some = [rng.choice(places) for _ in range(2 * single)]
     return (
         ("sequential writes", [write(place, _line(place)) for place in places]),
         ("sequential reads", [read(place) for place in places]),
-        ("random reads of single lines", [read(place) for place in some[:RANDOM]]),
-        ("random writes of single lines", [write(place, _line(~place)) for place in some[RANDOM:]]),
+        ("random reads of single lines", [read(place) for place in some[:single]]),
+        ("random writes of single lines", [write(place, _line(~place)) for place in some[single:]]),
     )
 
 
-def compression(folder, *, preset_name="small", simulator="verilator"):
-    """Writes, then reads, of resident blocks in mode mxint8: rows of DDR5 bytes a byte of the host."""
+def compression(folder, *, preset_name="small", simulator="verilator", blocks=BLOCKS, single=RANDOM):
+    """Writes, then reads, of resident blocks in mode mxint8: rows of DDR5 bytes a byte of the host.
+
+    `blocks` a head are read and written in order, and `single` lines of them at random.
+    """
     config = preset(preset_name)
     region = replace(reset_regions(config)[0], mode=Mode.MXINT8)
     given = BatchSettings(
@@ -71,7 +74,7 @@ def compression(folder, *, preset_name="small", simulator="verilator"):
     built = batch_top(simulator, config)
     rows, operations, moved_before = [], [], 0
     # Each run plays one phase more; what it moves more is that phase's.
-    for number, (name, phase) in enumerate(_phases(config, region)):
+    for number, (name, phase) in enumerate(_phases(config, region, blocks, single)):
         operations += [*phase, fence_all()]
         run_folder = folder / str(number)
         outcome, lock_step = run_checked(built, config, operations, given, run_folder)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 
 from amaranth.hdl import Fragment
 
@@ -138,6 +139,7 @@ def _commit(valid, kind, outcome, head, block, before, after):
     return _Streams.slot_record(kind, outcome, head, block, before, after)
 
 
+@cache
 def _machines(config):
     """(scope path, signal, {value: state}) of every state machine of the endpoint."""
 
@@ -148,7 +150,7 @@ def _machines(config):
         for below, name, *_ in fragment.subfragments:
             yield from found(below, (*path, name))
 
-    yield from found(Fragment.get(Endpoint(config=config), None), ())
+    return tuple(found(Fragment.get(Endpoint(config=config), None), ()))
 
 
 def _machine_waves(config, block):

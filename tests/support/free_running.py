@@ -1,6 +1,6 @@
 """Driving pipelines that never stall: inputs at every clock, the result a fixed number of clocks later."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Elaboratable, Module, Signal
 
 from tests.support import native
 from tests.support.simulation import simulate
@@ -29,34 +29,45 @@ def run_pipeline(dut, inputs, output, vectors, *, rig=None):
     return results[dut.latency :]
 
 
-def run_every_argument(component, input_name, output_name, copies=16):
+class _Counted(Elaboratable):
+    """`copies` of a pipeline, each with a share of all arguments, counted in logic; `packed`: what they show."""
+
+    def __init__(self, component, input_name, output_name, copies):
+        self.duts = [component() for _ in range(copies)]
+        self._inputs = [getattr(dut, input_name) for dut in self.duts]
+        self._outputs = [getattr(dut, output_name) for dut in self.duts]
+        self.shape = self._outputs[0].shape()
+        self.share = (1 << len(self._inputs[0])) // copies
+        self.packed = Signal(copies * self.shape.width)
+
+    def elaborate(self, platform):
+        m = Module()
+        counter = Signal(len(self._inputs[0]))
+        m.d.sync += counter.eq(counter + 1)
+        for number, (dut, port) in enumerate(zip(self.duts, self._inputs, strict=True)):
+            m.submodules[f"dut{number}"] = dut
+            m.d.comb += port.eq(counter + number * self.share)
+        m.d.comb += self.packed.eq(Cat(*self._outputs))
+        return m
+
+
+def run_every_argument(component, input_name, output_name, copies=4):
     """What the output of a pipeline `component()` shows for every value of its only input, in order.
 
-    The arguments are counted in the simulated logic and divided among `copies` instances: several times faster than
-    setting them one by one.
+    The arguments are counted in logic and divided among `copies` instances, and all of it runs as a program
+    (`native`): many times faster than setting them one by one.
     """
-    m = Module()
-    duts = [component() for _ in range(copies)]
-    width = len(getattr(duts[0], input_name))
-    share = (1 << width) // copies
-    counter = Signal(width)
-    m.d.sync += counter.eq(counter + 1)
-    for number, dut in enumerate(duts):
-        m.submodules[f"dut{number}"] = dut
-        m.d.comb += getattr(dut, input_name).eq(counter + number * share)
-    outputs = [getattr(dut, output_name) for dut in duts]
-    shape = outputs[0].shape()
-    packed = Signal(len(outputs[0]) * copies)
-    m.d.comb += packed.eq(Cat(*outputs))
+    counted = _Counted(component, input_name, output_name, copies)
     rows = []
 
     async def bench(ctx):
-        await ctx.tick().repeat(duts[0].latency)
-        for _ in range(share):
-            rows.append(ctx.get(packed))
+        await ctx.tick().repeat(counted.duts[0].latency)
+        for _ in range(counted.share):
+            rows.append(ctx.get(counted.packed))
             await ctx.tick()
 
-    simulate(m, bench)
-    sign = 1 << (shape.width - 1) if shape.signed else 0
-    mask = (1 << shape.width) - 1
-    return [((row >> number * shape.width & mask) ^ sign) - sign for number in range(copies) for row in rows]
+    native.simulate(counted, bench)
+    width = counted.shape.width
+    sign = 1 << (width - 1) if counted.shape.signed else 0
+    mask = (1 << width) - 1
+    return [((row >> number * width & mask) ^ sign) - sign for number in range(copies) for row in rows]

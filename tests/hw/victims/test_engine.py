@@ -20,6 +20,8 @@ from tests.support.simulation import fields_of, set_payload
 TINY, SMALL = preset("tiny"), preset("small")
 #: number of heads not a power of two, and a queue of two blocks
 ODD = preset("tiny", heads=5, blocks_per_head=32, queue_depth=2, step_bits=27)
+#: each configuration is a build of its own; `ODD` has what the others have, and sizes that are no powers of two
+LONG_TINY = pytest.param(TINY, marks=pytest.mark.long)
 REQUEST_CLOCKS_MAX = 20_000
 
 
@@ -340,7 +342,9 @@ def warm_blocks(bench, heads=None):
 
 
 @pytest.mark.parametrize("priority", list(Priority))
-@pytest.mark.parametrize("config", [TINY, ODD, SMALL], ids=["tiny", "odd", "small"])
+@pytest.mark.parametrize(
+    "config", [LONG_TINY, ODD, pytest.param(SMALL, marks=pytest.mark.long)], ids=["tiny", "odd", "small"]
+)
 def test_random_life_is_answered_as_by_brute_force(config, priority):
     bench = Bench(config, policy_of(priority), seed=100 * config.heads + priority)
     requests = {TINY: 400, ODD: 300, SMALL: 80}[config]
@@ -355,7 +359,7 @@ def test_random_life_is_answered_as_by_brute_force(config, priority):
 
 @pytest.mark.parametrize("needed", [0, 1], ids=["some-covered", "most-covered"])
 @pytest.mark.parametrize("priority", list(Priority))
-@pytest.mark.parametrize("config", [TINY, ODD], ids=["tiny", "odd"])
+@pytest.mark.parametrize("config", [LONG_TINY, ODD], ids=["tiny", "odd"])
 def test_covered_blocks_stay_until_they_are_uncovered_and_are_recalled(config, priority, needed):
     bench = Bench(config, policy_of(priority), seed=300 * config.heads + priority)
     bench.covering, bench.uncovering = (0.9, 0.02) if needed else (0.4, 0.2)
@@ -413,7 +417,7 @@ def test_where_all_blocks_are_covered_the_first_of_the_domain_is_recalled_each_t
 
 
 @pytest.mark.parametrize("priority", list(Priority))
-@pytest.mark.parametrize("config", [TINY, ODD], ids=["tiny", "odd"])
+@pytest.mark.parametrize("config", [LONG_TINY, ODD], ids=["tiny", "odd"])
 def test_each_pool_has_its_own_victims(config, priority):
     seed = 200 * config.heads + priority
     rng = random.Random(seed)
@@ -676,6 +680,7 @@ def test_reset_leaves_nothing_behind(protect):
     run(bench, life)
 
 
+@pytest.mark.long
 def test_realistic_stream_takes_few_clocks_a_request():
     """20 heads share 160 frames; a head's blocks are announced, then read; some of them miss."""
     bench = Bench(SMALL, Policy(), seed=12)

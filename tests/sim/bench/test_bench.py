@@ -41,7 +41,7 @@ def test_no_request_is_left_unanswered_in_the_short_form(tmp_path):
 
 
 def test_compressed_blocks_take_half_of_the_bandwidth(tmp_path):
-    rows = compression(tmp_path, preset_name="tiny")
+    rows = compression(tmp_path, preset_name="tiny", blocks=16, single=2_000)
     assert [row.text() for row in rows if row.verdict == "FAILED"] == []
 
 
@@ -52,11 +52,13 @@ def test_streams_fetch_a_cold_prefix_in_the_order_of_its_replay(tmp_path):
     assert mismatches.verdict == "ok", mismatches.text()
 
 
+@pytest.mark.long
 def test_streams_fetch_a_cold_prefix_layer_after_layer(tmp_path):
     rows = layer_replay(tmp_path)
     assert [row.text() for row in rows if row.verdict == "FAILED"] == []
 
 
+@pytest.mark.long
 def test_a_stream_has_weights_in_time_in_the_short_form_too(tmp_path):
     rows = weights(tmp_path, steps=2)
     assert [row.text() for row in rows if row.verdict == "FAILED"] == []
@@ -65,7 +67,7 @@ def test_a_stream_has_weights_in_time_in_the_short_form_too(tmp_path):
 def test_both_simulators_record_the_same_under_adversarial_traffic(tmp_path):
     files = []
     for simulator in ("verilator", "icarus"):
-        progress(tmp_path / simulator, simulator=simulator, clocks=1_500, steps=2)
+        progress(tmp_path / simulator, simulator=simulator, clocks=1_000, steps=2)
         files.append((tmp_path / simulator / EVENTS).read_bytes())
     assert files[0] == files[1]
     assert files[0].count(b"\n") > 100

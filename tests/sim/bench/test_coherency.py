@@ -34,7 +34,8 @@ def test_the_regression_in_its_short_form_reaches_its_bars(parts, tmp_path):
     assert failed(regress(tmp_path, requests=1_500 * len(parts), parts=parts)) == []
 
 
-@pytest.mark.parametrize("hosts", [1, pytest.param(2, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("hosts", [1, 2])
 def test_both_simulators_record_the_same_of_hosts_that_race(hosts, tmp_path):
     files = []
     for simulator in ("verilator", "icarus"):
@@ -104,7 +105,7 @@ def test_granted_per_clock_counts_what_was_completed_only(tmp_path):
 
 @pytest.fixture(scope="module")
 def tiny_rows(tmp_path_factory):
-    return coherency(tmp_path_factory.mktemp("coherency"), preset_name="tiny")
+    return coherency(tmp_path_factory.mktemp("coherency"), preset_name="tiny", reads=6_000)
 
 
 def test_snoops_that_nobody_answers_cost_other_requests_nothing(tiny_rows):

@@ -11,7 +11,7 @@ REQUIRED = [
     ("0.25", "shared", 0.95),
     pytest.param("0.125", "shared", 0.88, marks=pytest.mark.long),
     pytest.param("0.25", "per-head", 0.97, marks=pytest.mark.long),
-    ("0.125", "per-head", 0.95),
+    pytest.param("0.125", "per-head", 0.95, marks=pytest.mark.long),
 ]
 
 

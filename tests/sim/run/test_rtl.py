@@ -190,7 +190,7 @@ def test_streams_are_described_and_fetched(attention, tmp_path):
 def test_a_host_that_throttles_gets_the_same_data_and_less_load(attention, tmp_path):
     overloads = {}
     for throttle in ("off", "on"):
-        options = ["--throttle", throttle, "--lines-per-read", "128", "--steps", "60"]
+        options = ["--throttle", throttle, "--lines-per-read", "128", "--steps", "24"]
         assert run(attention, "verilator", tmp_path, *options) == 0
         result = json.loads((tmp_path / "results.json").read_text())
         overloads[throttle] = result["devload"]["moderate"] + result["devload"]["severe"]
@@ -242,7 +242,8 @@ def test_the_trace_of_a_run_has_every_message_with_its_states(cached_run):
     assert all(row.about.endswith(("hit", "zeros")) for row in held)
 
 
-@pytest.mark.parametrize("simulator", [pytest.param("verilator", marks=pytest.mark.long), "icarus"])
+@pytest.mark.long
+@pytest.mark.parametrize("simulator", ["verilator", "icarus"])
 def test_waves_are_raw_vcd(workload, tmp_path, simulator):
     assert run(workload, simulator, tmp_path, "--steps", "1", "--waves") == 0
     with open(tmp_path / "waves.vcd") as waves:

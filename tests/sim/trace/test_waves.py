@@ -121,7 +121,7 @@ def test_a_run_gives_waves_and_layouts(tmp_path, capsys):
         "--simulator",
         "icarus",
     ]
-    assert main([*arguments, "--steps", "3", "--frames-share", "1", "--out", str(tmp_path / "out")]) == 0
+    assert main([*arguments, "--steps", "2", "--frames-share", "1", "--out", str(tmp_path / "out")]) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["waves.gtkw", "waves.sucl", "waves.vcd"]
     text = (tmp_path / "out" / "waves.vcd").read_text()
     requests = [value for _, value in history(text, "host", "rwd")]

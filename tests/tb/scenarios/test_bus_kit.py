@@ -19,7 +19,8 @@ def test_kit_moves_every_transaction_once_in_the_same_clocks(simulator, tmp_path
 
 def test_a_build_with_waves_writes_raw_vcd(tmp_path):
     sources = {"stream_pass.v": (HDL / "stream_pass.v").read_text()}
-    built = build("verilator", top="stream_pass", sources=sources, waves=True)
+    # With coverage, as the test of coverage builds it.
+    built = build("verilator", top="stream_pass", sources=sources, waves=True, covered=("stream_pass.v",))
     run(built, module="kv_endpoint.tb.scenarios.bus_kit", folder=tmp_path, seed=1)
     assert "$enddefinitions" in (tmp_path / "dump.vcd").read_text()
 

@@ -15,7 +15,7 @@ from kv_endpoint.tb.stimuli.faults import channels
 CLOSED_CLOCKS = 4000
 STALLED = 0.3
 #: traffic of a round
-SIZE = {"requests": 120, "accesses": 150}
+SIZE = {"requests": 60, "accesses": 80}
 
 
 def closures(simulator, folder, testcase, *, seed, cached_mode, **settings):
@@ -47,7 +47,7 @@ def test_a_port_that_closes_for_long_on_icarus(tmp_path):
     closures("icarus", tmp_path, "closed_for_long", seed=3, cached_mode=Mode.EXACT, **short)
 
 
-@pytest.mark.parametrize("cached_mode", Mode)
+@pytest.mark.parametrize("cached_mode", [pytest.param(Mode.EXACT, marks=pytest.mark.long), Mode.MXINT8])
 def test_a_reset_while_a_port_is_closed_leaves_nothing_behind(cached_mode, tmp_path):
     short = {"closed_clocks": 1000, "share": 0.2}
     closures("verilator", tmp_path, "reset_while_closed", seed=5, cached_mode=cached_mode, **short)

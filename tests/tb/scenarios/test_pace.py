@@ -23,8 +23,18 @@ def clocks(folder, **settings):
     return json.loads((folder / "pace.json").read_text())["clocks"]
 
 
-@pytest.mark.parametrize("one_set", [False, True])
-@pytest.mark.parametrize(("mode", "causes"), [(Mode.EXACT, ["recall", "recall_all"]), (Mode.MXINT8, ["scrub"])])
+RECALLS, SCRUBS = (Mode.EXACT, ["recall", "recall_all"]), (Mode.MXINT8, ["scrub"])
+
+
+@pytest.mark.parametrize(
+    ("mode", "causes", "one_set"),
+    [
+        (*RECALLS, True),
+        (*SCRUBS, False),
+        pytest.param(*RECALLS, False, marks=pytest.mark.long),
+        pytest.param(*SCRUBS, True, marks=pytest.mark.long),
+    ],
+)
 def test_asking_again_for_what_nobody_answers_costs_little(mode, causes, one_set, tmp_path):
     alone = clocks(tmp_path / "alone", mode=mode, cause="nothing", one_set=one_set)
     assert alone < 1.1 * READS

@@ -33,11 +33,23 @@ def kinds_of(world):
 @pytest.mark.parametrize(
     ("seed", "policy", "config", "world"),
     [
-        (1, {}, {}, {}),
+        pytest.param(1, {}, {}, {}, marks=pytest.mark.long),
         (2, {"priority": Priority.LRU, "protect": False}, {}, {"stall": 0.6}),
-        (3, {"priority": Priority.PRODUCT, "bypass": False}, {"demotion_slots": 4, "pin_cap": 1}, {}),
+        pytest.param(
+            3,
+            {"priority": Priority.PRODUCT, "bypass": False},
+            {"demotion_slots": 4, "pin_cap": 1},
+            {},
+            marks=pytest.mark.long,
+        ),  # fmt: skip
         (4, {}, {"miss_slots": 2, "prefetch_slots": 0, "bypass_slots": 1, "spare_frames": 1, "write_slots": 2}, {}),
-        (5, {}, {"miss_slots": 8, "miss_slots_for_writes": 4}, {"flash_latency": (1, 4), "stall": 0}),
+        pytest.param(
+            5,
+            {},
+            {"miss_slots": 8, "miss_slots_for_writes": 4},
+            {"flash_latency": (1, 4), "stall": 0},
+            marks=pytest.mark.long,
+        ),  # fmt: skip
         (6, {}, {"bypass_slots": 2}, {"modes": [0, 1, 0, 1], "hints": {1: range(8)}}),
     ],
 )

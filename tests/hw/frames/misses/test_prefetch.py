@@ -77,12 +77,21 @@ def used(world, outcome):
     ("seed", "policy", "config", "world", "run"),
     [
         (1, {"prefetch_window": True}, {}, {}, {"outstanding": 3}),
-        (2, {"priority": Priority.LRU, "protect": False}, {}, {"stall": 0.5}, {"outstanding": 6}),
+        pytest.param(
+            2, {"priority": Priority.LRU, "protect": False}, {}, {"stall": 0.5}, {"outstanding": 6},
+            marks=pytest.mark.long,
+        ),
         (3, {"priority": Priority.PRODUCT, "bypass": False, "prefetch_window": True},
          {"demotion_slots": 4, "pin_cap": 1}, {"flash_latency": (1, 4), "stall": 0}, {"outstanding": 4}),
-        (4, {"prefetch_depth": 2}, MANY_SLOTS, {"flash_latency": (200, 300)}, {"outstanding": 2}),
+        pytest.param(
+            4, {"prefetch_depth": 2}, MANY_SLOTS, {"flash_latency": (200, 300)}, {"outstanding": 2},
+            marks=pytest.mark.long,
+        ),
         (5, {"prefetch_window": True}, {}, {}, {"outstanding": 48, "reset_after": 900}),
-        (7, {"prefetch_window": True}, {"pool_blocks": 5}, {"modes": [1, 0, 1, 0]}, {"outstanding": 4}),
+        pytest.param(
+            7, {"prefetch_window": True}, {"pool_blocks": 5}, {"modes": [1, 0, 1, 0]}, {"outstanding": 4},
+            marks=pytest.mark.long,
+        ),
     ],
 )  # fmt: skip
 def test_every_prefetch_is_legal_and_every_request_is_answered(seed, policy, config, world, run):
@@ -351,7 +360,7 @@ def test_demand_goes_first():
     assert len(seen) > 5
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in (2, 3))])
 def test_a_frame_that_is_freed_before_the_hold_goes_to_demand(seed):
     """Reads wait for frames of slow demotions; `World` sees a prefetch that takes one of them."""
     config = scarce(miss_slots=8, miss_slots_for_writes=2, prefetch_slots=5, spare_frames=1)
