@@ -449,7 +449,7 @@ MUTATIONS = (
         file="hw/victims/engine.py",
         old="(asked.domain != Domain.OWN) & in_pool & may_lose",
         new="(asked.domain != Domain.OWN) & may_lose",
-        tests=("tests/hw/victims/test_engine.py::test_each_pool_has_its_own_victims[tiny-1]",),
+        tests=("tests/hw/victims/test_engine.py::test_each_pool_has_its_own_victims[odd-1]",),
         why="a frame of the other pool is of no use",
     ),
     Mutation(
@@ -457,7 +457,7 @@ MUTATIONS = (
         file="hw/victims/engine.py",
         old="queues.leaf_valid & (queues.leaf.rank.none | is_its)",
         new="queues.leaf_valid",
-        tests=("tests/hw/victims/test_engine.py::test_each_pool_has_its_own_victims[tiny-0]",),
+        tests=("tests/hw/victims/test_engine.py::test_each_pool_has_its_own_victims[odd-0]",),
         why="the best head of a pool is one of its own",
     ),
     Mutation(
@@ -465,7 +465,7 @@ MUTATIONS = (
         file="hw/victims/engine.py",
         old="queues.leaf_valid & (queues.leaf.rank.none | is_its)",
         new="queues.leaf_valid & is_its",
-        tests=("tests/hw/victims/test_engine.py::test_each_pool_has_its_own_victims[tiny-0]",),
+        tests=("tests/hw/victims/test_engine.py::test_each_pool_has_its_own_victims[odd-0]",),
         why="a head of one pool is none in the other",
     ),
     Mutation(
@@ -1516,7 +1516,7 @@ MUTATIONS = (
         old="was_written.eq(same_set(self.key3) | same_set(self.op3))",
         new="was_written.eq(same_set(self.op3))",
         tests=(
-            "tests/hw/coherency/filter/test_filter.py::test_every_clock_is_as_the_golden_filter_says[tiny_two_hosts]",
+            "tests/hw/coherency/filter/test_filter.py::test_every_clock_is_as_the_golden_filter_says[two_sets]",
         ),
         why="a question sees what the one two clocks ahead has left of its set",
     ),
@@ -1526,7 +1526,7 @@ MUTATIONS = (
         old="passed_over.eq(row.promised & demand.fresh)",
         new="passed_over.eq(0)",
         tests=(
-            "tests/hw/coherency/filter/test_filter.py::test_every_clock_is_as_the_golden_filter_says[tiny_two_hosts]",
+            "tests/hw/coherency/filter/test_filter.py::test_every_clock_is_as_the_golden_filter_says[two_sets]",
         ),
         why="a way that a held request waits for is not given to a new one",
     ),
@@ -1536,7 +1536,7 @@ MUTATIONS = (
         old="with m.Elif(order.shared[host][line] & (held != LineState.I)):",
         new="with m.Elif(order.shared[host][line]):",
         tests=(
-            "tests/hw/coherency/filter/test_filter.py::test_every_clock_is_as_the_golden_filter_says[tiny_two_hosts]",
+            "tests/hw/coherency/filter/test_filter.py::test_every_clock_is_as_the_golden_filter_says[two_sets]",
         ),
         why="nobody gains by an answer what he did not hold",
     ),
@@ -1554,7 +1554,7 @@ MUTATIONS = (
         old="~(takes_way & demand.waited)",
         new="~(demand.reads & demand.waited & ~held)",
         tests=(
-            "tests/hw/coherency/filter/test_filter.py::test_every_clock_is_as_the_golden_filter_says[tiny_two_hosts]",
+            "tests/hw/coherency/filter/test_filter.py::test_every_clock_is_as_the_golden_filter_says[two_sets]",
         ),
         why="a way is promised until one that was held takes it",
     ),
@@ -1564,7 +1564,7 @@ MUTATIONS = (
         old="waits_on.none.eq(seeks_way & passed_over & ~asked.any())",
         new="waits_on.none.eq(seeks_way & passed_over)",
         tests=(
-            "tests/hw/coherency/filter/test_filter.py::test_every_clock_is_as_the_golden_filter_says[tiny_two_hosts]",
+            "tests/hw/coherency/filter/test_filter.py::test_every_clock_is_as_the_golden_filter_says[two_sets]",
         ),
         why="a request that is passed over waits behind the one that a way is promised to",
     ),
@@ -1822,7 +1822,7 @@ MUTATIONS = (
         old="return log2(ema) + step * lam",
         new="return log2(ema)",
         tests=(
-            "tests/golden/common/test_policy.py::test_hit_rate_is_that_of_the_policy_in_real_numbers[shared layer 0.125: decayed]",
+            "tests/golden/common/test_policy.py::test_hit_rate_is_that_of_the_policy_in_real_numbers[split layer 0.125: decayed, announced, bypass]",
         ),
         why="a block that was not used for long is worth less",
     ),
@@ -1842,7 +1842,7 @@ MUTATIONS = (
         old="best = self._lowest(heads, barred | waiting)",
         new="best = self._lowest(heads, barred)",
         tests=(
-            "tests/golden/common/test_policy.py::test_hit_rate_is_that_of_the_policy_in_real_numbers[split layer 0.25: lru, announced]",
+            "tests/golden/common/test_policy.py::test_hit_rate_is_that_of_the_policy_in_real_numbers[split layer 0.125: decayed, announced, bypass]",
         ),
         why="what is announced stays while something else may leave",
     ),
@@ -1862,7 +1862,7 @@ MUTATIONS = (
         old="return -1 << (config.key_bits - 1)",
         new="return 1 << (config.key_bits - 2)",
         tests=(
-            "tests/sim/results/test_hit_rates.py::test_demand_hit_rate_against_belady_with_bypass[0.125-per-head-0.95]",
+            "tests/sim/results/test_hit_rates.py::test_demand_hit_rate_against_belady_with_bypass[0.25-shared-0.95]",
         ),
         why="a block that was never scored leaves first",
     ),
@@ -1873,6 +1873,14 @@ MUTATIONS = (
         new="return text",
         tests=("tests/tb/scenarios/test_endpoint.py::test_every_kind_of_message_is_answered_as_it_must[icarus]",),
         why="the emitted Verilog runs on a simulator of four states too",
+    ),
+    Mutation(
+        name="waiver-dropped",
+        file="hw/verilog.py",
+        old='    "CASEINCOMPLETE": "a `casez` lists',
+        new='    "CASEOVERLAP": "a `casez` lists',
+        tests=("tests/hw/test_verilog.py::test_verilator_accepts_it_with_the_waivers_listed[tiny]",),
+        why="the Verilog gives no warning that the list does not name",
     ),
     Mutation(
         name="waves-not-traced",
