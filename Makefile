@@ -22,13 +22,14 @@ ROWS ?= out/bench.json
 VERILOG_OUT = $(or $(OUT),out/verilog-$(PRESET))
 WAVES_OUT = $(or $(OUT),out/waves)
 COVERAGE_OUT = $(or $(OUT),out/coverage)
+COVERAGE_OF_TESTS = build/coverage
 RUN = $(PYTHON) -m sim run --workload $(WORKLOAD) --preset $(PRESET) --simulator $(SIM) --seed $(SEED) \
 	--mode $(MODE) --prefetch $(PREFETCH) --announce-lead $(LEAD) --cacheable $(CACHEABLE) --out $(SIM_OUT)
 
 TESTS = $(PYTHON) -m pytest -n auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim test quick verilog waves lint bench regress coverage fpga formal mutants measured registers clean
+.PHONY: help setup sim test quick verilog waves lint bench regress coverage fpga formal mutants measured registers clean clean-results
 
 help:
 	@echo "make sim      run WORKLOAD through the RTL at PRESET on SIM, checked event by event; results in OUT"
@@ -45,7 +46,8 @@ help:
 	@echo "make formal   every proof of the RTL, as a table (minutes)"
 	@echo "make mutants  break the RTL on purpose, one mutation at a time: each must fail (long)"
 	@echo "make measured  write docs/measured.md anew, with the rows of ROWS, files that --json= of these commands wrote"
-	@echo "make clean    remove build products and results; .venv stays"
+	@echo "make clean    remove build products; results and .venv stay"
+	@echo "make clean-results  which files of results below OUT a later run would replace; REMOVE=1 removes them"
 	@echo "variables: SIM=verilator|icarus|golden ($(SIM)) PRESET=tiny|small ($(PRESET)) WORKLOAD= ($(WORKLOAD))"
 	@echo "           MODE=exact|mxint8 ($(MODE)) PREFETCH=off|announced|window|streams|all ($(PREFETCH)) LEAD=clocks ($(LEAD))"
 	@echo "           CACHEABLE=share of the reads after which the host may hold the line ($(CACHEABLE))"
@@ -89,9 +91,9 @@ regress: setup
 	@$(PYTHON) -m sim bench --only regress --seed $(SEED) --seeds 3 $(ARGS)
 
 coverage: setup
-	@rm -rf $(COVERAGE_OUT)
-	@KV_ENDPOINT_COVERAGE=$(abspath $(COVERAGE_OUT))/tests $(PYTHON) -m pytest -q -n auto -k "not icarus" $(COVERAGE_TESTS)
-	@$(PYTHON) -m sim coverage --verilog --out $(COVERAGE_OUT) $(ARGS)
+	@rm -rf $(COVERAGE_OF_TESTS)
+	@KV_ENDPOINT_COVERAGE=$(abspath $(COVERAGE_OF_TESTS)) $(PYTHON) -m pytest -q -n auto -k "not icarus" $(COVERAGE_TESTS)
+	@$(PYTHON) -m sim coverage --verilog --out $(COVERAGE_OUT) $(COVERAGE_OF_TESTS) $(ARGS)
 
 formal: setup
 	@$(PYTHON) -m tests.formal $(ARGS)
@@ -111,5 +113,8 @@ registers: setup
 	@$(PYTHON) -m kv_endpoint.hw.registers.documents
 
 clean:
-	rm -rf build out .pytest_cache .ruff_cache
+	rm -rf build .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+clean-results: setup
+	@$(PYTHON) -m kv_endpoint.sim.results.clean $(or $(OUT),out) $(if $(REMOVE),--remove)

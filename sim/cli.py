@@ -175,13 +175,13 @@ def main(arguments=None):
             require_extra("waves", "rtl")
             from kv_endpoint.sim.trace.waves import write_waves
 
-            complaints = write_waves(lambda out: _prepare(options, out), preset(options.preset), Path(options.out))
+            complaints = write_waves(lambda out: _prepare(options, out), preset(options.preset), options.out)
             failure = bool(complaints)
         else:
             run = _prepare(options, options.out)
             result, complaints = run.execute()
             print(summary(result))
-            print(f"results in {run.out / NAME}")
+            print(f"results in {Path(run.out) / NAME}")
             failure = failed(result)
     except (ConfigError, SettingsError, WorkloadError) as error:
         return fail(BAD_INPUT, error)

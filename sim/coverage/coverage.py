@@ -5,12 +5,13 @@ Exit code 0: enough of the bins; 1: not enough, a bin that cannot be, or a run t
 
 import argparse
 import os
-import shutil
 import sys
 from collections import Counter
 from pathlib import Path
 
 from kv_endpoint.sim.coverage.runs import RUNS, play
+from kv_endpoint.sim.results.folder import claimed
+from kv_endpoint.sim.settings import SettingsError
 from kv_endpoint.tb.checks.bins_hit import Coverage
 from kv_endpoint.tb.checks.coverage_bins import GROUPS
 from kv_endpoint.tb.checks.golden_endpoint import COVERAGE_FILES, COVERAGE_FOLDER
@@ -110,11 +111,22 @@ def main(arguments=None):
         if not folder.is_dir():
             print(f"python -m sim coverage: {folder} must be a folder", file=sys.stderr)
             return BAD_INPUT
-    # Whoever checks the records of a run leaves their coverage there.
-    records = options.out.resolve() / "records"
-    if options.runs:
-        shutil.rmtree(records, ignore_errors=True)
-    os.environ[COVERAGE_FOLDER] = str(records)
+    try:
+        if not options.runs:
+            return _told(options, VerilogCoverage())
+        with claimed(str(options.out), [MISSED]):
+            return _played(options)
+    except SettingsError as error:
+        print(f"python -m sim coverage: {error}", file=sys.stderr)
+        return BAD_INPUT
+
+
+def _played(options):
+    """Play the runs and tell what came of all; the exit code. Raises `SettingsError`."""
+    for file in options.out.rglob(COVERAGE_FILES):
+        raise SettingsError(f"--out {options.out}: coverage of a run that did not end would count: remove {file}")
+    # The processes that check the records of a run leave their coverage there.
+    os.environ[COVERAGE_FOLDER] = str(options.out.resolve() / "records")
     verilog = VerilogCoverage()
     try:
         for run in RUNS:
@@ -129,6 +141,11 @@ def main(arguments=None):
     except SimulationFailed as error:
         print(f"python -m sim coverage: {error}", file=sys.stderr)
         return FAILED
+    return _told(options, verilog)
+
+
+def _told(options, verilog):
+    """Print what was hit and what was not; the exit code."""
     coverage = Coverage()
     for folder in dict.fromkeys((options.out, *options.folders)):
         for file in sorted(folder.rglob(COVERAGE_FILES)):

@@ -1,6 +1,5 @@
 """Runs for coverage: hosts that cache and race, in the batch form, with every message recorded."""
 
-import shutil
 from dataclasses import dataclass, replace
 
 from kv_endpoint.golden.common.config import preset
@@ -106,7 +105,6 @@ def play(run, folder, *, seed, verilog):
     config = preset("tiny", hosts=run.hosts)
     region = replace(reset_regions(config)[0], cached=True, hosts=(1 << run.hosts) - 1, mode=run.mode)
     given = _settings(run, config, region, seed)
-    shutil.rmtree(folder, ignore_errors=True)
     built = batch_top("verilator", config, coverage=verilog)
     outcome, verdict = run_checked(built, config, _hints(config, region, run.requests // 500), given, folder, seed=seed)
     if verdict.mismatch is not None:

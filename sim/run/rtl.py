@@ -3,7 +3,6 @@
 import contextlib
 import multiprocessing
 import os
-import shutil
 import signal
 import time
 from multiprocessing.connection import wait
@@ -30,6 +29,8 @@ __all__ = ["SimulationFailed", "pool_register", "register_writes", "run_rtl"]
 #: folder of the simulator's own files below the run's
 FOLDER = "simulation"
 WAVES = "waves.vcd"
+#: what a run writes: what it keeps, and what it needs until its end
+FILES = (EVENTS, TRACE, WAVES, *(f"{FOLDER}/{name}" for name in batch.FILES))
 #: clocks between two looks at the simulation: some tenths of a second
 POLL_CLOCKS = {"verilator": 20_000, "icarus": 200}
 WAIT_SECONDS = 0.2
@@ -116,9 +117,6 @@ def run_rtl(
     progress.say(f"{simulator}: building preset {config.name}, unless it has been built before")
     built = batch_top(simulator, config, waves=waves)
     folder = out / FOLDER
-    shutil.rmtree(folder, ignore_errors=True)
-    for name in (EVENTS, WAVES, TRACE):
-        (out / name).unlink(missing_ok=True)
     given = BatchSettings(
         registers=placed(config, regions) + _settings_writes(policy, pools, quotas),
         memory_latency=timing.ddr_clocks,
@@ -190,7 +188,11 @@ def _keep(folder, out):
         (folder / TRACE).replace(out / TRACE)
     for waves in folder.glob("*.vcd"):
         waves.replace(out / WAVES)
-    shutil.rmtree(folder)
+    for name in batch.FILES:
+        (folder / name).unlink(missing_ok=True)
+    # What somebody else has put there stays.
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _page_bytes(statistics, kind, regions):

@@ -1,6 +1,5 @@
 """One run from checked inputs to `results.json`: choose the engine, run it, write down what it found."""
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from kv_endpoint.golden.common.config import Config
 from kv_endpoint.golden.common.mode import Mode
 from kv_endpoint.sim.host.regions import check_weights, kv_region, weights_of
 from kv_endpoint.sim.host.traffic import first_step, traffic
+from kv_endpoint.sim.results.folder import check_folder, claimed
 from kv_endpoint.sim.results.results import NAME, results, write_atomically
 from kv_endpoint.sim.run.golden import run_golden
 from kv_endpoint.sim.run.progress import Progress
@@ -34,7 +34,7 @@ class Run:
     workload: object
     settings: Settings
     simulator: str
-    out: Path
+    out: str
     waves: bool
     trace: bool = False
 
@@ -60,10 +60,16 @@ class Run:
     def execute(self):
         """Run, write `results.json` and return (its contents, complaints in words).
 
-        Raises `RunFailed`; OSError where `out` cannot be written any more.
+        Raises `RunFailed`; `SettingsError` where `out` is not for it; OSError where it cannot be written any more.
         """
-        # A result of an earlier run must not pass for this one's if this one fails.
-        (self.out / NAME).unlink(missing_ok=True)
+        # A result of an earlier run must not pass for this one's if this one fails: it goes first.
+        with claimed(self.out, _planned(self.simulator)) as folder:
+            result, complaints = self._executed()
+            write_atomically(folder, result)
+        return result, complaints
+
+    def _executed(self):
+        """The result and the complaints, in a folder that is this run's."""
         settings = self.settings
         region, weights = self.regions[0], self.weights
         steps = settings.run_steps(self.workload)
@@ -97,7 +103,7 @@ class Run:
                     operations,
                     simulator=self.simulator,
                     timing=SCALED_TIMING,
-                    out=self.out,
+                    out=Path(self.out),
                     waves=self.waves,
                     seed=settings.seed,
                     throttle=settings.throttle,
@@ -117,8 +123,17 @@ class Run:
             measured=measured,
             weights=weights,
         )
-        write_atomically(self.out, result)
         return result, measured.complaints
+
+
+def _planned(simulator):
+    """Names of the files that a run writes."""
+    if simulator == "golden":
+        return (NAME,)
+    # Here, since only these runs need Amaranth and cocotb, which take a second to import.
+    from kv_endpoint.sim.run.rtl import FILES
+
+    return (NAME, *FILES)
 
 
 def prepare(*, config, workload, settings, simulator, out, waves, trace=False):
@@ -143,15 +158,5 @@ def prepare(*, config, workload, settings, simulator, out, waves, trace=False):
             raise SettingsError("--cacheable: must be 0 with --simulator golden, which has no messages")
     else:
         require_simulator(simulator)
-    return Run(config, workload, settings, simulator, _writable(out), waves, trace)
-
-
-def _writable(out):
-    path = Path(out)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise SettingsError(f"--out {out}: must be a folder that can be written: {error.strerror}") from None
-    return path
+    check_folder(str(out), _planned(simulator))
+    return Run(config, workload, settings, simulator, str(out), waves, trace)

@@ -12,6 +12,7 @@ from pathlib import Path
 from vcd import VCDWriter
 from vcd.gtkw import GTKWSave
 
+from kv_endpoint.sim.results.folder import claimed
 from kv_endpoint.sim.run.rtl import WAVES
 from kv_endpoint.sim.trace.wave_layout import groups
 
@@ -158,9 +159,16 @@ def save_surfer(path, shown):
 def write_waves(prepared, config, out):
     """Run `prepared(folder)`, a `sim.run.run.Run`, and leave its waves and their layouts in folder `out`.
 
-    Returns what was complained of. Raises `WaveError`, and whatever the run raises.
+    Returns what was complained of. Raises `WaveError`, `SettingsError` where `out` is not for it, and whatever the run
+    raises.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    names = [Path(WAVES).with_suffix(suffix).name for suffix in (".vcd", ".gtkw", ".sucl")]
+    with claimed(out, names) as folder:
+        return _write_waves(prepared, config, folder)
+
+
+def _write_waves(prepared, config, out):
+    """What it does in a folder that is its own."""
     waves = out / WAVES
     with tempfile.TemporaryDirectory(dir=out) as folder:
         run = prepared(folder)

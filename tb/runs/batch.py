@@ -8,12 +8,13 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from kv_endpoint.tb.checks.recorded import EVENTS, MESSAGES, TRACE
 from kv_endpoint.tb.runs import build
 from kv_endpoint.tb.stimuli import caching
 from kv_endpoint.tb.stimuli.stimulus import write_stimulus
 
 __all__ = [
-    "COHERENCY", "ERRORS", "OUTCOME", "PROGRESS", "SLOTS", "BatchFailed", "BatchSettings", "counters", "run",
+    "COHERENCY", "ERRORS", "FILES", "OUTCOME", "PROGRESS", "SLOTS", "BatchFailed", "BatchSettings", "counters", "run",
 ]  # fmt: skip
 
 STIMULUS = "stimulus.txt"
@@ -28,6 +29,8 @@ COHERENCY = (
 )  # fmt: skip
 #: the clock of each slot record
 SLOTS = "slots.txt"
+#: what a run may leave in its folder; `dump.vcd` where it has waves
+FILES = (*build.RUN_FILES, STIMULUS, PROGRESS, OUTCOME, EVENTS, MESSAGES, TRACE, SLOTS, "dump.vcd")
 #: what the bench's `error` says (tb/hdl/player.v, tb/hdl/media.v); of tb/hdl/dropping_host.v as of the caching hosts
 ERRORS = {
     1: "the stimulus cannot be opened",

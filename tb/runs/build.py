@@ -22,11 +22,13 @@ from cocotb_tools.runner import Icarus, Verilator, VerilatorControlFile
 from kv_endpoint.tb.runs import cache, library
 
 __all__ = [
-    "SIMULATORS", "Build", "SimulationFailed", "VERILATOR_MINIMUM", "build", "port_widths", "run", "verilator_command",
-    "verilator_version",
+    "RUN_FILES", "SIMULATORS", "Build", "SimulationFailed", "VERILATOR_MINIMUM", "build", "port_widths", "run",
+    "verilator_command", "verilator_version",
 ]  # fmt: skip
 
 SIMULATORS = ("verilator", "icarus")
+#: what a run leaves in its folder, besides what its tests write: its log, their verdicts, what they were told
+LOG, VERDICTS, SETTINGS = RUN_FILES = ("sim.log", "results.xml", "settings.json")
 #: the oldest Verilator that cocotb 2 accepts
 VERILATOR_MINIMUM = (5, 36)
 #: part of every build's hash: raise it when the recipe below changes in a way that its arguments do not show
@@ -268,8 +270,8 @@ def run(built, *, module, folder, testcase=None, settings=None, seed=None):
     """
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    log, results = folder / "sim.log", folder / "results.xml"
-    (folder / "settings.json").write_text(json.dumps(settings or {}))
+    log, results = folder / LOG, folder / VERDICTS
+    (folder / SETTINGS).write_text(json.dumps(settings or {}))
     runner = _runner(built.simulator)
     error = None
     try:

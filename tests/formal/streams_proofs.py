@@ -47,7 +47,7 @@ def _proofs():
     says = "valid is not withdrawn, nothing changes until it is taken"
     yield Proof(
         "memory_axi", says, "mem AW W AR",
-        lambda: AxiBench(lambda: MemoryPort(config=_CONFIG), "mem", ("aw", "w", "ar")), Method.BOUNDED, 8, short=True,
+        lambda: AxiBench(lambda: MemoryPort(config=_CONFIG), "mem", ("aw", "w", "ar")), Method.BOUNDED, 8,
     )  # fmt: skip
     yield Proof(
         "csr_axi", says, "csr B R", lambda: AxiBench(lambda: CsrBus(address_bits=12), "bus", ("b", "r")),

@@ -63,6 +63,7 @@ def test_verilator_accepts_it_with_the_waivers_listed(emitted):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("text", ["tiny"], indirect=True)
 def test_each_waiver_is_needed(emitted):
     """Without a waiver its warning appears, so the list holds nothing that nobody needs."""

@@ -93,8 +93,6 @@ def _copy_sources(target):
             shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, target / name)
-    # Most mutations leave most builds as they are; what a mutant builds goes with its copy.
-    link_builds(target)
 
 
 def _run_tests(target, tests):
@@ -122,6 +120,10 @@ def run_mutation(mutation, folder=FOLDER):
     target = folder / mutation.name
     _copy_sources(target)
     apply(mutation, target)
+    # Most mutations leave most builds as they are; what a mutant builds goes with its copy. How a simulation is built
+    # does not show in its name.
+    if not mutation.file.startswith("tb/runs/"):
+        link_builds(target)
     code, seconds, by = _run_tests(target, mutation.tests)
     reason = by.partition(" - ")[2]
     if by.startswith("ERROR") or reason.split(":")[0].rpartition(".")[2] in BROKEN:
@@ -134,6 +136,7 @@ def run_unmutated(mutations, folder=FOLDER):
     """Run every test of `mutations` on a copy without a mutation. Raises MutationError for one that fails there."""
     target = folder / UNMUTATED
     _copy_sources(target)
+    link_builds(target)
     code, seconds, by = _run_tests(target, sorted({test for mutation in mutations for test in mutation.tests}))
     if code:
         raise MutationError(f"the sources without a mutation: {by}")

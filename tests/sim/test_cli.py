@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from kv_endpoint.sim.cli import main
+from kv_endpoint.sim.results.folder import MARKER
 from tests.support.paths import ROOT
 
 
@@ -32,7 +33,7 @@ def test_a_golden_run_reports_and_writes_its_result(tmp_path):
     assert result["frames"] == 160
     assert result["demand"]["first_writes"] == 60, "three blocks in each of 20 heads"
     assert f"{result['demand']['hit_rate']:.3f}" in done.stdout
-    assert [path.name for path in out.iterdir()] == ["results.json"]
+    assert sorted(path.name for path in out.iterdir()) == [MARKER, "results.json"]
 
 
 def test_the_same_seed_gives_the_same_result(tmp_path):
@@ -129,12 +130,14 @@ def test_weights_of_an_access_trace_are_read_in_every_step_whatever_layers_it_ha
     rows = ["0,append,0,0,0,", "0,append,1,0,0,", "1,append,1,0,0,", "5,read,0,0,0,", "5,read,1,0,0,"]
     path.write_text("\n".join(["step,op,layer,kv_head,block,score", *rows]) + "\n")
     options = ["--simulator", "golden", "--preset", "tiny", "--workload", str(path), "--frames-share", "1"]
-    assert main(["run", *options, "--weights", "3", "--out", str(tmp_path)]) == 2, "two frames are too few for `tiny`"
+    assert main(["run", *options, "--weights", "3", "--out", str(tmp_path / "out")]) == 2, (
+        "two frames are too few for `tiny`"
+    )
     path.write_text(
         "\n".join(["step,op,layer,kv_head,block,score", *rows, "5,append,0,0,1,", "5,append,0,0,2,"]) + "\n"
     )
-    assert main(["run", *options, "--weights", "3", "--out", str(tmp_path)]) == 0
-    weights = json.loads((tmp_path / "results.json").read_text())["weights"]
+    assert main(["run", *options, "--weights", "3", "--out", str(tmp_path / "out")]) == 0
+    weights = json.loads((tmp_path / "out" / "results.json").read_text())["weights"]
     assert weights["reads"] == {"hits": 18, "misses": 0, "hit_rate": 1.0}, "six blocks, all of them resident"
 
 

@@ -323,7 +323,7 @@ def test_frames_change_owners_while_traffic_goes_on(seed):
     Bench(seed=seed, latency=(1, 30), stall=0.2).run(scenario)
 
 
-@pytest.mark.long
+@pytest.mark.quick
 def test_preset_small_serves_the_same():
     config = preset("small")
     frames = (0, 1, 256, 257, config.frames - 1)

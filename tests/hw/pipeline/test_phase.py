@@ -166,7 +166,7 @@ def test_until_the_first_sign_the_ratio_decides():
     detector, policy = RegionPhase(), Policy(phase_window=4, phase_ratio=3)
     for block in range(8):
         detector.access((0, block), True, 1, policy, 2)
-    assert detector.verdict == PREFILL
+    assert detector.sensed == PREFILL
 
 
 # Regions, notes -------------------------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ def test_a_change_that_was_overtaken_is_noted_and_then_taken_back():
     detector, policy = RegionPhase(), ratio_policy(3)
     detector.access((0, 0), True, 1, policy, 16)
     detector.access((0, 0), False, 1, policy, 16)
-    assert detector.owed and detector.verdict == DECODE == detector.phase
+    assert detector.owed and detector.sensed == DECODE == detector.phase
     detector.noted()
     assert detector.owed and detector.phase == PREFILL
     detector.noted()
@@ -263,7 +263,7 @@ def test_records_that_lack_a_note_of_a_change_do_not_finish(device):
 def test_replays_are_no_accesses(device):
     """The first write was replayed when its block had a frame; 16 writes are one window of 16 all the same."""
     assert [record["kind"] for lane, record in device.records if lane == Lane.SLOT].count(SlotKind.REPLAY_WRITE) == 1
-    assert device.follower.phases.detectors[0].verdict == PREFILL
+    assert device.follower.phases.detectors[0].sensed == PREFILL
     last = [record["kind"] for lane, record in device.records][-2:]
     assert last == [SlotKind.WRITE, EngineKind.PHASE]
 
@@ -427,7 +427,7 @@ def test_the_rtl_follows_the_golden_detectors_clock_by_clock(seed, stall, overta
                 commit = kind, rng.choice(heads), rng.randrange(blocks)
                 outcome = rng.choice((Outcome.HELD_WAY, *[Outcome.HIT] * 9))
                 await detector.clock_tick(commit if rng.random() < 0.9 else None, outcome)
-                overtaken += any(d.owed and d.verdict == d.phase for d in detector.golden.detectors)
+                overtaken += any(d.owed and d.sensed == d.phase for d in detector.golden.detectors)
         await detector.drain()
         counts = [sum(region == number for _, region, _ in detector.notes) for number in range(CONFIG.regions)]
         print("notes of each region", counts, "clocks with an overtaken note", overtaken)

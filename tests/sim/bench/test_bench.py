@@ -64,10 +64,11 @@ def test_a_stream_has_weights_in_time_in_the_short_form_too(tmp_path):
     assert [row.text() for row in rows if row.verdict == "FAILED"] == []
 
 
+@pytest.mark.long
 def test_both_simulators_record_the_same_under_adversarial_traffic(tmp_path):
     files = []
     for simulator in ("verilator", "icarus"):
-        progress(tmp_path / simulator, simulator=simulator, clocks=1_000, steps=2)
+        progress(tmp_path / simulator, simulator=simulator, clocks=1_500, steps=2)
         files.append((tmp_path / simulator / EVENTS).read_bytes())
     assert files[0] == files[1]
     assert files[0].count(b"\n") > 100

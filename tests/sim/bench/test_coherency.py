@@ -103,17 +103,10 @@ def test_granted_per_clock_counts_what_was_completed_only(tmp_path):
     assert granted_per_clock(TINY, tmp_path, skip=-2) == 2 / 5
 
 
-@pytest.fixture(scope="module")
-def tiny_rows(tmp_path_factory):
-    return coherency(tmp_path_factory.mktemp("coherency"), preset_name="tiny", reads=6_000)
-
-
-def test_snoops_that_nobody_answers_cost_other_requests_nothing(tiny_rows):
+def test_snoops_that_nobody_answers_cost_other_requests_nothing_and_a_stream_is_the_faster_the_more_are(tmp_path):
     """At `tiny` there are too few snoops at once for the bar of streaming."""
-    others = [row for row in tiny_rows if "stream" not in row.name]
+    rows = coherency(tmp_path, preset_name="tiny", reads=6_000)
+    others = [row for row in rows if "stream" not in row.name]
     assert len(others) == 5 and failed(others) == []
-
-
-def test_a_stream_is_the_faster_the_more_snoops_are_answered(tiny_rows):
-    rates = [row.measured for row in tiny_rows if "stream" in row.name and row.unit == "requests/clock"]
+    rates = [row.measured for row in rows if "stream" in row.name and row.unit == "requests/clock"]
     assert rates == sorted(rates, reverse=True) and rates[0] > 2 * rates[-1]

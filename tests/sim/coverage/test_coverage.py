@@ -6,6 +6,7 @@ import pytest
 
 from kv_endpoint.sim.coverage.coverage import MISSED, main, report, verilog_report
 from kv_endpoint.sim.coverage.runs import RUNS
+from kv_endpoint.sim.results.folder import claimed
 from kv_endpoint.tb.checks.bins_hit import Coverage
 from kv_endpoint.tb.checks.coverage_bins import GROUPS
 from kv_endpoint.tb.runs.build import build, run
@@ -152,11 +153,20 @@ def test_what_was_not_reached_goes_to_a_file(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("kv_endpoint.sim.coverage.coverage.play", play)
     assert main(["--verilog", "--out", str(tmp_path / "some"), "--runs", "shared,lossy"]) == 0
     assert re.findall(r"^run (\w+): seed 1$", capsys.readouterr().out, re.MULTILINE) == ["shared", "lossy"]
-    assert main(["--verilog", "--out", str(tmp_path)]) == 0
+    assert main(["--verilog", "--out", str(tmp_path / "all")]) == 0
     printed = capsys.readouterr().out
     assert all(f"run {run.name}: seed 1" in printed for run in RUNS)
     assert "endpoint.csr" in printed
-    assert (tmp_path / MISSED).read_text().splitlines() == [
+    assert (tmp_path / "all" / MISSED).read_text().splitlines() == [
         "lines endpoint.csr (11, 'case')", "toggles endpoint.queue$7 level[0]:1->0",
     ]  # fmt: skip
     assert not list(tmp_path.rglob(FILE))
+
+
+def test_coverage_that_no_finished_run_has_written_is_not_counted(tmp_path, capsys):
+    everything().write(tmp_path / "out.coverage.json")
+    with claimed(str(tmp_path / "out"), ()):
+        pass
+    (tmp_path / "out.coverage.json").rename(tmp_path / "out" / "left.coverage.json")
+    assert main(["--out", str(tmp_path / "out")]) == 2
+    assert "left.coverage.json" in capsys.readouterr().err

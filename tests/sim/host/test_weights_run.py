@@ -38,14 +38,18 @@ def checked(result):
     return not any(result["errors"].values())
 
 
-@pytest.fixture(scope="module")
-def results(attention, tmp_path_factory):
-    """{case: result} of the same run without weights, and with weights by what is fetched ahead."""
+def test_weights_are_read_and_compared_a_stream_makes_most_resident_and_the_summary_tells_them_apart(
+    attention, tmp_path_factory
+):
+    """Of the same run without weights, and with weights by what is fetched ahead."""
     cases = {"no weights": (), **{name: ("--weights", "12", "--prefetch", name) for name in ("off", "streams")}}
-    return {name: run(attention, tmp_path_factory.mktemp("run"), *options) for name, options in cases.items()}
+    results = {name: run(attention, tmp_path_factory.mktemp("run"), *options) for name, options in cases.items()}
+    _every_block_is_read_in_every_step_and_every_value_compared(results)
+    _a_stream_makes_most_of_the_weights_resident_when_they_are_read(results)
+    _the_summary_tells_weights_apart(results)
 
 
-def test_every_block_of_weights_is_read_in_every_step_and_every_value_compared(results):
+def _every_block_is_read_in_every_step_and_every_value_compared(results):
     for name in ("off", "streams"):
         result = results[name]
         assert checked(result)
@@ -55,7 +59,7 @@ def test_every_block_of_weights_is_read_in_every_step_and_every_value_compared(r
         assert result["reads_compared"] - results["no weights"]["reads_compared"] == 10 * 24 * 128
 
 
-def test_a_stream_makes_most_of_the_weights_resident_when_they_are_read(results):
+def _a_stream_makes_most_of_the_weights_resident_when_they_are_read(results):
     """Two prefetches at once, as `tiny` has it, are too slow for some."""
     without, streamed = results["off"]["weights"], results["streams"]["weights"]
     fate = streamed["prefetch"]["stream"]
@@ -76,7 +80,7 @@ def test_the_kv_cache_hits_what_it_hits_without_weights(attention, tmp_path):
     assert "weights" not in plain and "weights" not in plain["settings"]
 
 
-def test_the_summary_tells_weights_apart(results):
+def _the_summary_tells_weights_apart(results):
     text = summary(results["streams"])
     found = results["streams"]["weights"]["reads"]
     rate = f"{found['hit_rate']:.3f}: {found['hits']:,} of 240 blocks read"

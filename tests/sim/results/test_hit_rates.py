@@ -8,10 +8,10 @@ from kv_endpoint.sim.cli import main
 
 #: share of frames, pool, part of the hit rate of Belady with bypass that must be reached
 REQUIRED = [
-    ("0.25", "shared", 0.95),
+    pytest.param("0.25", "shared", 0.95, marks=pytest.mark.long),
     pytest.param("0.125", "shared", 0.88, marks=pytest.mark.long),
     pytest.param("0.25", "per-head", 0.97, marks=pytest.mark.long),
-    pytest.param("0.125", "per-head", 0.95, marks=pytest.mark.long),
+    ("0.125", "per-head", 0.95),
 ]
 
 

@@ -12,6 +12,7 @@ from kv_endpoint.golden.events.port import Lane
 from kv_endpoint.golden.follow.follower import Follower
 from kv_endpoint.golden.pipeline.metadata import SlotKind
 from kv_endpoint.sim.cli import main
+from kv_endpoint.sim.results.folder import MARKER
 from kv_endpoint.sim.run import checker
 from kv_endpoint.sim.trace.rows import rows
 from kv_endpoint.tb.checks.image import Image
@@ -64,7 +65,7 @@ def test_every_record_and_every_read_is_checked(plain_run):
     assert result["latency_clocks"]["p50"] <= result["latency_clocks"]["max"]
     assert result["cycles"] > result["latency_clocks"]["max"]
     assert not any(result["errors"].values())
-    assert sorted(path.name for path in plain_run.iterdir()) == ["events.txt", "results.json"]
+    assert sorted(path.name for path in plain_run.iterdir()) == [MARKER, "events.txt", "results.json"]
 
 
 CACHED = ("--cacheable", "0.7", "--trace", "--frames-share", "0.9")

@@ -10,6 +10,7 @@ from kv_endpoint.golden.pipeline.metadata import SlotKind, State
 from kv_endpoint.golden.registers.rules import reset_regions
 from kv_endpoint.hw.common import layouts
 from kv_endpoint.sim.cli import main
+from kv_endpoint.sim.results.folder import MARKER
 from kv_endpoint.sim.trace.wave_layout import Group, Wave, groups
 from kv_endpoint.sim.trace.waves import WaveError, rewrite, save_gtkwave, save_surfer
 
@@ -122,7 +123,12 @@ def test_a_run_gives_waves_and_layouts(tmp_path, capsys):
         "icarus",
     ]
     assert main([*arguments, "--steps", "2", "--frames-share", "1", "--out", str(tmp_path / "out")]) == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["waves.gtkw", "waves.sucl", "waves.vcd"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        MARKER,
+        "waves.gtkw",
+        "waves.sucl",
+        "waves.vcd",
+    ]
     text = (tmp_path / "out" / "waves.vcd").read_text()
     requests = [value for _, value in history(text, "host", "rwd")]
     assert any(re.fullmatch(r"MEM_WR_h3_b0_l\d+_#\w+", value) for value in requests)

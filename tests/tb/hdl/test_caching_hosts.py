@@ -58,8 +58,10 @@ def test_settings_that_cannot_be_are_refused(values):
         replace(HOSTS, **values)
 
 
-@pytest.mark.parametrize("hosts", [1, 2])
-@pytest.mark.parametrize("pause_seed", [0, 77])
+LONG = [pytest.param(*case, marks=pytest.mark.long) for case in ((0, 1), (77, 1), (77, 2))]
+
+
+@pytest.mark.parametrize(("pause_seed", "hosts"), [(0, 2), *LONG])
 def test_both_simulators_do_the_same_and_every_kind_of_thing_happens(hosts, pause_seed, tmp_path):
     outcomes = []
     for simulator in SIMULATORS:

@@ -174,11 +174,14 @@ def recorded(folder):
     return {"records": records, "responses": [[a.channel, a.latency, a.fields] for a in answers]}
 
 
-@pytest.mark.parametrize("mode", [seldom(Mode.EXACT), Mode.MXINT8])
-def test_both_forms_and_both_simulators_give_the_same_records_and_responses(mode, tmp_path):
+@pytest.mark.parametrize(
+    ("mode", "simulators"),
+    [(Mode.MXINT8, ["verilator"]), seldom(Mode.EXACT, SIMULATORS), seldom(Mode.MXINT8, SIMULATORS)],
+)
+def test_both_forms_give_the_same_records_and_responses(mode, simulators, tmp_path):
     seen = []
     settings = {"seed": 7} | BRIEF | (COMPRESSED if mode == Mode.MXINT8 else {})
-    for simulator in SIMULATORS:
+    for simulator in simulators:
         cocotb_test(simulator, tmp_path / simulator, "random_traffic", **settings)
         seen.append(json.loads((tmp_path / simulator / "seen.json").read_text()))
         folder = tmp_path / f"{simulator}-batch"
