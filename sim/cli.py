@@ -5,6 +5,7 @@ Exit code 0: as it should be; 1: a mismatch or an error; 2: bad input.
 """
 
 import argparse
+import shlex
 import signal
 import sys
 from importlib import import_module
@@ -27,7 +28,7 @@ from kv_endpoint.sim.settings import (
     Settings,
     SettingsError,
 )
-from kv_endpoint.sim.workload.load import load
+from kv_endpoint.sim.workload.load import digest, load
 from kv_endpoint.sim.workload.steps import WorkloadError
 
 __all__ = ["main"]
@@ -132,22 +133,33 @@ def _add_options(command, default):
            help="what the host takes to answer a BISnp")  # fmt: skip
     option("--lines-per-read", type=_whole, default=default.lines_per_read, metavar="N",
            help="lines that one read of a block fetches, spread over it, another set each step")  # fmt: skip
+    option(
+        "--renumber", action="store_true", help="count the layers and KV heads of an access trace anew, without gaps"
+    )
+    option(
+        "--idle-heads", action="store_true", help="an access trace may leave out heads, which get frames all the same"
+    )
     option("--out", default="out", metavar="DIR", help="folder of the results")
     option("--seed", type=_whole, default=default.seed, metavar="N", help="of the payload that the workload lacks")
     option("--steps", type=_whole, metavar="N", help="take only the first N steps")
 
 
-def _prepare(options, out):
+def _prepare(options, out, arguments):
     fields = Settings.__dataclass_fields__
     settings = Settings(**{name: value for name, value in vars(options).items() if name in fields})
     return prepare(
         config=preset(options.preset),
-        workload=load(options.workload),
+        workload=load(options.workload, renumber=options.renumber, idle_heads=options.idle_heads),
         settings=settings,
         simulator=options.simulator,
         out=out,
         waves=options.waves,
         trace=options.trace,
+        source={
+            "command": shlex.join(["python", "-m", "sim", *arguments]),
+            "workload": options.workload,
+            "workload_sha256": digest(options.workload),
+        },
     )
 
 
@@ -175,10 +187,12 @@ def main(arguments=None):
             require_extra("waves", "rtl")
             from kv_endpoint.sim.trace.waves import write_waves
 
-            complaints = write_waves(lambda out: _prepare(options, out), preset(options.preset), options.out)
+            complaints = write_waves(lambda out: _prepare(options, out, arguments), preset(options.preset), options.out)
             failure = bool(complaints)
         else:
-            run = _prepare(options, options.out)
+            run = _prepare(options, options.out, arguments)
+            for note in run.notes:
+                print(note, flush=True)
             result, complaints = run.execute()
             print(summary(result))
             print(f"results in {Path(run.out) / NAME}")

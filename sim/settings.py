@@ -30,8 +30,8 @@ PREFETCH = {
 LEAD_MAX = 1_000_000
 #: most clocks that a host may take to answer a BISnp here
 SNOOP_CLOCKS_MAX = 65_535
-#: beyond it lambda, UQ4.20, overflows
-ALPHA_MAX = 0.9999
+#: below it the register's 16 bits are 0, and a score changes nothing; beyond the other lambda, UQ4.20, overflows
+ALPHA_MIN, ALPHA_MAX = 1 / 65536, 0.9999
 
 
 class SettingsError(ValueError):
@@ -85,7 +85,7 @@ class Settings:
             ("prefetch", PREFETCH), ("stream_order", STREAM_ORDERS),
         ):  # fmt: skip
             require(option, getattr(self, option) in choices, f"one of {', '.join(choices)}")
-        require("alpha", 0 < self.alpha <= ALPHA_MAX, f"above 0 and at most {ALPHA_MAX}")
+        require("alpha", ALPHA_MIN <= self.alpha <= ALPHA_MAX, f"1/65536 to {ALPHA_MAX}")
         require("gain", math.isfinite(self.gain) and self.gain > 0, "a number above 0")
         require("coverage", 0 < self.coverage <= 1, "above 0 and at most 1")
         require("frames_share", 0 < self.frames_share <= 1, "above 0 and at most 1")

@@ -71,6 +71,8 @@ def main(arguments=None):
         parser.error(f"--seeds {options.seeds}: must be at least 1")
     if options.json is not None and not options.json.resolve().parent.is_dir():
         parser.error(f"--json {options.json}: must be a file in a folder that exists")
+    if options.json is not None and options.json.is_dir():
+        parser.error(f"--json {options.json}: must be a file, not a folder")
 
     rows, broken = [], []
     with tempfile.TemporaryDirectory() as temporary:

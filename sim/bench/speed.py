@@ -54,7 +54,7 @@ def _golden(folder):
     checker = Checker(config)
     started = time.monotonic()
     checker.run(folder / "checked" / EVENTS, lambda: True, lambda: None)
-    return alone["events"] / alone["wall_seconds"], checker.checked / (time.monotonic() - started)
+    return alone["events"] / alone["provenance"]["wall_seconds"], checker.checked / (time.monotonic() - started)
 
 
 def speed(folder):

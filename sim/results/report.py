@@ -216,18 +216,19 @@ def _verdict(result):
 def summary(result):
     """The lines of the summary, as one text."""
     settings, demand, workload = result["settings"], result["demand"], result["workload"]
+    source = result["provenance"]
     switches = [f"{name} {'on' if settings[name] else 'off'}" for name in ("bypass", "protect")]
     switches += _extras(settings)
     clocks = ""
     if result["cycles"]:
-        clocks = f"{result['cycles']:,} clocks at {result['cycles_per_second']:,.0f}/s, "
+        clocks = f"{result['cycles']:,} clocks at {source['cycles_per_second']:,.0f}/s, "
     counts = f"{demand['hits']:,} hits, {demand['misses']:,} misses, {demand['first_writes']:,} first writes"
     lines = [
         f"{workload['name']}: {settings['steps']} of {workload['steps']} steps, {workload['heads']} heads x "
         f"{workload['blocks']} blocks, preset {result['preset']}, {result['simulator']}, seed {result['seed']}",
         f"{settings['priority']}, {settings['pool']} pool of {result['frames']} frames, announced by "
         f"{settings['announce']}, score {settings['score']}, {', '.join(switches)}",
-        f"{clocks}{result['wall_seconds']:.1f} s, {result['requests']:,} requests, {result['events']:,} records",
+        f"{clocks}{source['wall_seconds']:.1f} s, {result['requests']:,} requests, {result['events']:,} records",
         "",
         f"demand hit rate: {counts}",
         *_hit_rates(result),

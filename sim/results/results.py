@@ -1,4 +1,4 @@
-"""`results.json`: what a run found, in a versioned schema that later releases only add to.
+"""`results.json`: what a run found, in a versioned schema (`docs/results.md`) that later releases only add to.
 
 A value that this kind of run cannot measure is null.
 """
@@ -14,10 +14,11 @@ from kv_endpoint.golden.common.line_access import Grant
 from kv_endpoint.golden.common.messages import DevLoad
 from kv_endpoint.golden.events.port import Phase
 from kv_endpoint.sim.results.baselines import baselines
+from kv_endpoint.sim.results.provenance import provenance
 
 __all__ = ["NAME", "SCHEMA", "failed", "results", "write_atomically"]
 
-SCHEMA = 3
+SCHEMA = 4
 NAME = "results.json"
 PERCENTILES = {"p50": 50, "p95": 95, "p99": 99, "max": 100}
 
@@ -78,8 +79,12 @@ def _weights(weights, statistics):
     }
 
 
-def results(*, config, simulator, workload, settings, timing, measured, weights=None):
-    """The contents of `results.json`; `weights` is a `sim.workload.weights.Weights` where the run has some."""
+def results(*, config, simulator, workload, settings, timing, measured, weights=None, source=None):
+    """The contents of `results.json`; `weights` is a `sim.workload.weights.Weights` where the run has some.
+
+    `source` says more of where it comes from: the command, and the workload's path and hash. All that differs between
+    two runs of the same input and seed is below `provenance`.
+    """
     statistics = measured.statistics
     steps = settings.run_steps(workload)
     frames = settings.frames(workload, config)
@@ -96,10 +101,9 @@ def results(*, config, simulator, workload, settings, timing, measured, weights=
             "steps": workload.steps,
             "heads": workload.heads,
             "blocks": workload.blocks,
+            "renumbered": workload.renumbered,
         },
         "cycles": measured.cycles,
-        "wall_seconds": round(measured.wall_seconds, 3),
-        "cycles_per_second": _per(measured.cycles, measured.wall_seconds),
         "requests": statistics.requests,
         "slots_per_cycle": _per(statistics.slots, measured.cycles),
         "events": statistics.events,
@@ -147,6 +151,12 @@ def results(*, config, simulator, workload, settings, timing, measured, weights=
         "latency_clocks": _latency(measured.latencies),
         "reads_compared": measured.reads_compared,
         "errors": dict(sorted((measured.errors + statistics.errors).items())),
+        "provenance": {
+            **provenance(),
+            **(source or {}),
+            "wall_seconds": round(measured.wall_seconds, 3),
+            "cycles_per_second": _per(measured.cycles, measured.wall_seconds),
+        },
     }
 
 

@@ -1,10 +1,11 @@
 """One run from checked inputs to `results.json`: choose the engine, run it, write down what it found."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kv_endpoint.golden.common.config import Config
 from kv_endpoint.golden.common.mode import Mode
+from kv_endpoint.golden.common.policy import ScoreSource
 from kv_endpoint.sim.host.regions import check_weights, kv_region, weights_of
 from kv_endpoint.sim.host.traffic import first_step, traffic
 from kv_endpoint.sim.results.folder import check_folder, claimed
@@ -20,6 +21,8 @@ __all__ = ["ENGINES", "Run", "RunFailed", "prepare"]
 
 #: what can run a workload: the RTL on a simulator, or the golden model alone
 ENGINES = ("verilator", "icarus", "golden")
+#: what blocks score by (`--score`)
+MASS, ACCESS = ScoreSource.MASS.name.lower(), ScoreSource.ACCESS.name.lower()
 
 
 class RunFailed(Exception):
@@ -37,6 +40,10 @@ class Run:
     out: str
     waves: bool
     trace: bool = False
+    #: what `results` is told of the command and the workload
+    source: dict | None = None
+    #: what was chosen for the user, in words
+    notes: tuple = ()
 
     @property
     def weights(self):
@@ -122,6 +129,7 @@ class Run:
             timing=SCALED_TIMING,
             measured=measured,
             weights=weights,
+            source=self.source,
         )
         return result, measured.complaints
 
@@ -136,13 +144,19 @@ def _planned(simulator):
     return (NAME, *FILES)
 
 
-def prepare(*, config, workload, settings, simulator, out, waves, trace=False):
+def prepare(*, config, workload, settings, simulator, out, waves, trace=False, source=None):
     """Check everything that can be checked before the run; the folder `out` is created last.
 
     Raises `SettingsError` or `WorkloadError`.
     """
     if settings.prefill or settings.by_layer:
         workload = workload.prefilled(settings.prefill, settings.prefill_chunk, by_block=settings.by_layer)
+    notes = []
+    if settings.score == MASS and not workload.hinted:
+        settings = replace(settings, score=ACCESS)
+        notes.append(
+            f"workload {workload.name} has no hints, which --score {MASS} needs: blocks score by --score {ACCESS}"
+        )
     check_fits(workload, config)
     settings.run_steps(workload)
     settings.frames(workload, config)
@@ -159,4 +173,4 @@ def prepare(*, config, workload, settings, simulator, out, waves, trace=False):
     else:
         require_simulator(simulator)
     check_folder(str(out), _planned(simulator))
-    return Run(config, workload, settings, simulator, str(out), waves, trace)
+    return Run(config, workload, settings, simulator, str(out), waves, trace, source, tuple(notes))

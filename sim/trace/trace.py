@@ -83,8 +83,13 @@ def table(made):
 
 
 def _config(options):
-    """The configuration of the run. Raises OSError, `ConfigError`."""
-    name = options.preset or json.loads((options.folder / NAME).read_text())["preset"]
+    """The configuration of the run. Raises OSError, `ConfigError`, ValueError."""
+    if options.preset:
+        return preset(options.preset, hosts=options.hosts)
+    result = json.loads((options.folder / NAME).read_text())
+    name = result.get("preset") if isinstance(result, dict) else None
+    if not isinstance(name, str):
+        raise ValueError(f"{NAME} must be an object that names its preset")
     return preset(name, hosts=options.hosts)
 
 
@@ -107,7 +112,7 @@ def main(arguments=None):
         return fail(f"{error.filename}: {error.strerror}; {options.folder} must be the folder of a run with --trace")
     except ConfigError as error:
         return fail(error)
-    except (ValueError, KeyError, SequenceError) as error:
+    except (ValueError, KeyError, SequenceError, RecursionError) as error:
         return fail(f"{options.folder}: is not as a run leaves it: {error}")
     try:
         for line in table(chosen):

@@ -10,7 +10,8 @@ import io
 import math
 import zlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
@@ -22,13 +23,20 @@ __all__ = ["COLUMNS", "AccessTrace", "load_accesses"]
 COLUMNS = ("step", "op", "layer", "kv_head", "block", "score")
 #: longest number a row may hold, in digits
 DIGITS_MAX = 12
+#: what spreadsheets separate fields by where a comma is the decimal point
+OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
+#: heads that a refusal names
+NAMED_MAX = 3
 
 
 class AccessTrace:
     """Steps as the file has them; the payload of every token is generated."""
 
-    def __init__(self, name, steps, layers, kv_heads, blocks):
+    def __init__(self, name, steps, layers, kv_heads, blocks, *, renumbered=None):
         self.name = name
+        #: {"layers", "kv_heads"}: the file's number of each, in order, where they were numbered anew; else None
+        self.renumbered = renumbered
+        self.hinted = any(layer.hints for step in steps for layer in step.layers)
         self._steps = steps
         self.steps = len(steps)
         self.last_step = steps[-1].number - steps[0].number
@@ -68,8 +76,12 @@ class _Row:
     score: float | None
 
 
-def load_accesses(path):
-    """The access trace in `path`. Raises `WorkloadError`, or `OSError` where the file cannot be read."""
+def load_accesses(path, *, renumber=False, idle_heads=False):
+    """The access trace in `path`. Raises `WorkloadError`, or `OSError` where the file cannot be read.
+
+    Each head up to the highest layer and KV head counts, and gets frames. One that never occurs is refused, unless
+    `idle_heads` says that it is meant. With `renumber` layers and KV heads count from 0 without gaps.
+    """
 
     def refuse(line, what, rule):
         raise WorkloadError(f"{path}: line {line}: {what}: {rule}")
@@ -78,7 +90,8 @@ def load_accesses(path):
     try:
         if content.startswith(b"\x1f\x8b"):
             content = gzip.decompress(content)
-        text = content.decode()
+        # Spreadsheets put a byte order mark before the header.
+        text = content.decode("utf-8-sig")
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise WorkloadError(f"{path}: broken gzip file: {error}") from None
     except UnicodeDecodeError as error:
@@ -91,6 +104,9 @@ def load_accesses(path):
     by_step = {}
     try:
         header = next(reader)
+        for separator, called in OTHER_SEPARATORS.items():
+            if len(header) == 1 and separator in header[0]:
+                refuse(1, f"header {header[0]!r}", f"fields must be separated by commas, not by {called}")
         for column in COLUMNS:
             if column not in header:
                 refuse(1, f"header {','.join(header)!r}", f"column {column!r} is missing")
@@ -111,10 +127,39 @@ def load_accesses(path):
         raise WorkloadError(f"{path}: line 2: no row: must have at least one")
 
     rows = [row for of_step in by_step.values() for row in of_step]
+    renumbered = None
+    if renumber:
+        renumbered = {f"{key}s": sorted({getattr(row, key) for row in rows}) for key in ("layer", "kv_head")}
+        places = {key: {number: place for place, number in enumerate(found)} for key, found in renumbered.items()}
+        by_step = {
+            step: [
+                replace(row, layer=places["layers"][row.layer], kv_head=places["kv_heads"][row.kv_head])
+                for row in of_step
+            ]
+            for step, of_step in by_step.items()
+        }
+        rows = [row for of_step in by_step.values() for row in of_step]
     layers, kv_heads, blocks = (1 + max(getattr(row, key) for row in rows) for key in ("layer", "kv_head", "block"))
     tokens = Counter()
     steps = [Step(number, _layers(refuse, of_step, kv_heads, tokens)) for number, of_step in by_step.items()]
-    return AccessTrace(path.name, steps, layers, kv_heads, blocks)
+    if not idle_heads:
+        _refuse_idle(path, rows, layers, kv_heads)
+    return AccessTrace(path.name, steps, layers, kv_heads, blocks, renumbered=renumbered)
+
+
+def _refuse_idle(path, rows, layers, kv_heads):
+    """Raise `WorkloadError` if a head never occurs: a file that counts from 1 would add heads and frames unseen."""
+    seen = {(row.layer, row.kv_head) for row in rows}
+    count = layers * kv_heads - len(seen)
+    if not count:
+        return
+    idle = ((layer, head) for layer in range(layers) for head in range(kv_heads) if (layer, head) not in seen)
+    named = ", ".join(f"(layer {layer}, kv_head {head})" for layer, head in islice(idle, NAMED_MAX))
+    more = ", ..." if count > NAMED_MAX else ""
+    raise WorkloadError(
+        f"{path}: {count} of {layers} x {kv_heads} heads never occur: {named}{more}: must be meant: --renumber counts "
+        "layers and heads anew from 0, --idle-heads keeps heads without accesses"
+    )
 
 
 def _row(refuse, line, fields):

@@ -13,7 +13,7 @@ import zlib
 import numpy as np
 
 from kv_endpoint.golden.common.config import HEAD_DIM, TOKENS_PER_BLOCK
-from kv_endpoint.sim.workload.steps import MASS_SUM_MAX, Access, Hint, Layer, Replay, Step, WorkloadError
+from kv_endpoint.sim.workload.steps import MASS_SUM_TOLERANCE, Access, Hint, Layer, Replay, Step, WorkloadError
 
 __all__ = ["AttentionTrace", "covering", "load_attention"]
 
@@ -27,6 +27,9 @@ class AttentionTrace:
     The first `prefill` tokens arrive in steps of `chunk` tokens, each other one in a step of its own. What a chunk
     reads again, each head of a layer reads after the other; or with `by_block` all heads read a block, then the next.
     """
+
+    #: as an access trace may say otherwise
+    renumbered, hinted = None, True
 
     def __init__(self, name, mass, kv, *, prefill=0, chunk=1, by_block=False):
         self.name = name
@@ -112,6 +115,8 @@ def covering(mass, coverage):
 def load_attention(path):
     """The attention trace in `path`. Raises `WorkloadError`, or `OSError` where the file cannot be read."""
 
+    if not zipfile.is_zipfile(path):
+        raise WorkloadError(f"{path}: must be a NumPy archive (np.savez) of whole arrays; a single array is none")
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
@@ -177,7 +182,9 @@ def load_attention(path):
         place = first(unborn)
         refuse(f"mass{list(place)}", mass[place], f"0: block {place[3]} does not exist yet in step {place[0]}")
     sums = mass.sum(axis=3)
-    if (sums > MASS_SUM_MAX).any():
-        place = first(sums > MASS_SUM_MAX)
-        refuse(f"sum of mass{list(place)}", round(float(sums[place]), 4), f"at most {MASS_SUM_MAX}")
+    wrong = abs(sums - 1) > MASS_SUM_TOLERANCE
+    if wrong.any():
+        place = first(wrong)
+        rule = f"1 within {MASS_SUM_TOLERANCE}: a head's masses of a step are shares of its attention"
+        refuse(f"sum of mass{list(place)}", round(float(sums[place]), 4), rule)
     return AttentionTrace(path.name, mass, kv.astype(np.float16))

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
-__all__ = ["MASS_SUM_MAX", "Access", "Hint", "Layer", "Replay", "Step", "WorkloadError"]
+__all__ = ["MASS_SUM_MAX", "MASS_SUM_TOLERANCE", "Access", "Hint", "Layer", "Replay", "Step", "WorkloadError"]
 
-#: most attention mass a head may have in a step: 1, and what float16 rounding adds
-MASS_SUM_MAX = 1.01
+#: what float16 rounding may take from, or add to, the attention mass of a head in a step, which is 1
+MASS_SUM_TOLERANCE = 0.01
+#: most that the hints of a head may name of it
+MASS_SUM_MAX = 1 + MASS_SUM_TOLERANCE
 
 
 class WorkloadError(ValueError):

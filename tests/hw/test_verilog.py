@@ -15,7 +15,7 @@ from kv_endpoint.tb.runs.tops import endpoint_verilog
 SOME = [name if name == "tiny" else pytest.param(name, marks=pytest.mark.long) for name in PRESETS]
 
 
-@pytest.fixture(params=PRESETS)
+@pytest.fixture(params=SOME)
 def text(request):
     """What simulations are built from; another process emitted it, or this one long before."""
     return endpoint_verilog(PRESETS[request.param])

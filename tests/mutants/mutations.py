@@ -1359,7 +1359,7 @@ MUTATIONS = (
         old="issued.poisoned | answer.failed, answer.poisoned",
         new="issued.poisoned, answer.poisoned",
         tests=(
-            "tests/tb/scenarios/test_uncorrectable.py::test_what_cannot_be_read_is_poison_and_nothing_else[line-0-0.0]",
+            "tests/tb/scenarios/test_uncorrectable.py::test_what_cannot_be_read_is_poison_and_nothing_else[line-0-0.3]",
         ),
         why="a line that memory cannot give is poison",
     ),
@@ -1369,7 +1369,7 @@ MUTATIONS = (
         old="partial & (write.scale == POISONED) | merges & old_failed)",
         new="partial & (write.scale == POISONED))",
         tests=(
-            "tests/tb/scenarios/test_uncorrectable.py::test_what_cannot_be_read_is_poison_and_nothing_else[line-1-0.0]",
+            "tests/tb/scenarios/test_uncorrectable.py::test_what_cannot_be_read_is_poison_and_nothing_else[line-1-0.3]",
         ),
         why="what a partial write keeps of a line that could not be read is unknown",
     ),
@@ -1379,7 +1379,7 @@ MUTATIONS = (
         old="self.update.poisoned.eq(issued.poisoned | answer.failed)",
         new="self.update.poisoned.eq(issued.poisoned)",
         tests=(
-            "tests/tb/scenarios/test_uncorrectable.py::test_a_line_that_memory_refuses_is_poison_until_it_is_written[0-0.0]",
+            "tests/tb/scenarios/test_uncorrectable.py::test_a_line_that_memory_refuses_is_poison_until_it_is_written[0-0.3]",
         ),
         why="a line that memory has refused stays poisoned, in flash too",
     ),

@@ -41,7 +41,10 @@ def test_the_same_seed_gives_the_same_result(tmp_path):
     for name in ("a", "b"):
         assert main(["run", "--simulator", "golden", "--steps", "30", "--out", str(tmp_path / name)]) == 0
         result = json.loads((tmp_path / name / "results.json").read_text())
-        seen.append({key: value for key, value in result.items() if key != "wall_seconds"})
+        provenance = result.pop("provenance")
+        assert provenance["command"] == f"python -m sim run --simulator golden --steps 30 --out {tmp_path / name}"
+        assert provenance["workload"] == "attention-a" and len(provenance["workload_sha256"]) == 64
+        seen.append(json.dumps(result))
     assert seen[0] == seen[1]
 
 
@@ -54,8 +57,9 @@ BAD_OPTIONS = [
     (["--pool", "none"], "'none'"),
     (["--announce", "head"], "'head'"),
     (["--score", "x"], "'x'"),
-    (["--alpha", "1"], "--alpha 1.0: must be above 0"),
-    (["--alpha", "0"], "--alpha 0.0: must be above 0"),
+    (["--alpha", "1"], "--alpha 1.0: must be 1/65536 to 0.9999"),
+    (["--alpha", "1e-5"], "--alpha 1e-05: must be 1/65536"),
+    (["--alpha", "0"], "--alpha 0.0: must be 1/65536"),
     (["--alpha", "a fifth"], "--alpha: must be a number, not 'a fifth'"),
     (["--gain", "0"], "--gain 0.0: must be a number above 0"),
     (["--gain", "inf"], "--gain inf"),

@@ -20,7 +20,7 @@ from kv_endpoint.sim.settings import Settings, SettingsError
 from kv_endpoint.sim.workload.load import load
 
 SMALL = preset("small")
-#: schema 3; all of schemas 1 and 2 is in it
+#: schema 4; all of schemas 1 to 3 is in it, two times below `provenance`
 KEYS = {
     "schema": None, "preset": None, "simulator": None, "seed": None,
     "settings": {"priority", "pool", "announce", "score", "alpha", "gain", "coverage", "bypass", "protect",
@@ -28,8 +28,8 @@ KEYS = {
                  "prefill_chunk", "throttle", "cacheable", "snoop_clocks"},
     "timing": {"clock_ns", "ddr_clocks", "flash_read_clocks", "flash_program_clocks", "scaled"},
     "frames": None,
-    "workload": {"name", "steps", "heads", "blocks"},
-    "cycles": None, "wall_seconds": None, "cycles_per_second": None, "requests": None, "slots_per_cycle": None,
+    "workload": {"name", "steps", "heads", "blocks", "renumbered"},
+    "cycles": None, "requests": None, "slots_per_cycle": None,
     "events": None,
     "golden": {"checked", "mismatches"},
     "demand": {"hits", "misses", "first_writes", "hit_rate"},
@@ -48,6 +48,8 @@ KEYS = {
     "host": {"bytes_read", "bytes_written"},
     "latency_clocks": {"p50", "p95", "p99", "max"},
     "errors": set(),
+    "provenance": {"version", "revision", "date", "system", "processor", "cores", "python", "wall_seconds",
+                   "cycles_per_second"},
 }  # fmt: skip
 
 
@@ -106,7 +108,7 @@ def test_schema_has_every_key_and_survives_json():
         if inner is not None:
             assert inner <= set(result[key])
     assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert result["schema"] == 3
+    assert result["schema"] == 4
 
 
 def test_counts_follow_the_records():
@@ -117,7 +119,7 @@ def test_counts_follow_the_records():
     assert result["requests"] == 6, "a replay and a hint's block are no requests of their own"
     assert result["events"] == len(RECORDS)
     assert result["slots_per_cycle"] == 8 / 4000
-    assert result["cycles_per_second"] == 2000
+    assert result["provenance"]["cycles_per_second"] == 2000
     victim = {"step": 3, "head": 7, "block": 9, "key": -5 << 19, "for_head": 12, "waived": True}
     assert result["evictions"] == {"count": 1, "exact": 1, "last": [victim]}
     assert (result["bypasses"], result["flash"]) == (1, {"pages_read": 2, "pages_written": 1})

@@ -135,7 +135,8 @@ DEFECTS = {
     "infinite kv": (_set("kv", (5, 1, 0, 1, 7), np.inf), "kv[5, 1, 0, 1, 7] = inf", "finite"),
     "kv beyond FP16": (_set("kv", (5, 1, 0, 1, 7), 7e4), "kv[5, 1, 0, 1, 7] = 70000.0", "FP16"),
     "negative": (_set("mass", (4, 0, 1, 0), -0.5), "mass[4, 0, 1, 0] = -0.5", "not negative"),
-    "sum": (_set("mass", (20, 1, 1, 1), 0.8), "sum of mass[20, 1, 1] = 1.05", "1.01"),
+    "sum": (_set("mass", (20, 1, 1, 1), 0.8), "sum of mass[20, 1, 1] = 1.05", "1 within 0.01"),
+    "small sum": (_set("mass", (20, 1, 1, 1), 0.7), "sum of mass[20, 1, 1] = 0.95", "1 within 0.01"),
     "unborn": (_set("mass", (15, 0, 0, 1), 1e-3), "mass[15, 0, 0, 1] = 0.001", "does not exist yet in step 15"),
     "more steps than tokens": (
         lambda c: c.update(kv=c["kv"][:39], tokens=np.int32(39)), "shape of mass", "one step a token"
@@ -178,6 +179,9 @@ def test_corrupt_and_pickled_archives_are_refused(tmp_path):
     text = tmp_path / "text.npz"
     text.write_text("not an archive")
     refused(text)
+    with open(tmp_path / "array.npz", "wb") as file:
+        np.save(file, arrays()["mass"])
+    refused(tmp_path / "array.npz", "a single array is none")
 
 
 def test_missing_files_directories_and_unknown_kinds_are_refused(tmp_path):
@@ -201,7 +205,7 @@ def write(folder, text, name="trace.csv"):
 
 
 def test_access_trace_counts_steps_from_its_first_and_tokens_by_block(tmp_path):
-    workload = load(str(write(tmp_path, SOUND)))
+    workload = load(str(write(tmp_path, SOUND)), idle_heads=True)
     assert (workload.steps, workload.layers, workload.kv_heads, workload.heads, workload.blocks) == (2, 2, 2, 4, 1)
     first, second = workload.walk(0.95, 2)
     assert (first.number, second.number, workload.last_step) == (0, 2, 2)
@@ -213,8 +217,8 @@ def test_access_trace_counts_steps_from_its_first_and_tokens_by_block(tmp_path):
 def test_gzipped_access_trace_is_the_same(tmp_path):
     path = tmp_path / "trace.csv.gz"
     path.write_bytes(gzip.compress(SOUND.encode()))
-    plain = load(str(write(tmp_path, SOUND)))
-    assert list(load(str(path)).walk(0.95, 2)) == list(plain.walk(0.95, 2))
+    plain = load(str(write(tmp_path, SOUND)), idle_heads=True)
+    assert list(load(str(path), idle_heads=True).walk(0.95, 2)) == list(plain.walk(0.95, 2))
 
 
 CSV_DEFECTS = {
@@ -274,3 +278,52 @@ def test_workload_beyond_the_preset_is_refused(tmp_path):
     late = write(tmp_path, HEADER + f"0,append,0,0,0,\n{1 << 24},append,0,0,0,\n")
     with pytest.raises(WorkloadError, match="steps"):
         check_fits(load(str(late)), small)
+
+
+ROWS = "step,op,layer,kv_head,block,score\n0,append,0,0,0,\n1,read,0,0,0,\n"
+
+
+def test_a_byte_order_mark_and_line_ends_of_other_systems_are_read(tmp_path):
+    plain = load(write(tmp_path, ROWS))
+    for name, text in (("bom", "\ufeff" + ROWS), ("crlf", ROWS.replace("\n", "\r\n"))):
+        path = tmp_path / f"{name}.csv"
+        path.write_bytes(text.encode())
+        other = load(str(path))
+        assert list(other.walk(1, 2)) == list(plain.walk(1, 2))
+
+
+@pytest.mark.parametrize(("separator", "called"), [(";", "semicolons"), ("\t", "tabs")])
+def test_another_separator_is_named(separator, called, tmp_path):
+    refused(write(tmp_path, ROWS.replace(",", separator)), "line 1", f"not by {called}")
+
+
+def counted_from_one():
+    rows = [f"{step},append,{layer},{head},0," for step in range(2) for layer in (1, 2) for head in (1, 2, 5)]
+    return HEADER + "\n".join(rows) + "\n"
+
+
+def test_a_head_that_never_occurs_is_refused_with_the_ways_on(tmp_path):
+    path = write(tmp_path, counted_from_one())
+    refused(path, "12 of 3 x 6 heads never occur: (layer 0, kv_head 0)", "--renumber", "--idle-heads")
+    assert load(path, idle_heads=True).heads == 18
+
+
+def test_layers_and_heads_are_counted_anew_and_the_result_says_which_they_were(tmp_path):
+    workload = load(write(tmp_path, counted_from_one()), renumber=True)
+    assert workload.heads == 6
+    assert workload.renumbered == {"layers": [1, 2], "kv_heads": [1, 2, 5]}
+    step = next(iter(workload.walk(1, 1)))
+    assert [access.head for layer in step.layers for access in layer.accesses] == list(range(6))
+
+
+def test_numbering_anew_does_not_hide_a_head_that_a_layer_lacks(tmp_path):
+    path = write(tmp_path, HEADER + "0,append,1,1,0,\n0,append,2,2,0,\n")
+    with pytest.raises(WorkloadError, match=r"2 of 2 x 2 heads never occur: \(layer 0, kv_head 1\)"):
+        load(path, renumber=True)
+    assert load(path, renumber=True, idle_heads=True).heads == 4
+
+
+@pytest.mark.parametrize("option", ["renumber", "idle_heads"])
+def test_options_of_access_traces_are_refused_with_an_attention_trace(option):
+    with pytest.raises(WorkloadError, match=f"--{option.replace('_', '-')}: must be left out"):
+        load("attention-a", **{option: True})

@@ -65,6 +65,7 @@ def test_random_traffic_in_lossy_memory(tmp_path):
     random_test("verilator", tmp_path, seed=4, mode=Mode.MXINT8, poisoned=0.2, share=STALLED, **more)
 
 
+@pytest.mark.long
 def test_both_simulators_tell_the_same(tmp_path):
     settings = {"seed": 5, "requests": 40}
     told = [random_test(simulator, tmp_path / simulator, **settings) for simulator in SIMULATORS]

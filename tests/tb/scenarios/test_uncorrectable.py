@@ -20,14 +20,14 @@ def uncorrectable(folder, testcase, **settings):
     )
 
 
-@pytest.mark.parametrize("share", [0.0, STALLED])
+@pytest.mark.parametrize("share", [pytest.param(0.0, marks=pytest.mark.long), STALLED])
 @pytest.mark.parametrize("mode", Mode)
 @pytest.mark.parametrize("what", ["line", "row"])
 def test_what_cannot_be_read_is_poison_and_nothing_else(what, mode, share, tmp_path):
     uncorrectable(tmp_path, f"a_{what}_that_cannot_be_read", mode=mode, share=share)
 
 
-@pytest.mark.parametrize("share", [0.0, STALLED])
+@pytest.mark.parametrize("share", [pytest.param(0.0, marks=pytest.mark.long), STALLED])
 @pytest.mark.parametrize("mode", Mode)
 def test_a_line_that_memory_refuses_is_poison_until_it_is_written(mode, share, tmp_path):
     uncorrectable(tmp_path, "a_line_that_is_not_taken", mode=mode, share=share)

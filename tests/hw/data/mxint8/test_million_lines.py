@@ -13,7 +13,7 @@ from tests.support.mxint8_lines import from_bits, random_lines, special_lines
 from tests.support.paths import HDL
 
 #: in `make regress`, and in `make test`
-MILLION, SHORT = 1_000_000, 60_000
+MILLION, SHORT = 1_000_000, 30_000
 #: lines worked on at once
 CHUNK = 50_000
 #: part of the lines that are any bits, most of them with a NaN or an infinity

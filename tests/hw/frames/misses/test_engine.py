@@ -56,7 +56,7 @@ def kinds_of(world):
 def test_every_request_is_answered_and_every_decision_is_legal(seed, policy, config, world):
     config = scarce(**config)
     world = World(config, seed=seed, policy=Policy(**policy), **world)
-    accesses = world.run(random_accesses(Random(seed), config, 120), steps=6)
+    accesses = world.run(random_accesses(Random(seed), config, 80), steps=4)
     assert all(access.result is not None for access in accesses)
 
 

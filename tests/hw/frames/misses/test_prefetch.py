@@ -97,7 +97,7 @@ def used(world, outcome):
 def test_every_prefetch_is_legal_and_every_request_is_answered(seed, policy, config, world, run):
     config = scarce(**config)
     world = World(config, seed=seed, policy=announced(**policy), **world)
-    accesses = world.run(random_accesses(Random(seed), config, 150, writes=0.3, heads=2, blocks=12), steps=20, **run)
+    accesses = world.run(random_accesses(Random(seed), config, 110, writes=0.3, heads=2, blocks=12), steps=15, **run)
     assert all(access.result is not None for access in accesses)
     assert opened(world)
 
