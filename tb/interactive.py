@@ -174,10 +174,10 @@ class TB:
 
     # Hosts that cache -------------------------------------------------------------------------------------------------
 
-    def add_caches(self, *, manners=None, unwritable_allowed=False):
-        """A `CachingHost` for each host of the configuration, in `caches`, on lines of the regions that it may use.
+    def add_caches(self, count=None, *, manners=None, unwritable_allowed=False):
+        """A `CachingHost` for each host of the configuration, or for the first `count`, in `caches`.
 
-        `coherency_counts` is what the run has come to, by the records from now on.
+        Each caches lines of the regions that it may use. `coherency_counts` is what the run has come to, by the records from now on.
         `unwritable_allowed`: flash may be unwritable, so that some requests are refused.
         """
         self.protocol.unwritable_allowed = unwritable_allowed
@@ -191,7 +191,7 @@ class TB:
                 manners=manners,
                 unwritable_allowed=unwritable_allowed,
             )
-            for number in range(self.config.hosts)
+            for number in range(self.config.hosts if count is None else count)
         ]
         self.coherency_counts = CoherencyCounts(self.config)
         self.on_record(self.coherency_counts.record)

@@ -81,7 +81,7 @@ class _Bench:
             gates=self.gates,
             **FLASH_CLOCKS,
         )
-        self.tb.add_caches()
+        self.tb.add_caches(self.given.get("owners"))
         self.hinting = None
         self.value = 0
 
@@ -93,7 +93,7 @@ class _Bench:
         cached, plain = ("POOL_FRAMES_MX", "POOL_FRAMES")[:: 1 if compressed else -1]
         await tb.start([(cached, config.pool_frames_min_cached), (plain, POOL_FRAMES)])
         self.cached = Region(base=1 << 32, heads=half, first_head=0, mode=Mode(self.given["cached_mode"]))
-        self.cached = replace(self.cached, cached=True, hosts=(1 << config.hosts) - 1)
+        self.cached = replace(self.cached, cached=True, hosts=(1 << len(tb.caches)) - 1)
         self.plain = Region(base=1 << 40, heads=config.heads - half, first_head=half, mode=Mode(not compressed))
         await tb.set_regions((self.cached, self.plain))
         self.line = encode(config, self.plain, half, PROBE_BLOCK, PROBE_LINE)

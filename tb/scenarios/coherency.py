@@ -52,22 +52,27 @@ def coherent_lines(config, region, *, seed, blocks, lines):
 
 
 async def coherent_bench(dut, given, *, unwritable_allowed=False, **more):
-    """A `TB` with a caching host for each of the configuration, started; region 0 is cached and belongs to all."""
+    """A `TB`, started, with a caching host for each of the configuration; region 0 is cached and belongs to them.
+
+    With `owners` in `given` only so many hosts are there.
+    """
     config = configured()
     checker = golden_endpoint(config)
     tb = TB(dut, config, seed=given["seed"], share=given.get("share", 0.0), checker=checker, **FLASH_CLOCKS, **more)
-    tb.add_caches(manners=manners_of(given.get("manners", {})), unwritable_allowed=unwritable_allowed)
+    tb.add_caches(
+        given.get("owners"), manners=manners_of(given.get("manners", {})), unwritable_allowed=unwritable_allowed
+    )
     await start(tb, given)
     return tb
 
 
 async def start(tb, given):
-    """Registers as given, region 0 cached by all hosts, in the mode given."""
+    """Registers as given, region 0 cached by all hosts that are there, in the mode given."""
     frames = max(given.get("pool_frames", 0), tb.config.pool_frames_min_cached)
     pools = [(name, frames) for name in ("POOL_FRAMES", "POOL_FRAMES_MX")]
     await tb.start([*pools, *map(tuple, given.get("registers", []))])
     whole, *others = tb.host.regions
-    everyone = (1 << tb.config.hosts) - 1
+    everyone = (1 << len(tb.caches)) - 1
     whole = replace(whole, cached=True, hosts=everyone, mode=Mode(given.get("mode", Mode.EXACT)))
     await tb.set_regions((whole, *others))
 

@@ -23,7 +23,7 @@ from kv_endpoint.tb.stimuli.coherent_traffic import STORE, CoherentTraffic, Shar
 from tests.support.lockstep import QUIET_CLOCKS, Lockstep, _packer
 from tests.support.simulation import fields_of
 
-CONFIG = preset("tiny")
+CONFIG = preset("tiny", hosts=2)
 M2S = ("req", "rwd", "birsp")
 
 
@@ -39,14 +39,14 @@ def _near_and_far(config, region, blocks):
 
 
 class CoherentLockstep(Lockstep):
-    """`Lockstep` with caching hosts, which share the first region; the second, of mode mxint8, is of host 0 alone.
+    """`Lockstep` with `owners` caching hosts, which share the first region.
 
-    Each host makes `requests` requests in the first, of lines from `blocks` blocks a head; host 0 half as many in the
+    The second, of mode mxint8, is of host 0 alone. Each host makes `requests` requests in the first, of lines from `blocks` blocks a head; host 0 half as many in the
     second.
     """
 
-    def __init__(self, config, *, seed, requests, blocks=4, shares=None, manners=None, **options):
-        everyone = (1 << config.hosts) - 1
+    def __init__(self, config, *, seed, requests, blocks=4, shares=None, manners=None, owners=1, **options):
+        everyone = (1 << owners) - 1
         regions = (
             Region(0x4000_0000, config.heads - 1, cached=True, hosts=everyone),
             Region(0x100_0000, 1, config.heads - 1, mode=Mode.MXINT8, cached=True),
@@ -58,7 +58,7 @@ class CoherentLockstep(Lockstep):
         self.copies = CoherentImage()
         self.hosts = [
             CachingHost(config, number=number, regions=regions, image=self.copies, seed=seed, manners=manners)
-            for number in range(config.hosts)
+            for number in range(owners)
         ]
         lines = [_near_and_far(config, region, blocks) for region in regions]
         options = {"seed": seed, "shares": shares}
@@ -151,7 +151,8 @@ def test_whatever_hosts_do_is_right_and_told(hosts, requests, stall):
     """The requests meet in so few sets of the filter that they are held for everything that there is to wait for."""
     # Some completions are late, so that a BISnp which does not wait for those of its sector is noticed.
     bench = CoherentLockstep(
-        preset("tiny", hosts=hosts),
+        CONFIG,
+        owners=hosts,
         seed=hosts,
         requests=requests,
         stall=stall,

@@ -13,7 +13,7 @@ from kv_endpoint.golden.registers.rules import address, control
 from tests.support.lockstep import Lockstep
 from tests.support.native import simulate
 
-TINY = preset("tiny")
+TINY = preset("tiny", hosts=2)
 FIRST = Region(base=0, heads=TINY.heads // 2)
 SECOND = Region(base=region_lines(TINY, FIRST) * LINE_BYTES, heads=TINY.heads - FIRST.heads, first_head=FIRST.heads)
 

@@ -10,7 +10,7 @@ from kv_endpoint.golden.registers.rules import pack
 from kv_endpoint.tb.stimuli.random_traffic import random_operations
 from tests.support.lockstep import Lockstep
 
-CONFIG = preset("tiny")
+CONFIG = preset("tiny", hosts=2)
 FLAG_PREFETCHED = 16
 
 

@@ -11,7 +11,7 @@ from kv_endpoint.golden.pipeline.metadata import Outcome, SlotKind
 from kv_endpoint.tb.stimuli.random_traffic import random_operations
 from tests.support.lockstep import Lockstep
 
-CONFIG = preset("tiny")
+CONFIG = preset("tiny", hosts=2)
 REGISTERS = [("POOL_FRAMES", 8)]
 
 

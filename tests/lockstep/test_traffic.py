@@ -15,7 +15,7 @@ from kv_endpoint.tb.stimuli.random_traffic import random_operations
 from tests.support.lockstep import Lockstep, quota_writes
 from tests.support.simulation import simulate
 
-CONFIG = preset("tiny")
+CONFIG = preset("tiny", hosts=2)
 POOL_FRAMES = 8
 
 

@@ -20,13 +20,20 @@ SIZE = {"requests": 60, "accesses": 80}
 
 def closures(simulator, folder, testcase, *, seed, cached_mode, **settings):
     print(f"seed {seed}")
-    settings = {"preset": "tiny", "seed": seed, "cached_mode": cached_mode, "closed_clocks": CLOSED_CLOCKS} | settings
-    built = interactive_top(simulator, preset("tiny"))
+    settings = {
+        "preset": "tiny",
+        "overrides": {"hosts": 2},
+        "owners": 1,
+        "seed": seed,
+        "cached_mode": cached_mode,
+        "closed_clocks": CLOSED_CLOCKS,
+    } | settings
+    built = interactive_top(simulator, preset("tiny", hosts=2))
     module = "kv_endpoint.tb.scenarios.closures"
     assert run(built, module=module, testcase=testcase, folder=folder, settings=SIZE | settings) == 1
 
 
-PORTS = list(channels(Endpoint(config=preset("tiny")).signature))
+PORTS = list(channels(Endpoint(config=preset("tiny", hosts=2)).signature))
 HALVES = {"even": PORTS[::2], "odd": PORTS[1::2]}
 ALL = list(itertools.product(Mode, (0.0, STALLED), HALVES))
 #: each port once, in either mode of the cached region, with and without stalls

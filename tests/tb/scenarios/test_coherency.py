@@ -35,8 +35,15 @@ def cocotb_test(
 ):
     """Run one cocotb test; the counts that it wrote, if any."""
     print(f"seed {seed}")
-    overrides = {"hosts": hosts} | (overrides or {})
-    settings = {"preset": "tiny", "overrides": overrides, "seed": seed, "requests": REQUESTS[simulator]} | settings
+    # One build for either number of hosts that are there.
+    overrides = {"hosts": 2} | (overrides or {})
+    settings = {
+        "preset": "tiny",
+        "overrides": overrides,
+        "owners": hosts,
+        "seed": seed,
+        "requests": REQUESTS[simulator],
+    } | settings
     built = interactive_top(simulator, preset("tiny", **overrides))
     assert run(built, module=module, testcase=testcase, folder=folder, settings=settings) == 1
     counts = folder / "coherency.json"

@@ -25,7 +25,8 @@ from kv_endpoint.tb.runs.build import SIMULATORS, SimulationFailed, run
 from kv_endpoint.tb.runs.tops import batch_top, interactive_top
 from kv_endpoint.tb.stimuli.random_traffic import random_operations
 
-CONFIG = preset("tiny")
+#: the build that the tests of the whole endpoint share; a host that caches nothing does not see the other
+CONFIG = preset("tiny", hosts=2)
 REGION = reset_regions(CONFIG)[0]
 #: steps x accesses of a random test: what some seconds allow
 SIZE = {"verilator": (4, 80), "icarus": (2, 50)}
@@ -44,6 +45,7 @@ def cocotb_test(simulator, folder, testcase, *, seed=1, **settings):
     steps, accesses = SIZE[simulator]
     settings = {
         "preset": CONFIG.name,
+        "overrides": {"hosts": CONFIG.hosts},
         "seed": seed,
         "pool_frames": POOL_FRAMES,
         "steps": steps,

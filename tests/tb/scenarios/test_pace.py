@@ -17,8 +17,8 @@ LOSS = 0.05
 def clocks(folder, **settings):
     """Clocks that the reads take."""
     print("seed 1")
-    settings = {"preset": "tiny", "seed": 1, "reads": READS} | settings
-    built = interactive_top("verilator", preset("tiny"))
+    settings = {"preset": "tiny", "overrides": {"hosts": 2}, "owners": 1, "seed": 1, "reads": READS} | settings
+    built = interactive_top("verilator", preset("tiny", hosts=2))
     assert run(built, module="kv_endpoint.tb.scenarios.pace", folder=folder, settings=settings) == 1
     return json.loads((folder / "pace.json").read_text())["clocks"]
 

@@ -12,8 +12,8 @@ STALLED = 0.3
 
 def uncorrectable(folder, testcase, **settings):
     print("seed 1")
-    built = interactive_top("verilator", preset("tiny"))
-    settings = {"preset": "tiny", "seed": 1} | settings
+    built = interactive_top("verilator", preset("tiny", hosts=2))
+    settings = {"preset": "tiny", "overrides": {"hosts": 2}, "owners": 1, "seed": 1} | settings
     assert (
         run(built, module="kv_endpoint.tb.scenarios.uncorrectable", testcase=testcase, folder=folder, settings=settings)
         == 1
