@@ -177,8 +177,8 @@ class TB:
     def add_caches(self, count=None, *, manners=None, unwritable_allowed=False):
         """A `CachingHost` for each host of the configuration, or for the first `count`, in `caches`.
 
-        Each caches lines of the regions that it may use. `coherency_counts` is what the run has come to, by the records from now on.
-        `unwritable_allowed`: flash may be unwritable, so that some requests are refused.
+        Each caches lines of the regions that it may use. `coherency_counts` is what the run has come to, by the records
+        from now on. `unwritable_allowed`: flash may be unwritable, so that some requests are refused.
         """
         self.protocol.unwritable_allowed = unwritable_allowed
         self.caches = [

@@ -41,8 +41,8 @@ def _near_and_far(config, region, blocks):
 class CoherentLockstep(Lockstep):
     """`Lockstep` with `owners` caching hosts, which share the first region.
 
-    The second, of mode mxint8, is of host 0 alone. Each host makes `requests` requests in the first, of lines from `blocks` blocks a head; host 0 half as many in the
-    second.
+    The second, of mode mxint8, is of host 0 alone. Each host makes `requests` requests in the first, of lines from
+    `blocks` blocks a head; host 0 half as many in the second.
     """
 
     def __init__(self, config, *, seed, requests, blocks=4, shares=None, manners=None, owners=1, **options):
