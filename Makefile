@@ -46,7 +46,7 @@ TESTS = $(PYTHON) -m pytest -n auto --dist worksteal
 
 help:
 	@echo "make sim      run WORKLOAD through the RTL at PRESET on SIM, checked event by event; results in OUT"
-	@echo "make test     the regression (a quarter of an hour)"
+	@echo "make test     the regression (some 18 minutes at first)"
 	@echo "make quick    lint, the golden models, a lock-step run and a test of each block (three minutes)"
 	@echo "make verilog  synthesizable Verilog and manifest.json of PRESET in OUT"
 	@echo "make waves    a short run as waves to look at, with layouts for GTKWave and Surfer; in OUT"
