@@ -17,7 +17,7 @@ from kv_endpoint.hw.lib.delay_line import delayed, registered
 
 __all__ = ["PhaseDetector"]
 
-#: clocks from a commit to the sensed that it makes
+#: clocks from a commit to the phase that it lets the detector sense
 _LATENCY = 4
 _WINDOW_BITS = 14
 _RATIO_BITS = dict(policy_fields())["phase_ratio"]
@@ -237,9 +237,9 @@ class _RegionDetector(wiring.Component):
         return sensed
 
     def _change(self, m, sensed):
-        """The phase follows the sensed by notes.
+        """The phase follows the sensed one by notes.
 
-        A note that was accepted meets the commits of its clock where they make their sensed.
+        A note that was accepted meets the commits of its clock where what they show is sensed.
         """
         note = self.notes.payload
         accepted = [Signal(name=f"accepted_{clock}") for clock in range(_LATENCY)]

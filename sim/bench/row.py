@@ -44,7 +44,7 @@ class Row:
             "name": self.name,
             "measured": self.measured,
             "unit": self.unit,
-            "required": None if self.required is None else f"{self.relation} {number(self.required)}",
+            "required": None if self.required is None else f"{self.relation} {self.required}",
             "verdict": self.verdict,
             "command": self.command,
         }
